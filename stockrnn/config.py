@@ -1,0 +1,333 @@
+"""The config: one frozen class a section, read from YAML or built in code.
+
+Each key is documented once, under its field; the README's table, the JSON Schema and the shipped files follow it.
+A section's fields are the keyword arguments of what it configures. This file knows no prices and no network.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from stockrnn.errors import ConfigError
+from stockrnn.storage import read_bytes, shipped
+from stockrnn.strictyaml import parse_scalar, parse_yaml
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Date = Annotated[dt.date, Field(strict=False)]
+
+
+class Section(BaseModel):
+    """A frozen part of the config: unknown keys are errors, and values are not converted in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _named(field: str) -> BeforeValidator:
+    """Let a section be given by one word: `missing: ffill` means `missing: {policy: ffill}`."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+class MissingConfig(Section):
+    """What happens to sessions whose close is missing."""
+
+    policy: Literal["error", "drop", "ffill", "interpolate"] = "drop"
+    """`error` refuses the file, `drop` leaves the session out, `ffill` repeats the last close, `interpolate` draws a line
+    (a forecast never starts or scores inside an interpolated gap: its other end lies in the future)."""
+    limit: Annotated[int, Field(ge=1)] = 5
+    """Longest gap, in sessions, that `ffill` and `interpolate` may fill; a longer one is dropped."""
+
+
+class OutlierConfig(Section):
+    """What happens to returns that stand out. Limits are fitted on the training span; actuals are never altered."""
+
+    method: Literal["none", "hampel", "iqr", "zscore"] = "hampel"
+    """`hampel` compares a return with the median and MAD of the sessions before it, `iqr` and `zscore` with the training span."""
+    action: Literal["flag", "clip", "replace", "drop"] = "flag"
+    """`flag` only reports; `clip` moves the return to the limit, `replace` to the centre; `drop` leaves the session out of training."""
+    threshold: Positive = 8.0
+    """Distance from the centre, in robust standard deviations, beyond which a return is an outlier."""
+    window: Annotated[int, Field(ge=5)] = 63
+    """Sessions that `hampel` looks back."""
+
+
+class DataConfig(Section):
+    """The price file and how it is read."""
+
+    path: str = "goog.csv"
+    """A file, folder or glob; else the name of a shipped file."""
+    ticker: str | None = None
+    """Use this ticker only."""
+    start: Date | None = None
+    """First date used."""
+    end: Date | None = None
+    """Last date used."""
+    calendar: str = "auto"
+    """Exchange calendar of the future sessions: `auto`, `24/7`, or a name such as XNYS, XKRX."""
+    adjust: Literal["auto", "none"] = "auto"
+    """`auto` scales open, high, low and close by the adjusted close where the file has one; `none` takes prices as written."""
+    missing: Annotated[MissingConfig, _named("policy")] = MissingConfig()
+    """Sessions without a close; one word sets the policy."""
+    outliers: Annotated[OutlierConfig, _named("method")] = OutlierConfig()
+    """Returns that stand out; one word sets the method."""
+
+
+class FeatureConfig(Section):
+    """What the network sees of each session."""
+
+    columns: tuple[Literal["open", "high", "low", "close", "volume"], ...] = Field(default=(), strict=False)
+    """Columns of the price table, as they are."""
+    indicators: tuple[Literal["log_return", "abs_return", "range", "overnight", "relative_volume"], ...] = Field(
+        default=("log_return", "abs_return", "range", "overnight", "relative_volume"), strict=False
+    )
+    """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume against its last 60 sessions."""
+    scaler: Literal["minmax", "standard", "robust"] = "standard"
+    """Scaling of features and target, fitted on the training span."""
+
+
+class TargetConfig(Section):
+    """What the network learns to forecast."""
+
+    column: Literal["open", "high", "low", "close"] = "close"
+    """The price that is forecast."""
+    transform: Literal["log_return", "difference", "level"] = "log_return"
+    """`log_return` and `difference` are changes from the cutoff's close; `level` is the price itself."""
+
+
+class WindowConfig(Section):
+    """The shape of one sample."""
+
+    lookback: Annotated[int, Field(ge=1)] = 20
+    """Sessions (timesteps) a window holds; the last one is the cutoff."""
+    horizon: Annotated[int, Field(ge=1)] = 1
+    """Sessions forecast after the cutoff."""
+
+
+class SplitConfig(Section):
+    """Fractions of time, in time order: the rest, at the start, is for training."""
+
+    validation: Fraction = 0.15
+    """Early stopping and the choice of settings."""
+    calibration: Fraction = 0.1
+    """Residuals for the intervals of a `point` head; 0 leaves it out."""
+    test: Fraction = 0.15
+    """Scored once, at the end."""
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitConfig:
+        held_out = self.validation + self.calibration + self.test
+        if held_out >= 1.0 or self.validation == 0.0 or self.test == 0.0:
+            raise ValueError("validation and test must be above 0, and validation + calibration + test below 1")
+        return self
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    """The recurrent cell."""
+    units: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32,), min_length=1, strict=False)
+    """Units of each stacked recurrent layer."""
+    dropout: Fraction = 0.0
+    """Share of a layer's inputs dropped in training."""
+    recurrent_dropout: Fraction = 0.0
+    """Share of the recurrent state dropped in training, the same units at every timestep."""
+    l1: Annotated[float, Field(ge=0.0)] = 0.0
+    """L1 penalty on input and recurrent kernels."""
+    l2: Annotated[float, Field(ge=0.0)] = 0.0
+    """L2 penalty on input and recurrent kernels."""
+    head: Literal["point", "quantile"] = "quantile"
+    """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95."""
+
+
+class EarlyStoppingConfig(Section):
+    """When training stops; the best weights are put back."""
+
+    patience: Annotated[int, Field(ge=1)] = 10
+    """Epochs without improvement of the validation loss."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """The least improvement that counts."""
+
+
+class TrainConfig(Section):
+    """How the network learns."""
+
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Most passes over the training windows."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Windows per update."""
+    optimizer: Literal["adam", "sgd", "rmsprop", "adamw"] = "adam"
+    """The update rule."""
+    learning_rate: Positive = 0.001
+    """Its step size."""
+    loss: Literal["auto", "mse", "mae", "huber", "pinball"] = "auto"
+    """`auto` is `mse` for a `point` head and `pinball` for a `quantile` head."""
+    clip_norm: Positive | None = 1.0
+    """Largest norm of the whole gradient; null for none."""
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    """When training stops."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Every random number derives from it."""
+    ensemble: Annotated[int, Field(ge=1, le=64)] = 1
+    """Networks trained from different seeds; their quantiles are averaged."""
+
+
+class Config(Section):
+    """All that a run depends on, besides the data."""
+
+    data: DataConfig = DataConfig()
+    features: FeatureConfig = FeatureConfig()
+    target: TargetConfig = TargetConfig()
+    window: WindowConfig = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        for holds, message in _agreements(self):
+            if not holds:
+                raise ValueError(message)
+        return self
+
+
+LOSSES_OF_HEAD = {"point": ("mse", "mae", "huber"), "quantile": ("pinball",)}
+"""The losses each head can learn with, its default first."""
+
+
+def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
+    losses = LOSSES_OF_HEAD[config.model.head]
+    loss, head = config.train.loss, config.model.head
+    yield loss in ("auto", *losses), f"`train.loss` must fit `model.head: {head}`: {', '.join(losses)}. Received: {loss}"
+    yield (
+        head != "point" or config.split.calibration > 0,
+        "`split.calibration` must be above 0 for `model.head: point`, which takes its intervals from it. Received: 0",
+    )
+    yield (
+        bool(config.features.columns or config.features.indicators),
+        "`features.columns` or `features.indicators` must name at least one feature. Received: none",
+    )
+
+
+def load_config(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The config from a YAML file, a shipped name, or the defaults, with `section.key=value` overrides.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, a wrong value.
+    """
+    tree = {} if source is None else read_yaml(find_config(source))
+    for item in overrides:
+        path, mark, text = item.partition("=")
+        if not mark or not path.strip():
+            raise ConfigError(f"--set must read section.key=value. Received: {item!r}")
+        _put(tree, path.strip().split("."), parse_scalar(text), item)
+    return build_config(tree, str(source or "--set"))
+
+
+def build_config(tree: Mapping[str, Any], origin: str) -> Config:
+    """The config of a parsed tree. Raises ConfigError with the key path of the first fault."""
+    try:
+        return Config.model_validate(dict(tree))
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_sentence(error.errors()[0])}") from None
+
+
+def find_config(source: str | Path) -> Path:
+    """The file a config name means: a path, else a shipped name with or without `.yaml`. Raises ConfigError."""
+    path = Path(source)
+    if path.is_dir():
+        raise ConfigError(f"--config must be a YAML file. Received: the folder {path}. Name a file in it.")
+    folder = shipped("configs")
+    candidates = [path] if path.is_file() else [folder / path.name, folder / f"{path.name}.yaml"] if path.name == str(source) else []
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    names = shipped_configs()
+    raise ConfigError(f"--config must be a file or a shipped name ({', '.join(names)}). Received: {source}.{_hint(str(source), names)}")
+
+
+def shipped_configs() -> list[str]:
+    """The names of the shipped configs."""
+    return sorted(path.name for path in shipped("configs").glob("*.yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The tree of a YAML config file. Raises ConfigError."""
+    try:
+        return parse_yaml(read_bytes(path), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} must be UTF-8 text. Received: byte {error.start} is not.") from None
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML; reading it back gives an equal config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Each key as (path, values, default, meaning): what the README's table and `configs schema` show."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from config_fields(field.annotation, f"{prefix}{name}.")
+        else:
+            text = yaml.safe_dump(section().model_dump(mode="json")[name], default_flow_style=True)
+            yield f"{prefix}{name}", _values(field.annotation), text.removesuffix("...\n").strip(), " ".join((field.description or "").split())
+
+
+def _values(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(map(str, args))
+    if origin is tuple:
+        return f"list of {_values(args[0])}"
+    if origin is Annotated:
+        return _values(args[0])
+    if origin is not None and type(None) in args:
+        return " or ".join(_values(a) for a in args if a is not type(None)) + ", null"
+    if origin is Union:
+        return " or ".join(_values(a) for a in args)
+    return {"str": "text", "int": "whole number", "float": "number", "date": "date"}.get(getattr(annotation, "__name__", ""), str(annotation))
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set must name a key. Received: {item!r}, but {key} is a single value.")
+    tree[keys[-1]] = value
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    keys = [str(part) for part in fault["loc"]]
+    path, received = ".".join(keys), repr(fault.get("input"))[:80]
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(keys[:-1])
+        return f"`{path}` is not a key.{_hint(keys[-1], known)} Keys here: {', '.join(known)}."
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{message}." if not path else f"`{path}`: {message}."
+    hint = _hint(str(fault.get("input")), str(fault.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+    return f"`{path}` must be valid: {message[0].lower() + message[1:]}. Received: {received}.{hint}"
+
+
+def _known_keys(keys: list[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for key in keys:
+        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{nearest[0]}`?" if nearest else ""

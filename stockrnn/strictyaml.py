@@ -1,0 +1,94 @@
+"""YAML read the way a person means it: no tags, anchors or repeated keys, bounded size and depth, YAML 1.2 scalars.
+
+`1e-3` is a number, `ON` and `NO` are text, `1_000` is a thousand. Source: https://yaml.org/spec/1.2.2/#103-core-schema
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from stockrnn.errors import ConfigError
+
+MAX_BYTES, MAX_DEPTH = 64 * 1024, 20
+_CORE = (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9](?:_?[0-9])*", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9](?:_?[0-9])*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the core schema's scalars and refusing repeated keys."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own class attribute)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"keys must be text, not {key!r}", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+for _kind, _pattern, _first in _CORE:
+    for _letter in _first:
+        _Loader.yaml_implicit_resolvers.setdefault("" if _letter == "\0" else _letter, []).append(
+            (f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"))
+        )
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node).replace("_", "")))
+
+
+def parse_yaml(data: bytes, origin: str) -> dict[str, Any]:
+    """The mapping in a YAML document; an empty document is an empty mapping.
+
+    Raises:
+        ConfigError: not YAML, not a mapping, too large or deep, a tag, an anchor, a repeated key.
+        UnicodeDecodeError: not UTF-8.
+    """
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{origin} must be at most {MAX_BYTES} bytes. Received: {len(data)}. Is it a config?")
+    text = data.decode("utf-8-sig")
+    try:
+        _check_events(text, origin)
+        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader, made stricter above)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{origin} must be YAML. Received: {_where(error)}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{origin} must hold sections such as `model:`. Received: {type(tree).__name__}.")
+    return tree
+
+
+def parse_scalar(text: str) -> Any:
+    """The value written behind `--set key=`: a YAML scalar or flow list. Raises ConfigError."""
+    tree = parse_yaml(f"value: {text}".encode(), f"--set …={text}")
+    if list(tree) != ["value"]:
+        raise ConfigError(f"--set …={text} must be one value. Received: several keys.")
+    return tree["value"]
+
+
+def _check_events(text: str, origin: str) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        place = f"line {event.start_mark.line + 1}"
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{origin} must nest at most {MAX_DEPTH} deep. Received: more, at {place}.")
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise ConfigError(f"{origin} must have no anchors, aliases or tags. Received: one at {place}. Write the value out.")
+
+
+def _where(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+    return f"{problem} at line {mark.line + 1}, column {mark.column + 1}" if mark else str(problem)

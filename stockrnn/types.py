@@ -1,0 +1,31 @@
+"""The words that all stages share: column names of the two tables, and array shapes.
+
+Price table: `ticker, date, open, high, low, close, volume, filled`, one row a session, sorted by ticker and date, unique,
+index 0 … rows-1; prices and volume float64 (NaN where the file has none, never in close), `filled` true where the close
+was put in by the missing-value policy: such a row is never a cutoff and never an actual.
+Forecast table: `ticker, cutoff, step, date, model, actual, forecast, q05 … q95`, one row a model, cutoff and step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+TICKER, DATE = "ticker", "date"
+OPEN, HIGH, LOW, CLOSE, VOLUME = "open", "high", "low", "close", "volume"
+PRICES = (OPEN, HIGH, LOW, CLOSE)
+FILLED = "filled"
+PRICE_TABLE = (TICKER, DATE, *PRICES, VOLUME, FILLED)
+
+QUANTILES = tuple(round(0.05 * k, 2) for k in range(1, 20))
+"""The quantile levels every forecaster gives: 0.05, 0.10 … 0.95."""
+QUANTILE_COLUMNS = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
+FORECAST_TABLE = (TICKER, "cutoff", "step", DATE, "model", "actual", "forecast", *QUANTILE_COLUMNS)
+
+SeriesArray = Float32[np.ndarray, "rows features"]
+TargetArray = Float32[np.ndarray, "rows horizon"]
+WindowArray = Float32[np.ndarray, "batch timesteps features"]
+LabelArray = Float32[np.ndarray, "batch horizon"]
+RowIndex = Int[np.ndarray, " batch"]
+PriceArray = Float[np.ndarray, "batch horizon"]
+QuantileArray = Float[np.ndarray, "batch horizon quantiles"]
