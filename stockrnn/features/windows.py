@@ -1,0 +1,63 @@
+"""Rows → samples: which windows exist, and the (batch, timesteps, features) tensor when somebody wants it whole.
+
+The flat series stays resident and a window is only the row number of its cutoff, so memory grows with rows, not with
+rows × timesteps. Windows never cross tickers, and all labels of a window lie in one span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from stockrnn.types import LabelArray, RowIndex, SeriesArray, TargetArray, WindowArray
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Samples over a flat series.
+
+    Attributes:
+        series: scaled features of every row, float32, shape (rows, features).
+        targets: scaled target of step 1 … horizon seen from every row, float32, shape (rows, horizon); NaN where unknown.
+        ends: row of each window's cutoff, its last timestep, shape (n,).
+        lookback: timesteps of a window.
+    """
+
+    series: SeriesArray
+    targets: TargetArray
+    ends: RowIndex
+    lookback: int
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def pick(self, chosen: np.ndarray) -> Windows:
+        """The windows at these positions (or under this mask); the series is shared, not copied."""
+        return replace(self, ends=self.ends[chosen])
+
+    def tensors(self) -> tuple[WindowArray, LabelArray]:
+        """The windows as tensors: x of shape (n, lookback, features) and y of shape (n, horizon), float32."""
+        timesteps = np.arange(1 - self.lookback, 1)
+        return self.series[self.ends[:, None] + timesteps], self.targets[self.ends]
+
+    def batches(self, size: int) -> Iterator[tuple[WindowArray, LabelArray]]:
+        """The tensors piece by piece, `size` windows at most at a time."""
+        for first in range(0, len(self), size):
+            yield self.pick(np.arange(first, min(first + size, len(self)))).tensors()
+
+
+def window_ends(usable: np.ndarray, groups: np.ndarray, lookback: int) -> RowIndex:
+    """Rows that can end a window: `lookback` usable rows of one group, without a break.
+
+    Args:
+        usable: whether a row may stand in a window, shape (rows,).
+        groups: group (ticker) of each row; equal neighbours belong together, shape (rows,).
+        lookback: timesteps of a window.
+    """
+    fresh = np.ones(len(usable), dtype=bool)
+    fresh[1:] = (groups[1:] != groups[:-1]) | ~usable[:-1]
+    position = np.arange(len(usable))
+    run_start = np.maximum.accumulate(np.where(fresh | ~usable, position, 0))
+    return np.flatnonzero(usable & (position - run_start + 1 >= lookback))
