@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
+from stockrnn.types import DATE, FILLED, TICKER
 
 SPAN_NAMES = ("train", "validation", "calibration", "test")
 
@@ -55,3 +56,22 @@ def split_time(dates: pd.Series, validation: float, calibration: float, test: fl
     if n == 0 or np.any((sizes == 0) & (shares > 0)):
         raise DataError(f"`split` must leave at least one session in each span. Received: {n} sessions. Give more history or other fractions.")
     return Spans(*(pd.Timestamp(distinct[last - 1]) for last in lasts))
+
+
+def label_spans(prices: pd.DataFrame, spans: Spans, horizon: int) -> np.ndarray:
+    """The span that holds all `horizon` labels of a cutoff at each row, or -1: no label straddles a border. Shape (rows,).
+
+    -1 too where a label would lie beyond the ticker's last row, and where the cutoff or a label was filled in.
+    """
+    numbers = spans.numbers(prices[DATE])
+    ticker, filled = prices[TICKER].to_numpy(), prices[FILLED].to_numpy()
+    ahead = np.arange(len(prices))[:, None] + np.arange(1, horizon + 1)
+    inside = np.minimum(ahead, len(prices) - 1)
+    whole = ((ahead < len(prices)) & (ticker[inside] == ticker[:, None]) & ~filled[inside]).all(axis=1) & ~filled
+    first, last = numbers[inside[:, 0]], numbers[inside[:, -1]]
+    return np.where(whole & (first == last) & (last < len(SPAN_NAMES)), last, -1)
+
+
+def cutoff_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int) -> np.ndarray:
+    """Rows whose forecasts are scored in a span: all their labels lie in it. Shape (n,)."""
+    return np.flatnonzero(label_spans(prices, spans, horizon) == SPAN_NAMES.index(span))

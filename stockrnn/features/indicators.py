@@ -1,0 +1,79 @@
+"""Causal columns: what the network sees of a session is made from that session and those before it.
+
+Knows one price table; knows no target, scaler or network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.types import CLOSE, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME
+
+VOLUME_MEMORY = 60
+"""Sessions that `relative_volume` compares with."""
+
+
+def log_return(prices: pd.DataFrame) -> pd.Series:
+    """log(close / previous close)."""
+    return np.log(prices[CLOSE]).groupby(prices[TICKER], sort=False).diff()
+
+
+def abs_return(prices: pd.DataFrame) -> pd.Series:
+    """Size of the log return."""
+    return log_return(prices).abs()
+
+
+def price_range(prices: pd.DataFrame) -> pd.Series:
+    """log(high / low), the range that carries most of a day's news about volatility (Parkinson 1980, doi:10.1086/296071)."""
+    return np.log(prices[HIGH] / prices[LOW])
+
+
+def overnight(prices: pd.DataFrame) -> pd.Series:
+    """log(open / previous close)."""
+    return np.log(prices[OPEN] / prices.groupby(TICKER, sort=False)[CLOSE].shift())
+
+
+def relative_volume(prices: pd.DataFrame) -> pd.Series:
+    """log(1 + volume) less its mean over the ticker's sessions before, 60 at most; a session without volume repeats the last."""
+    groups = prices[TICKER]
+    logged = np.log1p(prices[VOLUME]).groupby(groups, sort=False).ffill()
+    past = logged.groupby(groups, sort=False).transform(lambda s: s.shift().rolling(VOLUME_MEMORY, min_periods=5).mean())
+    return logged - past
+
+
+INDICATORS: dict[str, tuple[Callable[[pd.DataFrame], pd.Series], tuple[str, ...]]] = {
+    "log_return": (log_return, (CLOSE,)),
+    "abs_return": (abs_return, (CLOSE,)),
+    "range": (price_range, (HIGH, LOW)),
+    "overnight": (overnight, (OPEN, CLOSE)),
+    "relative_volume": (relative_volume, (VOLUME,)),
+}
+"""Name → formula and the price columns it needs."""
+
+
+def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The features this file can give, and those it cannot because a column they need is empty, in config order.
+
+    Raises:
+        DataError: none of them can be made.
+    """
+    empty = {name for name in (*PRICES, VOLUME) if prices[name].isna().all() or (name == VOLUME and not (prices[name] > 0).any())}
+    needs = {**{name: (name,) for name in columns}, **{name: INDICATORS[name][1] for name in indicators}}
+    missing = [name for name in needs if empty & set(needs[name])]
+    if len(missing) == len(needs):
+        raise DataError(f"`features` must name at least one column the file has. Received: {', '.join(missing)}; empty: {', '.join(sorted(empty))}.")
+    return [name for name in needs if name not in missing], missing
+
+
+def make_features(prices: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """The features of every row, float64, shape (rows, features); NaN while an indicator warms up.
+
+    Volume that is missing in a session repeats the ticker's last known one.
+    """
+    table = prices.assign(**{VOLUME: prices.groupby(TICKER, sort=False)[VOLUME].ffill()})
+    columns = [INDICATORS[name][0](prices) if name in INDICATORS else table[name] for name in names]
+    return np.column_stack([column.to_numpy(dtype=np.float64) for column in columns])

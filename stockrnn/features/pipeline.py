@@ -1,0 +1,158 @@
+"""Prices → windows and back: all that is learned before the network, fitted on the training span and kept as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.config import Config
+from stockrnn.errors import DataError
+from stockrnn.features.indicators import make_features, split_available
+from stockrnn.features.scaling import Scaler, fit_scaler
+from stockrnn.features.splits import Spans, label_spans
+from stockrnn.features.targets import TRANSFORMS, make_targets
+from stockrnn.features.windows import Windows, window_ends
+from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
+from stockrnn.types import DATE, FILLED, TICKER, RowIndex
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The fitted road from a price table to windows, and from scaled forecasts back to prices.
+
+    Attributes:
+        names: features in the order of the window tensor's last axis.
+        absent: features that were asked for and that the file cannot give.
+        limits: outlier limits.
+        features: scaler of the features, for each ticker.
+        target: scaler of the target (a column a step), for each ticker.
+        column: the price that is forecast.
+        transform: name in `TRANSFORMS`.
+        lookback: timesteps of a window.
+        horizon: steps ahead.
+    """
+
+    names: tuple[str, ...]
+    absent: tuple[str, ...]
+    limits: OutlierLimits
+    features: dict[str, Scaler]
+    target: dict[str, Scaler]
+    column: str
+    transform: str
+    lookback: int
+    horizon: int
+
+    def windows(self, prices: pd.DataFrame) -> tuple[Windows, RowIndex]:
+        """All windows of a price table, and the row of each one's cutoff in that table.
+
+        A window needs `lookback` sessions in a row with all features, and a cutoff whose close was observed.
+        """
+        cleaned, _ = self.limits.apply(prices)
+        tickers = cleaned[TICKER].to_numpy()
+        raw = make_features(cleaned, self.names)
+        targets = _targets(cleaned, self.column, self.horizon, self.transform)
+        series = np.empty(raw.shape, np.float32)
+        scaled = np.empty(targets.shape, np.float32)
+        for ticker in pd.unique(tickers):
+            rows = tickers == ticker
+            series[rows] = self._scaler(self.features, ticker).transform(raw[rows])
+            scaled[rows] = self._scaler(self.target, ticker).transform(targets[rows])
+        ends = window_ends(np.isfinite(series).all(axis=1), tickers, self.lookback)
+        ends = ends[~cleaned[FILLED].to_numpy()[ends]]
+        return Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback), cleaned.index.to_numpy()[ends]
+
+    def windows_at(self, prices: pd.DataFrame, rows: RowIndex) -> Windows:
+        """The windows that end at these rows. Raises DataError where one has too little history."""
+        windows, cutoffs = self.windows(prices)
+        found = np.searchsorted(cutoffs, rows)
+        found = np.minimum(found, max(len(cutoffs) - 1, 0))
+        if len(cutoffs) == 0 or (cutoffs[found] != rows).any():
+            row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
+            have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
+            raise DataError(
+                f"A forecast needs {self.lookback} complete sessions up to its cutoff, and one more where a feature is a change. "
+                f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. Give more history."
+            )
+        return windows.pick(found)
+
+    def to_prices(self, scaled: np.ndarray, prices: pd.DataFrame, rows: RowIndex) -> np.ndarray:
+        """Scaled forecasts as prices in currency; any number of values a step.
+
+        Args:
+            scaled: forecasts in scaled target space, shape (n, horizon, values).
+            prices: the price table that holds the cutoffs.
+            rows: row of each cutoff, shape (n,).
+        """
+        base = prices[self.column].to_numpy()[rows]
+        tickers = prices[TICKER].to_numpy()[rows]
+        result = np.empty(scaled.shape)
+        for ticker in pd.unique(tickers):
+            mine = tickers == ticker
+            scaler = self._scaler(self.target, ticker)
+            target = np.moveaxis(scaler.inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2)), 2, 1)
+            result[mine] = TRANSFORMS[self.transform].inverse(target, base[mine][:, None, None])
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able state."""
+        plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "horizon")}
+        scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target")}
+        return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Pipeline:
+        """The pipeline of a state written by `to_dict`."""
+        scalers = {name: {t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target")}
+        plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
+        return cls(tuple(state["names"]), tuple(state["absent"]), OutlierLimits.from_dict(state["limits"]), **scalers, **plain)
+
+    def _scaler(self, scalers: dict[str, Scaler], ticker: str) -> Scaler:
+        if ticker in scalers:
+            return scalers[ticker]
+        if len(scalers) == 1:
+            return next(iter(scalers.values()))
+        raise DataError(f"The ticker must be one of the run's {len(scalers)}. Received: {ticker}. Train with it, or set `data.ticker`.")
+
+
+def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline:
+    """Learn outlier limits and scalers from the training span of a price table.
+
+    Raises:
+        DataError: too few training sessions for a window, a price that never changes, no usable feature.
+    """
+    names, absent = split_available(prices, config.features.columns, config.features.indicators)
+    outliers = config.data.outliers
+    limits = fit_outliers(prices, spans.train_end, **outliers.model_dump())
+    window, target = config.window, config.target
+    empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, window.lookback, window.horizon)
+    cleaned, _ = limits.apply(prices)
+    raw = make_features(cleaned, names)
+    targets = _targets(cleaned, target.column, window.horizon, target.transform)
+    learn = (cleaned[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~cleaned[FILLED].to_numpy()
+    labelled = (label_spans(cleaned, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
+    features, scaled_target = {}, {}
+    for ticker in cleaned[TICKER].unique():
+        mine = (cleaned[TICKER] == ticker).to_numpy()
+        _check_history(cleaned[mine & learn], ticker, target.column, window.lookback + window.horizon)
+        features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
+        scaled_target[ticker] = fit_scaler(targets[mine & labelled], config.features.scaler)
+    return replace(empty, features=features, target=scaled_target)
+
+
+def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:
+    price = cleaned[column].to_numpy()
+    usable = ~cleaned[FILLED].to_numpy() & np.isfinite(price)
+    return make_targets(price, usable, cleaned[TICKER].to_numpy(), horizon, transform)
+
+
+def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:
+    if len(learn) < need:
+        raise DataError(
+            f"`window.lookback` + `window.horizon` must fit into the training sessions of {ticker}. "
+            f"Received: need {need}, have {len(learn)}. Shorten the window or give more history."
+        )
+    if learn[column].nunique() < 2:  # noqa: PLR2004
+        raise DataError(f"The {column} of {ticker} must change. Received: {learn[column].iloc[0]:g} in all {len(learn)} training sessions.")
