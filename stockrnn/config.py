@@ -59,13 +59,38 @@ class OutlierConfig(Section):
     """Sessions that `hampel` looks back."""
 
 
+class ColumnsConfig(Section):
+    """Which column is what, by its header or by its position from 1; what is not given is found by evidence."""
+
+    date: str | int | None = None
+    """The date, or date and time."""
+    time: str | int | None = None
+    """The time of day, where it has a column of its own."""
+    ticker: str | int | None = None
+    """The ticker of a panel."""
+    open: str | int | None = None
+    """The first price."""
+    high: str | int | None = None
+    """The highest price."""
+    low: str | int | None = None
+    """The lowest price."""
+    close: str | int | None = None
+    """The last price."""
+    adj_close: str | int | None = None
+    """The close adjusted for splits and dividends."""
+    volume: str | int | None = None
+    """The shares traded."""
+
+
 class DataConfig(Section):
-    """The price file and how it is read."""
+    """The price file and how it is read. Every `auto` is decided by evidence in the file; `inspect` says how."""
 
     path: str = "goog.csv"
     """A file, folder or glob; else the name of a shipped file."""
     ticker: str | None = None
     """Use this ticker only."""
+    panel: Literal["together", "separate"] = "together"
+    """Several tickers train one network, or one each."""
     start: Date | None = None
     """First date used."""
     end: Date | None = None
@@ -78,6 +103,20 @@ class DataConfig(Section):
     """Sessions without a close; one word sets the policy."""
     outliers: Annotated[OutlierConfig, _named("method")] = OutlierConfig()
     """Returns that stand out; one word sets the method."""
+    encoding: str = "auto"
+    """Text encoding, such as utf-8, cp949, utf-16."""
+    separator: str = "auto"
+    """What stands between cells, such as `,` or `;`; `tab` for a tab."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """The decimal mark of numbers."""
+    date_format: str = "auto"
+    """strptime format of the dates, such as `%d/%m/%Y`; or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`."""
+    order: Literal["auto", "ascending", "descending"] = "auto"
+    """Order of the rows of a file without dates."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which column is what."""
+    sheet: str | None = None
+    """Sheet of a workbook; the first one that holds a table when not given."""
 
 
 class FeatureConfig(Section):
@@ -279,7 +318,12 @@ def config_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterat
             yield from config_fields(field.annotation, f"{prefix}{name}.")
         else:
             text = yaml.safe_dump(section().model_dump(mode="json")[name], default_flow_style=True)
-            yield f"{prefix}{name}", _values(field.annotation), text.removesuffix("...\n").strip(), " ".join((field.description or "").split())
+            yield (
+                f"{prefix}{name}",
+                _values(field.annotation),
+                text.removesuffix("...\n").strip(),
+                " ".join((field.description or "").split()),
+            )
 
 
 def _values(annotation: Any) -> str:
@@ -294,7 +338,9 @@ def _values(annotation: Any) -> str:
         return " or ".join(_values(a) for a in args if a is not type(None)) + ", null"
     if origin is Union:
         return " or ".join(_values(a) for a in args)
-    return {"str": "text", "int": "whole number", "float": "number", "date": "date"}.get(getattr(annotation, "__name__", ""), str(annotation))
+    return {"str": "text", "int": "whole number", "float": "number", "date": "date"}.get(
+        getattr(annotation, "__name__", ""), str(annotation)
+    )
 
 
 def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:

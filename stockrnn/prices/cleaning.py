@@ -1,0 +1,222 @@
+"""What is done about missing closes, halted sessions and returns that stand out.
+
+Nothing here looks ahead: limits are fitted on rows up to `train_end`, or on the sessions before each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.types import CLOSE, DATE, FILLED, PRICES, TICKER, VOLUME
+
+MAD_TO_SD = 1.4826
+"""Median absolute deviation to standard deviation of a normal variable."""
+IQR_TO_SD = 1 / 1.349
+"""Interquartile range to standard deviation of a normal variable."""
+TOUCHED_COLUMNS = (TICKER, DATE, "return_log", "limit", "action")
+_BLOCK = 65_536
+
+
+def returns_log(table: pd.DataFrame) -> np.ndarray:
+    """Log return of each row's close on the previous row of its ticker; NaN on each ticker's first row. Shape (rows,)."""
+    close = np.log(table[CLOSE].to_numpy(float))
+    ticker = table[TICKER].to_numpy()
+    returns = np.full(len(close), np.nan)
+    returns[1:] = np.where(ticker[1:] == ticker[:-1], np.diff(close), np.nan)
+    return returns
+
+
+def fit_outliers(
+    prices: pd.DataFrame, train_end: pd.Timestamp, *, method: str, action: str, threshold: float, window: int
+) -> OutlierLimits:
+    """Learn each ticker's centre and spread of log returns from rows up to `train_end`.
+
+    Args:
+        prices: a price table, sorted by ticker and date.
+        train_end: last date that may be learned from.
+        method: `none`, `hampel`, `iqr` or `zscore`.
+        action: `flag`, `clip`, `replace` or `drop`.
+        threshold: distance in robust standard deviations.
+        window: sessions that `hampel` looks back; it fits nothing.
+    """
+    spread_of = {"iqr": _median_iqr, "zscore": _mean_sd}.get(method)
+    fitted: dict[str, tuple[float, float]] = {}
+    if spread_of is not None:
+        seen = pd.Series(returns_log(prices), index=prices.index)[prices[DATE] <= train_end].dropna()
+        for ticker, returns in seen.groupby(prices.loc[seen.index, TICKER], sort=True):
+            fitted[str(ticker)] = spread_of(returns.to_numpy())
+    return OutlierLimits(method, action, float(threshold), int(window), pd.Timestamp(train_end).isoformat(), fitted)
+
+
+@dataclass(frozen=True)
+class OutlierLimits:
+    """Fitted limits: a frozen value that can be written as JSON.
+
+    Attributes:
+        fitted: (centre, spread) of the log returns of each ticker, in standard deviations; empty for `hampel` and `none`.
+    """
+
+    method: str
+    action: str
+    threshold: float
+    window: int
+    train_end: str
+    fitted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {
+            "method": self.method,
+            "action": self.action,
+            "threshold": self.threshold,
+            "window": self.window,
+            "train_end": self.train_end,
+            "fitted": {ticker: list(pair) for ticker, pair in self.fitted.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """From what `to_dict` gave."""
+        fitted = {str(ticker): (float(centre), float(spread)) for ticker, (centre, spread) in state["fitted"].items()}
+        return cls(state["method"], state["action"], float(state["threshold"]), int(state["window"]), state["train_end"], fitted)
+
+    def apply(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Flag or alter the returns that stand out; causal: no row depends on a later one.
+
+        `clip` and `replace` put a row's close at the previous *original* close times exp(limited return) and scale its
+        other prices alike; the next row is judged against the original again. `drop` removes rows up to `train_end`;
+        later ones are flagged, because leaving them out would flatter the score.
+
+        Returns:
+            The table, with its original index labels, and a table `ticker, date, return_log, limit, action` of every value touched.
+        """
+        returns = returns_log(table)
+        centre, spread = _BOUNDS[self.method](self, table, returns)
+        reach = self.threshold * spread
+        with np.errstate(invalid="ignore"):
+            out = (np.abs(returns - centre) > reach) & (spread > 0)
+        limit = centre + np.sign(returns - centre) * reach
+        train = (table[DATE] <= pd.Timestamp(self.train_end)).to_numpy()
+        done = np.where(train, "drop", "flag") if self.action == "drop" else np.full(len(table), self.action)
+        touched = pd.DataFrame(
+            dict(zip(TOUCHED_COLUMNS, (table[TICKER], table[DATE], returns, limit, done), strict=True)), index=table.index
+        )
+        goal = {"clip": limit, "replace": centre}.get(self.action)
+        if goal is not None:
+            table = _scaled(table, out, goal - returns)
+        return table[~(out & (done == "drop"))], touched[out]
+
+
+def _scaled(table: pd.DataFrame, out: np.ndarray, shift_log: np.ndarray) -> pd.DataFrame:
+    factor = np.where(out, np.exp(np.where(out, shift_log, 0.0)), 1.0)
+    return table.assign(**{name: table[name].to_numpy() * factor for name in PRICES})
+
+
+def _median_iqr(returns: np.ndarray) -> tuple[float, float]:
+    low, middle, high = np.percentile(returns, (25, 50, 75))
+    return float(middle), float((high - low) * IQR_TO_SD)
+
+
+def _mean_sd(returns: np.ndarray) -> tuple[float, float]:
+    return float(np.mean(returns)), float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
+
+
+def _no_bounds(limits: OutlierLimits, table: pd.DataFrame, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001 (one signature)
+    return np.zeros(len(returns)), np.zeros(len(returns))
+
+
+def _fitted_bounds(limits: OutlierLimits, table: pd.DataFrame, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
+    pairs = table[TICKER].map(dict(limits.fitted))
+    known = np.array([pair if isinstance(pair, tuple) else (0.0, 0.0) for pair in pairs], dtype=float).reshape(-1, 2)
+    return known[:, 0], known[:, 1]
+
+
+def _trailing_bounds(limits: OutlierLimits, table: pd.DataFrame, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and scaled MAD of the `window` returns before each row; rows with fewer before them are not judged."""
+    centre, spread = np.zeros(len(returns)), np.zeros(len(returns))
+    ticker = table[TICKER].to_numpy()
+    starts = np.flatnonzero(np.r_[True, ticker[1:] != ticker[:-1]]) if len(ticker) else np.array([], int)
+    for start, stop in zip(starts, np.r_[starts[1:], len(ticker)], strict=True):
+        for first in range(start + 1 + limits.window, stop, _BLOCK):
+            last = min(first + _BLOCK, stop)
+            past = np.lib.stride_tricks.sliding_window_view(returns[first - limits.window : last - 1], limits.window)
+            middle = np.median(past, axis=1)
+            centre[first:last] = middle
+            spread[first:last] = MAD_TO_SD * np.median(np.abs(past - middle[:, None]), axis=1)
+    return centre, spread
+
+
+_BOUNDS: dict[str, Callable[[OutlierLimits, pd.DataFrame, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
+    "none": _no_bounds,
+    "hampel": _trailing_bounds,
+    "iqr": _fitted_bounds,
+    "zscore": _fitted_bounds,
+}
+
+
+def fill_missing(table: pd.DataFrame, *, policy: str, limit: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Apply the missing-value policy to rows without a close.
+
+    A gap that is longer than `limit`, or that starts or ends its ticker's history, is dropped whatever the policy. The
+    other prices of a filled row are flat at its close, its volume is unknown, and `filled` is true: interpolated values
+    come from the far end of the gap, so such a row is never a cutoff and never an actual.
+
+    Args:
+        table: price columns sorted by ticker and date; `close` NaN where missing.
+        policy: `error`, `drop`, `ffill` or `interpolate`.
+        limit: most sessions of one gap that are filled.
+
+    Returns:
+        The table with `filled`, original index labels, and the mask of the given rows that were left out.
+
+    Raises:
+        DataError: policy `error` and a close is missing.
+    """
+    missing = table[CLOSE].isna().to_numpy()
+    if policy == "error" and missing.any():
+        first = table[missing].iloc[0]
+        raise DataError(
+            f"`close` must be there in every row (data.missing: error). Received: {int(missing.sum())} without, first {first[TICKER]} "
+            f"{first[DATE]:%Y-%m-%d}. Set `data.missing` to drop, ffill or interpolate."
+        )
+    fillable = missing & (_gap_lengths(table, missing) <= limit) if policy in _FILLERS else np.zeros(len(table), bool)
+    kept = ~missing | fillable
+    result = table[kept].assign(**{FILLED: fillable[kept]})
+    if fillable.any():
+        close = result.groupby(TICKER, sort=False)[CLOSE].transform(_FILLERS[policy])
+        rows = result[FILLED].to_numpy()
+        flat = {name: np.where(rows & result[name].notna().any(), close, result[name]) for name in PRICES}
+        result = result.assign(**flat, **{VOLUME: result[VOLUME].where(~rows)})
+    return result, ~kept
+
+
+_FILLERS: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "ffill": lambda s: s.ffill(),
+    "interpolate": lambda s: s.interpolate(limit_area="inside"),
+}
+
+
+def _gap_lengths(table: pd.DataFrame, missing: np.ndarray) -> np.ndarray:
+    """Length of the gap each missing row lies in; a gap at either end of a ticker's history counts as endless."""
+    ticker = table[TICKER].to_numpy()
+    n = len(ticker)
+    if n == 0:
+        return np.zeros(0)
+    starts = np.r_[True, (missing[1:] != missing[:-1]) | (ticker[1:] != ticker[:-1])]
+    run = np.cumsum(starts) - 1
+    first = np.flatnonzero(starts)
+    last = np.r_[first[1:], n] - 1
+    length = (last - first + 1).astype(float)
+    at_edge = (
+        (first == 0)
+        | (ticker[np.maximum(first - 1, 0)] != ticker[first])
+        | (last == n - 1)
+        | (ticker[np.minimum(last + 1, n - 1)] != ticker[last])
+    )
+    return np.where(at_edge, np.inf, length)[run]
