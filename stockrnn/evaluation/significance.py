@@ -1,0 +1,256 @@
+"""Is a difference more than luck? Tests of losses, directions and coverage, each by its published formula.
+
+A test that the data leave undefined (no variation, too few rows) returns None, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from stockrnn.evaluation.metrics import REFERENCE, by_model, crps_rows
+from stockrnn.types import QUANTILE_COLUMNS, TICKER
+
+ArrayLike = npt.ArrayLike
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a test found.
+
+    Attributes:
+        statistic: the test's statistic, without unit.
+        p_value: two-sided (for likelihood ratios: the chi-square tail).
+        p_less: one-sided, against "the true value is below the null": for losses, the first model is better.
+        p_greater: one-sided, against "above the null".
+    """
+
+    statistic: float
+    p_value: float
+    p_less: float
+    p_greater: float
+
+
+def diebold_mariano(loss: ArrayLike, other: ArrayLike, horizon: int = 1, lags: int | None = None) -> Outcome | None:
+    """Equal expected loss of two forecasters; a negative statistic means that `loss` is the lower.
+
+    d = loss - other; DM = mean(d) / sqrt(V / n) times sqrt((n + 1 - 2h + h(h-1)/n) / n), against Student's t with n - 1
+    degrees of freedom. V sums the autocovariances of d up to lag h - 1 with equal weights, as h-step errors overlap that
+    long; where that sum is not positive, or where `lags` asks for more than the overlap, with Bartlett weights.
+
+    Sources: Diebold and Mariano 1995, doi:10.1080/07350015.1995.10524599; Harvey, Leybourne and Newbold 1997,
+    doi:10.1016/S0169-2070(96)00719-4; Newey and West 1987, doi:10.2307/1913610.
+
+    Args:
+        loss: loss at each time, in time order, shape (n,).
+        other: the other's loss at the same times, shape (n,).
+        horizon: steps ahead of the forecasts, h.
+        lags: autocovariances to include where the losses depend on each other beyond the overlap; None for h - 1.
+
+    Returns:
+        None where the losses are equal, or n is not above the horizon and 1.
+    """
+    difference = np.asarray(loss, dtype=float) - np.asarray(other, dtype=float)
+    n = len(difference)
+    if n <= max(horizon, 1) or np.ptp(difference) == 0:
+        return None
+    variance = long_run_variance(difference, horizon - 1 if lags is None else max(lags, horizon - 1), bartlett=lags is not None)
+    small_sample = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
+    statistic = difference.mean() / np.sqrt(variance / n) * np.sqrt(max(small_sample, 1 / n))
+    return _student(float(statistic), n - 1)
+
+
+def long_run_variance(values: np.ndarray, lags: int, bartlett: bool) -> float:
+    """c[0] + 2 Σ w[k] c[k] over `lags` autocovariances c, w = 1, or Bartlett's 1 - k/(lags+1): then never negative."""
+    centred = values - values.mean()
+    n = len(values)
+    covariances = [float(np.sum(centred[k:] * centred[: n - k])) / n for k in range(min(lags, n - 1) + 1)]
+    weights = [1.0] + [2 * (1 - k / (lags + 1) if bartlett else 1.0) for k in range(1, len(covariances))]
+    total = sum(w * c for w, c in zip(weights, covariances, strict=True))
+    return total if total > 0 or bartlett else long_run_variance(values, lags, bartlett=True)
+
+
+def newey_west_lags(n: int, horizon: int = 1) -> int:
+    """Lags for losses that stay dependent: floor(4 (n/100)^(2/9)), at least horizon - 1.
+
+    Source: Newey and West 1994, doi:10.2307/2297912, in the fixed form that is common.
+    """
+    return max(horizon - 1, int(4 * (n / 100) ** (2 / 9)))
+
+
+def skill_interval(
+    loss: ArrayLike, reference: ArrayLike, seed: int, *, horizon: int = 1, level: float = 0.95, draws: int = 999
+) -> tuple[float, float]:
+    """Stationary-bootstrap percentile interval of the skill 1 - mean(loss) / mean(reference).
+
+    Both losses are resampled together in blocks of random length, on average n^(1/3) and at least the horizon, wrapped
+    at the end. Source: Politis and Romano 1994, doi:10.1080/01621459.1994.10476870.
+
+    Args:
+        loss: loss at each time, in time order, shape (n,).
+        reference: the reference's loss at the same times, shape (n,), not all zero.
+        seed: of the resampling.
+        horizon: steps ahead of the forecasts.
+        level: share of the resampled skills inside.
+        draws: resamples.
+    """
+    first, second = np.asarray(loss, dtype=float), np.asarray(reference, dtype=float)
+    picked = stationary_rows(len(first), max(horizon, round(len(first) ** (1 / 3))), draws, seed)
+    skills = 1 - first[picked].mean(axis=1) / second[picked].mean(axis=1)
+    low, high = np.quantile(skills, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def stationary_rows(n: int, block: float, draws: int, seed: int) -> np.ndarray:
+    """Row numbers of stationary bootstrap resamples, shape (draws, n): at each place a new start with probability 1/block."""
+    generator = np.random.default_rng(seed)
+    starts = generator.integers(0, n, size=(draws, n))
+    fresh = generator.random((draws, n)) < 1 / block
+    fresh[:, 0] = True
+    place = np.arange(n)
+    began = np.maximum.accumulate(np.where(fresh, place, 0), axis=1)
+    return np.asarray((np.take_along_axis(starts, began, axis=1) + place - began) % n)
+
+
+def pesaran_timmermann(actual_change: ArrayLike, forecast_change: ArrayLike) -> Outcome | None:
+    """Do the forecast directions hit more often than two independent series of the same base rates would?
+
+    S = (P - P*) / sqrt(V(P) - V(P*)), standard normal; P is the share of hits, P* = y x + (1 - y)(1 - x) from the shares
+    of ups, y of the actual and x of the forecast changes. Rows where either change is zero are left out.
+    Source: Pesaran and Timmermann 1992, doi:10.1080/07350015.1992.10509922.
+
+    Args:
+        actual_change: actual price minus the cutoff's, one-step and in time order, shape (n,).
+        forecast_change: forecast minus the cutoff's price, shape (n,).
+
+    Returns:
+        None where one of the two always has the same sign. `p_greater` is the test for skill.
+    """
+    actual, forecast = np.asarray(actual_change, dtype=float), np.asarray(forecast_change, dtype=float)
+    moved = (actual != 0) & (forecast != 0)
+    up, said_up = actual[moved] > 0, forecast[moved] > 0
+    n = len(up)
+    if n == 0 or up.all() or said_up.all() or not up.any() or not said_up.any():
+        return None
+    hits, y, x = float(np.mean(up == said_up)), float(up.mean()), float(said_up.mean())
+    expected = y * x + (1 - y) * (1 - x)
+    of_hits = expected * (1 - expected) / n
+    of_expected = ((2 * y - 1) ** 2 * x * (1 - x) + (2 * x - 1) ** 2 * y * (1 - y) + 4 * y * x * (1 - y) * (1 - x) / n) / n
+    return _normal((hits - expected) / np.sqrt(of_hits - of_expected)) if of_hits > of_expected else None
+
+
+def kupiec(missed: ArrayLike, rate: float) -> Outcome | None:
+    """Is the share of misses the nominal one? LR = 2 log(L(x/n) / L(rate)), chi-square with 1 degree of freedom.
+
+    Source: Kupiec 1995, doi:10.3905/jod.1995.407942.
+
+    Args:
+        missed: whether each actual lay outside its interval, shape (n,).
+        rate: nominal share of misses, 0.1 for a 90 % interval.
+    """
+    misses = np.asarray(missed, dtype=bool)
+    return _chi_square(_coverage_ratio(misses, rate), 1) if len(misses) else None
+
+
+def christoffersen_independence(missed: ArrayLike) -> Outcome | None:
+    """Do misses come in clusters? Likelihood ratio of a first-order Markov chain to independence, chi-square(1).
+
+    Source: Christoffersen 1998, doi:10.2307/2527341. `missed` as for `kupiec`, one-step and in time order; None without
+    both a miss and a hit before the last row.
+    """
+    misses = np.asarray(missed, dtype=bool)
+    before = misses[:-1]
+    return _chi_square(_independence_ratio(misses), 1) if before.any() and not before.all() else None
+
+
+def christoffersen(missed: ArrayLike, rate: float) -> Outcome | None:
+    """Conditional coverage: the right share and no clusters; LR of Kupiec plus that of independence, chi-square(2).
+
+    Arguments as for `kupiec`, source and None as for `christoffersen_independence`.
+    """
+    misses = np.asarray(missed, dtype=bool)
+    before = misses[:-1]
+    if not before.any() or before.all():
+        return None
+    return _chi_square(_coverage_ratio(misses, rate) + _independence_ratio(misses), 2)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order: below 0.05, the claim holds among all that were tested together.
+
+    Source: Holm 1979, https://www.jstor.org/stable/4615733.
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values, dtype=float)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return [float(p) for p in adjusted]
+
+
+def losses_by_date(forecasts: pd.DataFrame, loss: str) -> pd.DataFrame:
+    """The losses of every model summed per cutoff date, in units of each ticker's mean naive loss.
+
+    One date is one observation however many tickers and steps it holds, so that a crowded day does not count as many.
+
+    Args:
+        forecasts: the forecast table; rows without an actual do not count.
+        loss: `squared`, `absolute` or `crps`.
+
+    Returns:
+        Index cutoff, increasing; one column a model. Without unit.
+    """
+    tables = by_model(forecasts)
+    reference = tables[REFERENCE]
+    unit = pd.Series(LOSSES[loss](reference)).groupby(reference[TICKER].to_numpy()).transform("mean").to_numpy()
+    unit = np.where(unit > 0, unit, 1.0)
+    dates = reference["cutoff"].to_numpy()
+    return pd.DataFrame({name: pd.Series(LOSSES[loss](rows) / unit).groupby(dates).sum() for name, rows in tables.items()})
+
+
+LOSSES: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
+    "squared": lambda rows: ((rows["actual"] - rows["forecast"]) ** 2).to_numpy(float),
+    "absolute": lambda rows: (rows["actual"] - rows["forecast"]).abs().to_numpy(float),
+    "crps": lambda rows: crps_rows(rows["actual"].to_numpy(float), rows[list(QUANTILE_COLUMNS)].to_numpy(float)),
+}
+"""The losses that are compared, from rows of the forecast table to shape (rows,)."""
+
+
+def _coverage_ratio(misses: np.ndarray, rate: float) -> float:
+    n, x = len(misses), int(misses.sum())
+    return 2 * (_log_likelihood(x, n, x / n) - _log_likelihood(x, n, rate))
+
+
+def _independence_ratio(misses: np.ndarray) -> float:
+    before, after = misses[:-1], misses[1:]
+    total = _log_likelihood(int(after.sum()), len(after), float(after.mean()))
+    parts = [after[~before], after[before]]
+    return 2 * (sum(_log_likelihood(int(part.sum()), len(part), float(part.mean())) for part in parts) - total)
+
+
+def _log_likelihood(x: int, n: int, rate: float) -> float:
+    """Of x misses in n at a rate: x log(rate) + (n - x) log(1 - rate), with 0 log 0 = 0."""
+    return (x * float(np.log(rate)) if x else 0.0) + ((n - x) * float(np.log(1 - rate)) if n > x else 0.0)
+
+
+def _student(statistic: float, freedom: int) -> Outcome:
+    from scipy.stats import t  # noqa: PLC0415 - scipy.stats costs a second; only tests of skill need it
+
+    return Outcome(statistic, float(2 * t.sf(abs(statistic), freedom)), float(t.cdf(statistic, freedom)), float(t.sf(statistic, freedom)))
+
+
+def _normal(statistic: float) -> Outcome:
+    from scipy.stats import norm  # noqa: PLC0415 - as above
+
+    return Outcome(float(statistic), float(2 * norm.sf(abs(statistic))), float(norm.cdf(statistic)), float(norm.sf(statistic)))
+
+
+def _chi_square(statistic: float, freedom: int) -> Outcome:
+    from scipy.stats import chi2  # noqa: PLC0415 - as above
+
+    value = max(statistic, 0.0)
+    tail = float(chi2.sf(value, freedom))
+    return Outcome(value, tail, 1 - tail, tail)

@@ -1,0 +1,202 @@
+"""What the numbers allow one to say: a verdict in plain sentences, and alarms where a result looks wrong.
+
+Both read the forecast table alone. A sentence claims a difference only where a test at 5 %, corrected by Holm for all
+the tests of the verdict, shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.evaluation.metrics import LEVELS, REFERENCE, by_model
+from stockrnn.evaluation.significance import Outcome, diebold_mariano, holm, kupiec, losses_by_date, newey_west_lags
+from stockrnn.types import TICKER
+
+SIGNIFICANT = 0.05
+VOLATILITY_MODELS = ("ewma", "rolling", "garch", "har")
+"""Baselines of the distribution, in the order of the sentences."""
+LEAST_SESSIONS = 20
+"""Fewer scored dates carry no claim at all."""
+FEW_SESSIONS = 60
+"""Fewer scored dates ring *few test sessions*: at 60, coverage of a 90 % interval is known to ± 7.6 points only."""
+TOO_GOOD = 0.97
+"""RMSE ratio to naive below which a daily price forecast is more likely a leak: it means an R² of returns above 6 %."""
+COPY_SLOPE, COPY_CORRELATION = 0.25, 0.5
+"""A copy passes at least a quarter of the last change on, and that change explains at least a quarter of its variance."""
+COLLAPSED = 1e-3
+"""A forecast that varies less than this share of the actual values' variation is constant."""
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """One comparison: its words, the relative loss, and the test."""
+
+    what: str
+    rival: str
+    score: str
+    ratio: float
+    outcome: Outcome | None
+
+
+def verdict(forecasts: pd.DataFrame, network: str) -> list[str]:
+    """Plain sentences on the network's point forecast, distribution and 90 % interval.
+
+    Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with
+    Newey-West variance; the p shown is Holm's over all sentences.
+
+    Args:
+        forecasts: the forecast table, with `naive`.
+        network: the name of the model that is judged.
+    """
+    dates = _scored(forecasts, network)["cutoff"].nunique()
+    if dates < LEAST_SESSIONS:
+        return [f"No verdict: {dates} scored sessions are too few for any claim; at least {LEAST_SESSIONS} are needed."]
+    claims = _claims(forecasts, network)
+    coverage, outcome = _coverage(forecasts, network)
+    adjusted = holm([1.0 if o is None else o.p_value for o in [*(claim.outcome for claim in claims), outcome]])
+    sentences = [_sentence(claim, p) for claim, p in zip(claims, adjusted, strict=False)]
+    fits = "too wide" if coverage > 0.9 else "too narrow"
+    word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
+    return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({_p(adjusted[-1])})."]
+
+
+def alarms(forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tuple[float, float]] | None = None) -> list[str]:
+    """What looks wrong with a network's forecasts, a sentence each; none is the good case.
+
+    Args:
+        forecasts: the forecast table, with `naive`; the network's one-step rows are looked at.
+        network: the name of the model.
+        train_range: least and greatest price of each ticker in the training span, in currency; give it for the `level`
+            target with min-max scaling, which cannot follow prices beyond it.
+    """
+    rows = _scored(forecasts, network)
+    one_step = rows[rows["step"] == 1]
+    found = [_shifted_copy(one_step), _too_good(one_step), _collapsed(one_step), _few_sessions(rows)]
+    if train_range is not None:
+        found.append(_range_left(rows, train_range))
+    return [sentence for sentence in found if sentence]
+
+
+def _scored(forecasts: pd.DataFrame, network: str) -> pd.DataFrame:
+    return by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])[network]
+
+
+def _claims(forecasts: pd.DataFrame, network: str) -> list[_Claim]:
+    close = "yesterday's close" if forecasts["step"].max() == 1 else "the last close"
+    present = set(forecasts["model"])
+    absolute, crps = losses_by_date(forecasts, "absolute"), losses_by_date(forecasts, "crps")
+    horizon = int(forecasts["step"].max())
+    rivals = [REFERENCE, *(name for name in VOLATILITY_MODELS if name in present)]
+    return [
+        _Claim("Point forecast", close, "MAE", *_compared(absolute[network], absolute[REFERENCE], horizon)),
+        *(_Claim("Distribution", name, "CRPS", *_compared(crps[network], crps[name], horizon)) for name in rivals),
+    ]
+
+
+def _compared(loss: pd.Series, other: pd.Series, horizon: int) -> tuple[float, Outcome | None]:
+    """Ratio of the losses, and the test that they differ."""
+    ratio = float(loss.sum() / other.sum()) if other.sum() else 1.0
+    return ratio, diebold_mariano(loss, other, horizon, newey_west_lags(len(loss), horizon))
+
+
+def _coverage(forecasts: pd.DataFrame, network: str) -> tuple[float, Outcome | None]:
+    """Measured coverage, and the test that its mean per date is 90 %; Kupiec's where every date is the same."""
+    rows = _scored(forecasts, network)
+    low, high = LEVELS[90]
+    inside = ((rows[low] <= rows["actual"]) & (rows["actual"] <= rows[high])).astype(float)
+    shares = inside.groupby(rows["cutoff"]).mean()
+    horizon = int(rows["step"].max())
+    outcome = diebold_mariano(shares, np.full(len(shares), 0.9), horizon, newey_west_lags(len(shares), horizon))
+    return float(inside.mean()), outcome or kupiec(shares < 0.5, 0.1)
+
+
+def _sentence(claim: _Claim, p: float) -> str:
+    if claim.outcome is None:
+        return f"{claim.what}: the same as {claim.rival}."
+    better = claim.ratio < 1
+    words = {
+        ("Point forecast", True, True): "better than",
+        ("Point forecast", True, False): "worse than",
+        ("Distribution", True, True): "sharper than",
+        ("Distribution", True, False): "worse than",
+    }
+    word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
+    size = f"{claim.score} {100 * abs(1 - claim.ratio):.1f} % {'lower' if better else 'higher'}"
+    return f"{claim.what}: {word} {claim.rival} ({size}, {_p(p)})."
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _returns(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Actual return, forecast return and last return of each cutoff, the first cutoff of each ticker left out."""
+    actual, forecast = rows["actual"] / rows["last"] - 1, rows["forecast"] / rows["last"] - 1
+    before = rows["last"] / rows.groupby(TICKER)["last"].shift(1) - 1
+    known = before.notna()
+    return actual[known].to_numpy(float), forecast[known].to_numpy(float), before[known].to_numpy(float)
+
+
+def _ratio_to_naive(rows: pd.DataFrame) -> float | None:
+    """RMSE of the returns divided by naive's, without unit; None where the price never moved."""
+    actual, forecast = rows["actual"] / rows["last"] - 1, rows["forecast"] / rows["last"] - 1
+    moved = float((actual**2).mean())
+    return float(np.sqrt(((actual - forecast) ** 2).mean() / moved)) if moved > 0 else None
+
+
+def _shifted_copy(rows: pd.DataFrame) -> str | None:
+    """The forecast change follows the last change, and no more the next one than luck: yesterday, shifted."""
+    actual, forecast, before = _returns(rows)
+    if len(before) < LEAST_SESSIONS or not before.std() or not actual.std():
+        return None
+    if forecast.std() < COLLAPSED * actual.std() and abs(forecast.mean()) < COLLAPSED * actual.std():
+        return "Shifted copy: the forecast is the last price itself; it says nothing about the next."
+    if not forecast.std():
+        return None
+    slope = float(np.cov(forecast, before)[0, 1] / np.var(before, ddof=1))
+    lag_one, lag_zero = float(np.corrcoef(forecast, before)[0, 1]), float(np.corrcoef(forecast, actual)[0, 1])
+    ratio = _ratio_to_naive(rows) or 1.0
+    if abs(slope) < COPY_SLOPE or abs(lag_one) < max(COPY_CORRELATION, 2 * abs(lag_zero)) or ratio < TOO_GOOD:
+        return None
+    return (
+        f"Shifted copy: the forecast change follows the last change (correlation {lag_one:.2f}), not the next ({lag_zero:.2f}); "
+        f"its RMSE is {ratio:.2f} times that of the last price."
+    )
+
+
+def _too_good(rows: pd.DataFrame) -> str | None:
+    ratio = _ratio_to_naive(rows)
+    if ratio is None or ratio >= TOO_GOOD:
+        return None
+    return f"Too good: the one-step RMSE is {ratio:.2f} times that of the last price; on daily prices look for a leak before believing it."
+
+
+def _collapsed(rows: pd.DataFrame) -> str | None:
+    """A constant level, or a constant change other than none (that is a copy)."""
+    actual, forecast, _ = _returns(rows)
+    if len(actual) < LEAST_SESSIONS:
+        return None
+    levels = rows.groupby(TICKER)[["forecast", "actual"]].std()
+    if bool((levels["forecast"] < COLLAPSED * levels["actual"]).any()):
+        return "Collapsed: the network forecasts one price for every session."
+    if forecast.std() < COLLAPSED * actual.std() <= abs(forecast.mean()):
+        return "Collapsed: the network forecasts one change for every session."
+    return None
+
+
+def _few_sessions(rows: pd.DataFrame) -> str | None:
+    dates = rows["cutoff"].nunique()
+    return f"Few test sessions: {dates} are scored; below {FEW_SESSIONS} luck outweighs skill." if dates < FEW_SESSIONS else None
+
+
+def _range_left(rows: pd.DataFrame, train_range: Mapping[str, tuple[float, float]]) -> str | None:
+    """Min-max scaling of a level extrapolates beyond the training prices, where a saturating cell cannot follow."""
+    low, high = (rows[TICKER].map({ticker: limits[end] for ticker, limits in train_range.items()}) for end in (0, 1))
+    share = float(((rows["actual"] < low) | (rows["actual"] > high)).mean())
+    if share == 0:
+        return None
+    return f"Range left: {100 * share:.0f} % of the scored prices lie outside the training prices; use `target.transform: log_return`."
