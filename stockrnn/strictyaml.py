@@ -59,7 +59,7 @@ def parse_yaml(data: bytes, origin: str) -> dict[str, Any]:
     text = data.decode("utf-8-sig")
     try:
         _check_events(text, origin)
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader, made stricter above)
+        tree = _Loader(text).get_single_data()
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin} must be YAML. Received: {_where(error)}.") from None
     if tree is None:

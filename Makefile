@@ -1,0 +1,42 @@
+# Set-up needs Python 3.11, make and a package index. `make demo` and `make test` create what is missing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: demo test test-slow check fix bench clean
+
+demo: .venv/installed
+	$(BIN)/stockrnn train
+	$(BIN)/stockrnn predict
+
+test: .venv/developer
+	$(PYTEST) -n 2 -m "not slow"
+
+test-slow: .venv/developer
+	$(PYTEST) -m slow
+
+check: .venv/developer
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+fix: .venv/developer
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python -m tests.generate README.md
+
+bench: .venv/developer
+	$(BIN)/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/developer: .venv/installed
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m stockrnn` is the command `stockrnn`."""
+
+from stockrnn.cli import main
+
+main()

@@ -1,0 +1,219 @@
+"""The command line: argv → one recipe; errors → one line on stderr and an exit code.
+
+Imports nothing heavy: `--help` must answer at once. Results go to stdout, progress and warnings to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from stockrnn import __version__
+from stockrnn.errors import StockRNNError
+
+
+class PictureFormat(StrEnum):
+    """File formats of a picture."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+app = typer.Typer(
+    help="An honest recurrent-network forecast from any daily price file.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+runs_app = typer.Typer(help="List and show runs.")
+configs_app = typer.Typer(help="List and show configs, and the schema of their keys.")
+app.add_typer(runs_app, name="runs")
+app.add_typer(configs_app, name="configs")
+
+Config = Annotated[str, typer.Option("--config", help="A YAML file, else the name of a shipped config.")]
+Data = Annotated[str | None, typer.Option("--data", help="A price file, folder or glob instead of the config's.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, else a name in runs/, else the newest there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    if version:
+        typer.echo(f"stockrnn {__version__}")
+        raise typer.Exit
+    _help_without_command(ctx)
+
+
+@runs_app.callback(invoke_without_command=True)
+@configs_app.callback(invoke_without_command=True)
+def _help_without_command(ctx: typer.Context) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    config: Config = "lstm.yaml",
+    data: Data = None,
+    overrides: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="Folder of the new run; runs/<date>-<config> by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --run.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a network, score it beside the baselines and write a run.
+
+    Example: stockrnn train --config lstm.yaml --data prices.csv
+    """
+    from stockrnn import commands
+
+    commands.train(config, data, overrides or [], run, resume, json)
+
+
+@app.command()
+def predict(
+    run: RunArgument = None,
+    data: Data = None,
+    asof: Annotated[str | None, typer.Option("--asof", metavar="DATE", help="Forecast as if this were the last date known.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Write the forecast table to this CSV file too.")] = None,
+    json: Json = False,
+) -> None:
+    """Forecast the next sessions after the data's last row.
+
+    Example: stockrnn predict --data prices.csv --asof 2024-06-28
+    """
+    from stockrnn import commands
+
+    commands.predict(run, data, asof, output, json)
+
+
+@app.command()
+def plot(
+    run: RunArgument = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder of the pictures; the run's plots/ by default.")] = None,
+    picture_format: Annotated[PictureFormat, typer.Option("--format", help="File format.")] = PictureFormat.png,
+) -> None:
+    """Draw the pictures of a run.
+
+    Example: stockrnn plot --format svg --output pictures
+    """
+    from stockrnn import commands
+
+    commands.plot(run, output, picture_format.value)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="A price file, folder or glob.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Write the price plot and the histograms into this folder.")] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Show what a price file holds and what is wrong with it.
+
+    Example: stockrnn inspect prices.csv --output pictures
+    """
+    from stockrnn import commands
+
+    commands.inspect(path, output, overrides or [], json)
+
+
+@runs_app.command("list")
+def runs_list(json: Json = False) -> None:
+    """List the complete runs in runs/.
+
+    Example: stockrnn runs list
+    """
+    from stockrnn import commands
+
+    commands.runs_list(json)
+
+
+@runs_app.command("show")
+def runs_show(run: RunArgument = None, json: Json = False) -> None:
+    """Show what a run was made of and how it scored.
+
+    Example: stockrnn runs show
+    """
+    from stockrnn import commands
+
+    commands.runs_show(run, json)
+
+
+@configs_app.command("list")
+def configs_list(json: Json = False) -> None:
+    """List the shipped configs.
+
+    Example: stockrnn configs list
+    """
+    from stockrnn import commands
+
+    commands.configs_list(json)
+
+
+@configs_app.command("show")
+def configs_show(
+    name: Annotated[str, typer.Argument(help="A shipped name, or a YAML file.")] = "lstm.yaml",
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Print a config with every default filled in.
+
+    Example: stockrnn configs show gru.yaml --set model.units=[64]
+    """
+    from stockrnn import commands
+
+    commands.configs_show(name, overrides or [], json)
+
+
+@configs_app.command("schema")
+def configs_schema() -> None:
+    """Print the JSON Schema of a config, for editors.
+
+    Example: stockrnn configs schema > stockrnn.schema.json
+    """
+    from stockrnn import commands
+
+    commands.configs_schema()
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.excepthook = _report_bug
+    try:
+        code = app(standalone_mode=False)
+    except StockRNNError as error:
+        _leave(str(error), error.exit_code)
+    except typer.TyperException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" See `{where.command_path} --help`." if where else ""
+        _leave(f"{error.format_message().rstrip('.')}.{hint}", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _leave("Interrupted.", 130)
+    except BrokenPipeError:  # the reader of a pipe left early: `| head`
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(message: str, code: int) -> None:
+    line = " ".join(message.split())
+    typer.echo(f"stockrnn: {line}", err=True)
+    sys.exit(code)
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    from stockrnn.storage import write_text
+
+    log = Path(tempfile.gettempdir()) / "stockrnn-error.log"
+    write_text(log, "".join(traceback.format_exception(kind, error, trace)))
+    typer.echo(f"stockrnn: this is a bug ({kind.__name__}: {' '.join(str(error).split())[:200]}). The traceback is in {log}.", err=True)

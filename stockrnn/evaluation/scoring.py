@@ -1,0 +1,76 @@
+"""Forecasters → one forecast table a span → one document of scores. Every score comes from the forecast table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.evaluation.metrics import mase_scales, score_groups, score_table
+from stockrnn.evaluation.verdict import alarms, verdict
+from stockrnn.features.splits import Spans, cutoff_rows
+from stockrnn.models.forecaster import Forecaster, forecast_table
+from stockrnn.types import DATE, TICKER
+
+FORMAT = 1
+
+
+def history_until(prices: pd.DataFrame, end: pd.Timestamp) -> pd.DataFrame:
+    """The rows up to a date, numbered afresh: all that learning gets to see."""
+    return prices[prices[DATE] <= end].reset_index(drop=True)
+
+
+def forecast_span(forecasters: Sequence[Forecaster], prices: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+    """The forecast table of several forecasters from the same cutoff rows, in the order of the forecasters."""
+    return pd.concat(
+        [forecast_table(prices, model.name, model.forecast(prices, rows), model.column) for model in forecasters], ignore_index=True
+    )
+
+
+def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, possible: np.ndarray) -> np.ndarray:
+    """Cutoff rows scored in a span, of those a window can end at. Raises DataError where there is none."""
+    rows = np.intersect1d(cutoff_rows(prices, spans, span, horizon), possible)
+    if len(rows) == 0:
+        raise DataError(f"The {span} span must hold a forecast with all its {horizon} steps. Received: none. Enlarge `split.{span}`.")
+    return rows
+
+
+def score_document(network: str, prices: pd.DataFrame, column: str, spans: Spans, forecasts: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What metrics.json holds.
+
+    Args:
+        network: name of the trained model in the forecast tables.
+        prices: the whole price table.
+        column: the price that is forecast.
+        spans: where each span ends.
+        forecasts: forecast table of each scored span; `test` is one of them.
+    """
+    scales = mase_scales(prices, spans.train_end, column)
+    scores = {span: _scores(table, scales) for span, table in forecasts.items()}
+    test = forecasts["test"]
+    return {
+        "format": FORMAT,
+        "network": network,
+        "test": scores.pop("test"),
+        **scores,
+        "verdict": verdict(test, network),
+        "alarms": alarms(test, network),
+    }
+
+
+def _scores(table: pd.DataFrame, scales: dict[str, float]) -> dict[str, Any]:
+    one = table[table["model"] == table["model"].iloc[0]]
+    document: dict[str, Any] = {
+        "start": f"{one[DATE].min():%Y-%m-%d}",
+        "end": f"{one[DATE].max():%Y-%m-%d}",
+        "n": len(one),
+        "models": score_table(table, scales),
+    }
+    if table["step"].nunique() > 1:
+        document["steps"] = score_groups(table, scales, by="step")
+    if table[TICKER].nunique() > 1:
+        document["tickers"] = score_groups(table, scales, by="ticker")
+    return document

@@ -1,0 +1,164 @@
+"""The config: one meaning a key, nearest names, no silent conversion; and YAML that means what a person meant."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stockrnn.config import Config, build_config, config_fields, load_config, shipped_configs, to_yaml
+from stockrnn.errors import ConfigError, StorageError
+from stockrnn.strictyaml import parse_scalar, parse_yaml
+
+
+def fault(*overrides):
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, overrides)
+    return str(caught.value)
+
+
+def test_the_defaults_are_a_valid_config_and_survive_yaml():
+    assert build_config(parse_yaml(to_yaml(Config()).encode(), "x"), "x") == Config()
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_config_parses_and_survives_yaml(name):
+    config = load_config(name)
+    assert build_config(parse_yaml(to_yaml(config).encode(), name), name) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.cel=lstm", ["model.cel", "Did you mean `cell`?"]),
+        ("modle.cell=lstm", ["modle", "Did you mean `model`?"]),
+        ("model.cell=ltsm", ["model.cell", "'ltsm'", "Did you mean `lstm`?"]),
+        ("train.epochs=many", ["train.epochs", "'many'"]),
+        ("train.epochs=2.5", ["train.epochs", "2.5"]),
+        ("train.epochs=true", ["train.epochs", "True"]),
+        ("model.units=[0]", ["model.units.0", "0"]),
+        ("model.units=[]", ["model.units"]),
+        ("split.test=0.9", ["split", "below 1"]),
+        ("train.loss=mse", ["train.loss", "quantile", "mse"]),
+        ("train.learning_rate=.inf", ["train.learning_rate"]),
+        ("nonsense", ["section.key=value", "nonsense"]),
+        ("model=5", ["model"]),
+        ("train.seed={a: 1}", ["train.seed"]),
+    ],
+)
+def test_a_wrong_override_is_named_with_its_value(override, words):
+    message = fault(override)
+    assert [word for word in words if word not in message] == []
+    assert "\n" not in message
+
+
+def test_features_may_not_be_empty():
+    assert "features" in fault("features.indicators=[]")
+
+
+def test_a_point_head_needs_calibration():
+    assert "split.calibration" in fault("model.head=point", "split.calibration=0")
+
+
+def test_one_word_stands_for_a_policy():
+    assert load_config(None, ["data.missing=ffill"]).data.missing.policy == "ffill"
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {epochs: 3, seed: 5}\n")
+    config = load_config(path, ["train.epochs=4"])
+    assert (config.train.epochs, config.train.seed) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("1_000", 1000),
+        ("ON", "ON"),
+        ("NO", "NO"),
+        ("yes", "yes"),
+        ("true", True),
+        ("null", None),
+        ("~", None),
+        ("2020-01-01", "2020-01-01"),
+        ("0x10", "0x10"),
+        ("12:30", "12:30"),
+        ("[1, 2]", [1, 2]),
+        ("", None),
+        ("'5'", "5"),
+        (".", "."),
+    ],
+)
+def test_scalars_mean_what_a_person_meant(text, value):
+    got = parse_scalar(text)
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a: 1\na: 2", "twice"),
+        ("a: &x 1\nb: *x", "anchors"),
+        ("a: !!python/object:os.system x", "tags"),
+        ("a: " + "[" * 50 + "]" * 50, "deep"),
+        ("a: " + "x" * 70_000, "65536"),
+        ("- 1", "sections"),
+        ("a: [", "line"),
+        ("1: 2", "text"),
+        ("a: \x00", "YAML"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_one_line(text, word):
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text.encode(), "c.yaml")
+    assert word in str(caught.value)
+    assert str(caught.value).startswith("c.yaml")
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.text(alphabet="ab:{}[]-,&*!'\"#|>%@` \n\t0e.~?", max_size=60))
+def test_any_text_is_yaml_or_our_error(text):
+    try:
+        parse_yaml(text.encode(), "c.yaml")
+    except ConfigError as error:
+        assert "c.yaml" in str(error)
+
+
+def test_a_config_must_be_a_readable_file(tmp_path):
+    for source, words in [(tmp_path, "folder"), ("lstn.yaml", "Did you mean `lstm.yaml`?"), (tmp_path / "no.yaml", "Received")]:
+        with pytest.raises(ConfigError, match="--config") as caught:
+            load_config(source)
+        assert words.split("`")[0] in str(caught.value)
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"a: \xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_config(binary)
+
+
+def test_a_shipped_name_needs_no_ending():
+    assert load_config("lstm") == load_config("lstm.yaml")
+
+
+def test_every_key_is_documented_once():
+    rows = list(config_fields())
+    assert [path for path, _, _, meaning in rows if len(meaning) < 10] == []
+    assert len({path for path, *_ in rows}) == len(rows)
+    json.dumps(Config.model_json_schema())
+
+
+def test_a_config_without_permission_is_a_storage_error(tmp_path, monkeypatch):
+    path = tmp_path / "c.yaml"
+    path.write_text("")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        load_config(path)

@@ -1,0 +1,89 @@
+"""Indicators look backward only, targets and scalers have inverses, and scalers equal scikit-learn's."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import preprocessing
+
+from stockrnn.errors import DataError
+from stockrnn.features.indicators import INDICATORS, make_features, split_available
+from stockrnn.features.scaling import SCALERS, Scaler, fit_scaler
+from stockrnn.features.targets import TRANSFORMS, make_targets
+from tests.factories import panel, random_walk
+
+NAMES = [*INDICATORS, "open", "high", "low", "close", "volume"]
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(st.sampled_from(NAMES), st.integers(0, 149), st.integers(0, 1000))
+def test_no_future_row_changes_a_past_feature(name, cutoff, seed):
+    prices = random_walk(150, seed=seed)
+    garbage = np.random.default_rng(seed).uniform(1e-3, 1e9, size=(149 - cutoff, 5))
+    other = prices.copy()
+    other.loc[cutoff + 1 :, ["open", "high", "low", "close", "volume"]] = garbage
+    before, after = make_features(prices, [name]), make_features(other, [name])
+    assert before[: cutoff + 1].tobytes() == after[: cutoff + 1].tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_ticker_changes_the_features_of_another(name):
+    both = panel({"A": 100, "B": 80})
+    alone = both[both["ticker"] == "B"].reset_index(drop=True)
+    np.testing.assert_array_equal(make_features(both, [name])[100:], make_features(alone, [name]))
+
+
+def test_indicators_by_hand():
+    prices = random_walk(80)
+    close, volume = prices["close"].to_numpy(), np.log1p(prices["volume"].to_numpy())
+    got = make_features(prices, list(INDICATORS))[70]
+    hand = [
+        np.log(close[70] / close[69]),
+        abs(np.log(close[70] / close[69])),
+        np.log(prices["high"][70] / prices["low"][70]),
+        np.log(prices["open"][70] / close[69]),
+        volume[70] - volume[10:70].mean(),
+    ]
+    np.testing.assert_allclose(got, hand, rtol=1e-12)
+
+
+def test_features_without_their_columns_are_named():
+    prices = random_walk(50).assign(volume=np.nan)
+    assert split_available(prices, ("close", "volume"), ("range", "relative_volume")) == (["close", "range"], ["volume", "relative_volume"])
+    with pytest.raises(DataError, match="relative_volume"):
+        split_available(prices, (), ("relative_volume",))
+
+
+prices_and_bases = st.tuples(st.floats(1e-4, 1e7), st.floats(1e-4, 1e7))
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.sampled_from(sorted(TRANSFORMS)), st.lists(prices_and_bases, min_size=1, max_size=5))
+def test_a_target_inverts_to_its_price(name, pairs):
+    price, base = np.array(pairs).T
+    transform = TRANSFORMS[name]
+    np.testing.assert_allclose(transform.inverse(transform.forward(price, base), base), price, rtol=1e-9, atol=1e-9)
+
+
+def test_targets_stop_at_the_end_of_a_ticker_and_at_unobserved_prices():
+    price = np.array([1.0, 2.0, 4.0, 8.0, 3.0, 6.0])
+    usable = np.array([True, True, True, False, True, True])
+    got = make_targets(price, usable, np.array([0, 0, 0, 0, 1, 1]), 2, "difference")
+    np.testing.assert_array_equal(got, [[1, 3], [2, np.nan], [np.nan, np.nan], [np.nan, np.nan], [3, np.nan], [np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("kind", sorted(SCALERS))
+def test_a_scaler_equals_scikit_learns_and_survives_json(kind):
+    rng = np.random.default_rng(3)
+    values, new = rng.lognormal(3, 2, (200, 4)), rng.lognormal(3, 2, (50, 4))
+    scaler = Scaler.from_dict(json.loads(json.dumps(fit_scaler(values, kind).to_dict())))
+    oracle = getattr(preprocessing, SCALERS[kind])().fit(values)
+    np.testing.assert_allclose(scaler.transform(new), oracle.transform(new), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(scaler.inverse(scaler.transform(new)), new, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", sorted(SCALERS))
+def test_a_constant_column_scales_to_finite_values(kind):
+    assert np.isfinite(fit_scaler(np.full((10, 1), 5.0), kind).transform(np.array([[5.0], [7.0]]))).all()

@@ -1,0 +1,57 @@
+"""Files are old or new, never a mix; a folder has one writer; errors name file and remedy."""
+
+import multiprocessing
+import os
+
+import pytest
+
+from stockrnn.errors import RunInUseError, StorageError
+from stockrnn.storage import lock_folder, read_bytes, write_bytes, write_text
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "fdopen", "chmod"])
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, call):
+    path = tmp_path / "f"
+    write_text(path, "old")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StorageError, match=r"f must be writable\. Received: No space left on device"):
+        write_bytes(path, b"new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_write_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "f"
+    write_bytes(path, b"a long old text")
+    write_bytes(path, b"new")
+    assert read_bytes(path) == b"new"
+    assert path.stat().st_mode & 0o077 == 0o044
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(StorageError, match="No such file"):
+        write_bytes(tmp_path / "no" / "f", b"")
+
+
+def _hold(folder, ready, release):
+    with lock_folder(folder):
+        ready.set()
+        release.wait(20)
+
+
+def test_a_folder_has_one_writer_and_a_dead_one_frees_it(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, release))
+    holder.start()
+    assert ready.wait(20)
+    with pytest.raises(RunInUseError, match="another process"), lock_folder(tmp_path):
+        pass
+    holder.kill()
+    holder.join()
+    with lock_folder(tmp_path):
+        pass
