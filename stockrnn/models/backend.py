@@ -1,0 +1,60 @@
+"""The one door to TensorFlow and Keras: imported once, in silence, with its threads set.
+
+TensorFlow reads its environment at import and its C++ start-up lines go straight to file descriptor 2, whatever the
+log level; so the environment is set first and descriptor 2 points to a temporary file while the import lasts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # its products depend on the number of threads
+}
+
+
+@contextlib.contextmanager
+def quiet_descriptor() -> Iterator[None]:
+    """Send what C++ writes to descriptor 2 into a temporary file; it is shown only if the block raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            file.seek(0)
+            os.write(kept, file.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+with quiet_descriptor():
+    import keras
+    import tensorflow as tf
+
+    HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
+
+
+def set_threads(threads: int) -> None:
+    """Let one operation use this many threads. Must be called before TensorFlow's first operation.
+
+    Raises:
+        RuntimeError: TensorFlow has already started.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+__all__ = ["HAS_GPU", "keras", "quiet_descriptor", "set_threads", "tf"]

@@ -1,0 +1,153 @@
+"""The config's `model` section → a Keras network, its weights by name, and its ONNX form. Knows no prices."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stockrnn.config import ModelConfig
+from stockrnn.errors import RunDamagedError
+from stockrnn.models.backend import keras, quiet_descriptor
+from stockrnn.models.cells import CELLS, stock_layers
+from stockrnn.models.heads import HEADS
+from stockrnn.models.seeds import derive_seed
+
+_CELL_IN_PATH = re.compile(r"/(simple_rnn|lstm|gru)_cell(_\d+)?(?=/)")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that fixes a network besides its weights: what `build_network` was given, without the seed."""
+
+    features: int
+    lookback: int
+    horizon: int
+    model: ModelConfig
+
+
+def build_network(*, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int) -> Any:
+    """A Keras model from windows (batch, lookback, features) to the head's output (batch, horizon, params).
+
+    Args:
+        features: columns of a window.
+        lookback: timesteps of a window.
+        horizon: steps ahead.
+        model: the config's section.
+        seed: the initial weights derive from it and each weight's name.
+    """
+    inputs = keras.Input((lookback, features), name="window")
+    x = inputs
+    for depth in range(1, len(model.units) + 1):
+        x = _recurrent_layer(model, depth, seed)(x)
+    head = HEADS[model.head]
+    x = keras.layers.Dense(horizon * head.params, kernel_initializer=_glorot(seed, "head"), name="head")(x)
+    x = keras.layers.Reshape((horizon, head.params), name="steps")(x)
+    network = keras.Model(inputs, head.constrain("output")(x), name=model.cell)
+    network.spec = NetworkSpec(features, lookback, horizon, model)
+    return network
+
+
+def initial_weights(spec: NetworkSpec, seed: int) -> dict[str, np.ndarray]:
+    """The weights a network of this spec starts from."""
+    return network_weights(build_network(features=spec.features, lookback=spec.lookback, horizon=spec.horizon, model=spec.model, seed=seed))
+
+
+def _recurrent_layer(model: ModelConfig, depth: int, seed: int) -> Any:
+    name = f"recurrent_{depth}"
+    return CELLS[model.cell](
+        model.units[depth - 1],
+        return_sequences=depth < len(model.units),
+        dropout=model.dropout,
+        recurrent_dropout=model.recurrent_dropout,
+        kernel_initializer=_glorot(seed, name),
+        recurrent_initializer=keras.initializers.Orthogonal(seed=derive_seed(seed, "weights", name, "recurrent")),
+        kernel_regularizer=_penalty(model),
+        recurrent_regularizer=_penalty(model),
+        seed=derive_seed(seed, "dropout", name),
+        name=name,
+    )
+
+
+def _glorot(seed: int, name: str) -> Any:
+    return keras.initializers.GlorotUniform(seed=derive_seed(seed, "weights", name))
+
+
+def _penalty(model: ModelConfig) -> Any:
+    return keras.regularizers.L1L2(model.l1, model.l2) if model.l1 or model.l2 else None
+
+
+def network_weights(network: Any) -> dict[str, np.ndarray]:
+    """The weights by name, such as `recurrent_1/kernel`; the names depend on the spec alone."""
+    return {name: variable.numpy() for name, variable in _named(network).items()}
+
+
+def set_network_weights(network: Any, weights: Mapping[str, np.ndarray]) -> None:
+    """Put weights back.
+
+    Raises:
+        RunDamagedError: a name or a shape differs from the network's.
+    """
+    variables = _named(network)
+    if set(variables) != set(weights):
+        difference = ", ".join(sorted(set(variables) ^ set(weights)))
+        raise RunDamagedError(f"The weights must be those of the config's network. Received: a difference in {difference}. Train again.")
+    for name, variable in variables.items():
+        if tuple(variable.shape) != weights[name].shape:
+            raise RunDamagedError(f"{name} must have shape {tuple(variable.shape)}. Received: {weights[name].shape}. Train again.")
+    for name, variable in variables.items():
+        variable.assign(weights[name])
+
+
+def _named(network: Any) -> dict[str, Any]:
+    return {_CELL_IN_PATH.sub("", variable.path): variable for variable in network.weights}
+
+
+def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfig, members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
+    """One ONNX model of the whole ensemble: window (batch, lookback, features) → the mean of the members' outputs.
+
+    Args:
+        features: columns of a window.
+        lookback: timesteps of a window.
+        horizon: steps ahead.
+        model: the config's section.
+        members: each network's weights.
+
+    Raises:
+        RunDamagedError: weights that do not fit the network.
+    """
+    with stock_layers(), _silence(), tempfile.TemporaryDirectory() as folder:
+        inputs = keras.Input((lookback, features), name="window")
+        outputs = []
+        for number, weights in enumerate(members, start=1):
+            network = build_network(features=features, lookback=lookback, horizon=horizon, model=model, seed=0)
+            set_network_weights(network, weights)
+            network.name = f"member_{number}"
+            outputs.append(network(inputs))
+        mean = outputs[0] if len(outputs) == 1 else keras.layers.Average(name="mean")(outputs)
+        ensemble = keras.Model(inputs, mean, name="ensemble")
+        ensemble(np.zeros((1, *inputs.shape[1:]), np.float32))  # Keras exports a model only once it was called
+        path = Path(folder) / "model.onnx"
+        ensemble.export(path, format="onnx", verbose=False)
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep tf2onnx's log lines, its deprecation warnings and C++'s messages off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), quiet_descriptor():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
