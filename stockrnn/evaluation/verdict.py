@@ -125,7 +125,8 @@ def _sentence(claim: _Claim, p: float) -> str:
         ("Distribution", True, False): "worse than",
     }
     word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
-    size = f"{claim.score} {100 * abs(1 - claim.ratio):.1f} % {'lower' if better else 'higher'}"
+    percent = 100 * abs(1 - claim.ratio)
+    size = f"{claim.score} {f'{percent:.1f}' if percent >= 0.05 else 'under 0.1'} % {'lower' if better else 'higher'}"
     return f"{claim.what}: {word} {claim.rival} ({size}, {_p(p)})."
 
 
