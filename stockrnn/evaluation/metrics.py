@@ -217,9 +217,8 @@ def score_table(forecasts: pd.DataFrame, scales: Mapping[str, float]) -> dict[st
 
 def score_groups(forecasts: pd.DataFrame, scales: Mapping[str, float], by: str) -> dict[str, dict[str, Scores]]:
     """A score table for each `ticker`, `step` or `year` (of the session forecast); currency is shared within a ticker only."""
-    group = GROUPS[by](forecasts)
-    known = forecasts["actual"].notna()
-    return {str(key): score_table(rows, scales) for key, rows in forecasts[known].groupby(group[known], sort=True)}
+    known = forecasts[forecasts["actual"].notna()]
+    return {str(key): score_table(rows, scales) for key, rows in known.groupby(GROUPS[by](known), sort=True)}
 
 
 def distribution_table(forecasts: pd.DataFrame) -> dict[str, Scores]:

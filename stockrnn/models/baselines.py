@@ -11,7 +11,7 @@ import abc
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ class Baseline(Forecaster):
         self.column = column
         self._rules: dict[str, Rule] | None = None
 
-    def fit(self, prices: pd.DataFrame, spans: Spans) -> Self:
+    def fit(self, prices: pd.DataFrame, spans: Spans) -> Baseline:
         """Learn one rule for each ticker with at least horizon + 10 observed sessions up to the end of `span`."""
         past = prices[(prices[DATE] <= dict(spans.ends())[self.span]).to_numpy()]
         enough = (series for series in _observed(past, self.column) if len(series.price) >= self.horizon + LEAST_CHANGES)
@@ -267,13 +267,13 @@ class Garch(Baseline):
 
     name = "garch"
     span = "calibration"
-    paths: ClassVar[int] = 2000
+    paths: ClassVar[int] = 2001
+    """A multiple of 20 and one more: then the one-step quantiles are those of the shocks exactly."""
 
     def _learn(self, past: Series) -> Rule:
         model = _fit_gjr(past)
         residuals = past.returns()[1:] - model.mean
-        spots = (np.arange(self.paths) + 0.5) / self.paths
-        pool = np.quantile(residuals / np.sqrt(model.next_variance(past)[:-1]), spots)
+        pool = np.quantile(residuals / np.sqrt(model.next_variance(past)[:-1]), np.linspace(0, 1, self.paths))
         shocks = np.stack([np.random.default_rng(step).permutation(pool) for step in self._steps()], axis=1)
 
         def rule(series: Series, at: np.ndarray) -> Changes:
@@ -383,12 +383,12 @@ def _fit_gjr(past: Series) -> Gjr:
     from arch import arch_model  # noqa: PLC0415 - statsmodels and its numba come only where a GARCH is fitted
 
     returns = past.returns()[1:]
-    unit = max(float(returns.std()), TINY)
-    fitted = arch_model(returns / unit, vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False).fit(disp="off", show_warning=False)
-    mean, omega, alpha, gamma, beta, _ = (float(value) for value in fitted.params)
-    if fitted.convergence_flag == 0 and np.isfinite([mean, omega, alpha, gamma, beta]).all() and beta < 1:
-        return Gjr(mean * unit, omega * unit**2, alpha, gamma, beta, unit**2)
-    warnings.warn(
-        f"garch did not converge on {past.ticker}; its variance there is RiskMetrics' (0.06, 0.94).", BaselineWarning, stacklevel=2
-    )
-    return Gjr(0.0, 0.0, 0.06, 0.0, 0.94, unit**2)
+    unit = float(returns.std())
+    if unit > TINY:
+        fitted = arch_model(returns / unit, vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False).fit(disp="off", show_warning=False)
+        mean, omega, alpha, gamma, beta, _ = (float(value) for value in fitted.params)
+        if fitted.convergence_flag == 0 and np.isfinite([mean, omega, alpha, gamma, beta]).all() and beta < 1:
+            return Gjr(mean * unit, omega * unit**2, alpha, gamma, beta, unit**2)
+    message = f"garch did not converge on {past.ticker}; its variance there is RiskMetrics' (0.06, 0.94)."
+    warnings.warn(message, BaselineWarning, stacklevel=2)
+    return Gjr(0.0, 0.0, 0.06, 0.0, 0.94, max(unit, TINY) ** 2)

@@ -1,0 +1,222 @@
+"""Each baseline against its own definition, computed another way."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from arch import arch_model
+from factories import cutoffs, garch_path, garch_returns, history, near_constant, panel, price_table, random_walk, spans_of
+from sklearn.linear_model import LinearRegression
+
+from stockrnn.errors import DataError
+from stockrnn.features.splits import Spans
+from stockrnn.models import baselines
+from stockrnn.models.baselines import BASELINES, BaselineWarning, default_baselines
+from stockrnn.models.forecaster import Forecast
+from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, QUANTILES
+
+HORIZON = 3
+
+
+def forecast(name: str, prices: pd.DataFrame, horizon: int = HORIZON) -> tuple[Forecast, Spans, np.ndarray]:
+    """The forecast, the spans, and the cutoffs' prices."""
+    spans = spans_of(prices)
+    rows = cutoffs(prices, spans, horizon)
+    made = BASELINES[name](horizon).fit(history(prices, spans), spans).forecast(prices, rows)
+    return made, spans, prices[CLOSE].to_numpy()[rows]
+
+
+def log_changes(prices: pd.DataFrame, until: pd.Timestamp, step: int) -> np.ndarray:
+    close = np.log(prices.loc[prices[DATE] <= until, CLOSE].to_numpy())
+    return close[step:] - close[:-step]
+
+
+def test_naive_repeats_the_last_price_exactly():
+    made, _, last = forecast("naive", garch_path())
+    assert (made.point == last[:, None]).all()
+
+
+@pytest.mark.parametrize("name", ["naive", "drift"])
+def test_naive_and_drift_take_their_quantiles_from_the_changes_of_the_training_span(name):
+    prices = garch_path()
+    made, spans, last = forecast(name, prices)
+    for step in range(1, HORIZON + 1):
+        expected = np.exp(np.quantile(log_changes(prices, spans.train_end, step), QUANTILES))
+        np.testing.assert_allclose(made.quantiles[:, step - 1] / last[:, None], np.broadcast_to(expected, (len(last), 19)), rtol=1e-12)
+
+
+def test_drift_grows_by_the_mean_change_of_the_training_span():
+    prices = garch_path()
+    made, spans, last = forecast("drift", prices)
+    growth = np.exp(log_changes(prices, spans.train_end, 1).mean() * np.arange(1, HORIZON + 1))
+    np.testing.assert_allclose(made.point, last[:, None] * growth, rtol=1e-12)
+
+
+def test_ewma_scales_standardised_residuals_by_riskmetrics_volatility():
+    prices = garch_path()
+    made, spans, last = forecast("ewma", prices)
+    returns = np.diff(np.log(prices[CLOSE].to_numpy()), prepend=np.nan)
+    trained = int((prices[DATE] <= spans.train_end).sum())
+    variance = np.empty(len(returns))
+    variance[0] = np.mean(returns[1:trained] ** 2)
+    for t in range(1, len(returns)):
+        variance[t] = 0.94 * variance[t - 1] + 0.06 * returns[t] ** 2
+    for step in range(1, HORIZON + 1):
+        z = log_changes(prices, spans.train_end, step) / np.sqrt(variance[: trained - step])
+        expected = np.exp(np.sqrt(variance[made.rows])[:, None] * np.quantile(z, QUANTILES))
+        np.testing.assert_allclose(made.quantiles[:, step - 1], last[:, None] * expected, rtol=1e-9)
+    assert (made.point == last[:, None]).all()
+
+
+def test_the_moving_average_is_the_mean_of_the_last_five_prices():
+    prices = garch_path()
+    made, _, _ = forecast("moving_average", prices)
+    expected = [prices[CLOSE].to_numpy()[row - 4 : row + 1].mean() for row in made.rows]
+    np.testing.assert_allclose(made.point, np.repeat(expected, HORIZON).reshape(-1, HORIZON), rtol=1e-12)
+
+
+def test_rolling_takes_the_quantiles_of_the_last_250_known_changes():
+    prices = garch_path()
+    made, _, last = forecast("rolling", prices)
+    close = np.log(prices[CLOSE].to_numpy())
+    for position in (0, 50):
+        row = made.rows[position]
+        for step in (1, HORIZON):
+            known = close[step : row + 1] - close[: row + 1 - step]
+            expected = last[position] * np.exp(np.quantile(known[-250:], QUANTILES))
+            np.testing.assert_allclose(made.quantiles[position, step - 1], expected, rtol=1e-12)
+
+
+def test_garch_filters_the_variance_that_arch_computes():
+    prices = garch_path(1500)
+    spans = spans_of(prices)
+    past = history(prices, spans)
+    returns = np.diff(np.log(past[CLOSE].to_numpy()))
+    theirs = arch_model(returns / returns.std(), p=1, o=1, q=1, dist="t", rescale=False).fit(disp="off")
+    ahead = theirs.forecast(horizon=1).variance.to_numpy()[-1, 0]
+    series = next(baselines._observed(past, CLOSE))
+    model = baselines._fit_gjr(series)
+    ours = model.next_variance(series) / returns.var()
+    np.testing.assert_allclose(ours[300:-1], theirs.conditional_volatility[300:] ** 2, rtol=1e-5)
+    assert ours[-1] == pytest.approx(ahead, rel=1e-5)
+
+
+def test_garch_multiplies_the_volatility_by_the_quantiles_of_past_shocks():
+    prices = garch_path(1000)
+    made, spans, last = forecast("garch", prices, 1)
+    series = next(baselines._observed(history(prices, spans), CLOSE))
+    model = baselines._fit_gjr(series)
+    z = (series.returns()[1:] - model.mean) / np.sqrt(model.next_variance(series)[:-1])
+    first = model.mean + np.sqrt(model.next_variance(next(baselines._observed(prices, CLOSE)))[made.rows])[:, None] * np.quantile(
+        z, QUANTILES
+    )
+    np.testing.assert_allclose(made.quantiles[:, 0], last[:, None] * np.exp(first), rtol=1e-9)
+
+
+def test_simulated_variance_grows_as_the_garch_recursion_says():
+    model = baselines.Gjr(mean=0.0, omega=0.02, alpha=0.05, gamma=0.1, beta=0.85, start=1.0)
+    pool = np.random.default_rng(0).standard_normal(4000)
+    pool = np.concatenate([pool, -pool]) / pool.std()
+    shocks = np.stack([np.random.default_rng(step).permutation(pool) for step in range(5)], axis=1)
+    quantiles = model.simulate(np.array([0.2, 3.0]), shocks)
+    variance = np.array([0.2, 3.0])
+    total = np.zeros(2)
+    for step in range(5):
+        total = total + variance
+        assert quantiles[:, step, 9] == pytest.approx(0.0, abs=0.05 * np.sqrt(total.max()))
+        spread = (quantiles[:, step, -4] - quantiles[:, step, 3]) / (2 * 0.8416)  # q80 and q20 of a normal
+        np.testing.assert_allclose(spread, np.sqrt(total), rtol=0.06)
+        variance = 0.02 + (0.05 + 0.1 / 2 + 0.85) * variance
+
+
+def test_garch_recovers_the_true_volatility_of_a_garch_path():
+    returns, volatility = garch_returns(3000, seed=5)
+    prices = price_table(returns, volatility, 5, "TRUE", 100.0)
+    made, _, last = forecast("garch", prices, 1)
+    spread = np.log(made.quantiles[:, 0, -1] / made.quantiles[:, 0, 0])
+    assert np.corrcoef(spread, volatility[made.rows + 1])[0, 1] > 0.97
+    assert (made.point[:, 0] == last).all()
+
+
+def test_a_ticker_whose_garch_does_not_converge_is_named_and_still_forecast():
+    prices = near_constant()
+    prices[CLOSE] = 50.0
+    with pytest.warns(BaselineWarning, match="FLAT"):
+        made, _, _ = forecast("garch", prices)
+    assert np.isfinite(made.quantiles).all()
+
+
+def test_har_regresses_log_parkinson_variance_on_its_last_1_5_and_22_sessions():
+    prices = garch_path(900)
+    made, spans, last = forecast("har", prices, 1)
+    known = int((prices[DATE] <= spans.calibration_end).sum())
+    logs = np.log(np.log(prices[HIGH] / prices[LOW]) ** 2 / (4 * np.log(2)))
+    logs = logs.clip(lower=np.log(0.01 * np.exp(logs[:known]).median()))
+    terms = np.stack([logs.rolling(term, min_periods=1).mean() for term in (1, 5, 22)], axis=1)
+    model = LinearRegression().fit(terms[: known - 1], logs[1:known])
+    volatility = np.exp(model.predict(terms) / 2)
+    z = log_changes(prices, spans.calibration_end, 1) / volatility[: known - 1]
+    expected = last[:, None] * np.exp(volatility[made.rows][:, None] * np.quantile(z, QUANTILES))
+    np.testing.assert_allclose(made.quantiles[:, 0], expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("missing", [[HIGH, LOW], [OPEN, HIGH, LOW]])
+def test_har_falls_back_on_returns_in_a_file_without_ranges(missing):
+    prices = garch_path(900)
+    prices[missing] = np.nan
+    made, _, _ = forecast("har", prices)
+    spread = np.log(made.quantiles[:, 0, -1] / made.quantiles[:, 0, 0])
+    assert np.isfinite(made.quantiles).all()
+    assert spread.std() > 0.05 * spread.mean()
+
+
+def test_har_survives_sessions_without_a_range():
+    prices = garch_path(900)
+    prices.loc[::40, [HIGH, LOW]] = np.nan
+    prices.loc[1::40, HIGH] = prices.loc[1::40, LOW]
+    made, _, _ = forecast("har", prices)
+    assert np.isfinite(made.quantiles).all()
+
+
+@pytest.mark.parametrize("name", ["ewma", "garch", "har"])
+def test_volatility_models_widen_in_turbulent_times_and_cover_about_90_percent(name):
+    returns, volatility = garch_returns(3000, seed=3)
+    prices = price_table(returns, volatility, 3, "TRUE", 100.0)
+    made, _, _ = forecast(name, prices, 1)
+    actual = prices[CLOSE].to_numpy()[made.rows + 1]
+    inside = (made.quantiles[:, 0, 0] <= actual) & (actual <= made.quantiles[:, 0, -1])
+    assert 0.86 < inside.mean() < 0.94
+    spread = made.quantiles[:, 0, -1] / made.quantiles[:, 0, 0] - 1
+    assert np.corrcoef(spread, volatility[made.rows + 1])[0, 1] > 0.7
+
+
+def test_a_ticker_with_too_little_history_is_refused_when_it_is_asked_for():
+    prices = panel()
+    late = prices.drop(prices.index[(prices["ticker"] == "BBB")][:250]).reset_index(drop=True)
+    spans = spans_of(late)
+    naive = BASELINES["naive"](1).fit(history(late, spans), spans)
+    naive.forecast(late, np.array([300]))
+    with pytest.raises(DataError, match="BBB"):
+        naive.forecast(late, np.array([len(late) - 2]))
+
+
+def test_the_forecast_price_may_be_another_column():
+    prices = random_walk()
+    spans = spans_of(prices)
+    made = BASELINES["naive"](1, OPEN).fit(history(prices, spans), spans).forecast(prices, np.array([350]))
+    assert made.point[0, 0] == prices[OPEN][350]
+
+
+def test_the_default_baselines_are_naive_drift_and_ewma_for_the_asked_column_and_horizon():
+    made = default_baselines(HIGH, 4)
+    assert [(b.name, b.column, b.horizon) for b in made] == [("naive", HIGH, 4), ("drift", HIGH, 4), ("ewma", HIGH, 4)]
+
+
+def test_no_baseline_warns_on_a_regular_series():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in BASELINES:
+            forecast(name, random_walk(800), 1)
