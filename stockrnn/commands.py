@@ -1,4 +1,4 @@
-"""What each command does between its arguments and the terminal: config in, recipe run, result printed."""
+"""What a command does between its arguments and the terminal: config in, recipe run, result printed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,161 @@ import json as jsonlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from stockrnn import recipes
+from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from stockrnn.config import Config
-    from stockrnn.runs.directory import Run
+from stockrnn.prices.loading import inspect_document, load_prices
+from stockrnn.reports import tables
+from stockrnn.runs.directory import Run, find_run, list_runs, new_run_folder, open_run, to_csv
+from stockrnn.storage import write_bytes
+from stockrnn.types import DATE, TICKER
 
 
 def train(config: str, data: str | None, overrides: Sequence[str], run: str | None, resume: bool, json: bool) -> None:
     """`stockrnn train`."""
-    from stockrnn import recipes
-    from stockrnn.reports.tables import training_progress
-    from stockrnn.runs.directory import new_run_folder
-
-    settings = _config(config, data, overrides)
-    folder = new_run_folder(run, Path(config).stem, dt.datetime.now().astimezone().date())
-    with training_progress(settings.train.epochs, settings.train.ensemble) as on_epoch:
+    settings = _settings(config, data, overrides)
+    folder = new_run_folder(run, find_config(config).stem, dt.datetime.now().astimezone().date())
+    with tables.training_progress(settings.train.epochs, settings.train.ensemble) as on_epoch:
         trained = recipes.train(settings, folder, on_epoch)
     _tell(trained.notes)
     if json:
         _print_json({"run": str(folder), **trained.metrics})
+    else:
+        _print_scores(trained.run, trained.metrics)
+
+
+def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:
+    """`stockrnn predict`."""
+    predicted = recipes.predict(open_run(find_run(run)), data, _date(asof))
+    if output is not None:
+        write_bytes(output, to_csv(predicted.table))
+    _tell(predicted.notes)
+    rows = predicted.rows
+    if json:
+        _print_json({"format": 1, "forecasts": [{**row, DATE: _iso(row[DATE])} for row in rows.to_dict("records")]})
         return
-    _show_scores(trained.run, trained.metrics)
+    for ticker, part in rows.groupby(TICKER, sort=False):
+        last = predicted.table.loc[predicted.table[TICKER] == ticker, "cutoff"].iloc[0]
+        tables.show(tables.forecast_rows(part, title=f"{ticker}: forecast from {_iso(last)}, in the file's currency"))
+
+
+def plot(run: str | None, output: Path | None, picture_format: str) -> None:
+    """`stockrnn plot`."""
+    for path in recipes.plot(open_run(find_run(run)), output, picture_format):
+        print(path)  # noqa: T201 (the result)
+
+
+def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool) -> None:
+    """`stockrnn inspect`."""
+    settings = load_config(None, overrides).data.model_copy(update={"path": path})
+    prices = load_prices(settings)
+    pictures = recipes.inspection_pictures(prices, path, output) if output is not None else []
+    if json:
+        _print_json(inspect_document(prices, path))
+        return
+    for part in tables.inspection(inspect_document(prices, path), prices.table, prices.findings):
+        tables.show(part)
+    _tell(f"picture: {picture}" for picture in pictures)
+
+
+def runs_list(json: bool) -> None:
+    """`stockrnn runs list`."""
+    rows = [_row(open_run(folder)) for folder in list_runs()]
+    if json:
+        _print_json(rows)
+    elif rows:
+        tables.show(tables.runs_table(rows))
+    else:
+        _tell(["No complete run in runs/. `stockrnn train` makes one."])
+
+
+def runs_show(run: str | None, json: bool) -> None:
+    """`stockrnn runs show`."""
+    opened = open_run(find_run(run))
+    metrics = opened.json("metrics.json")
+    if json:
+        _print_json({"run": str(opened.folder), "manifest": dict(opened.manifest), "metrics": metrics})
+        return
+    print(to_yaml(opened.config))  # noqa: T201 (the result)
+    _print_scores(opened, metrics)
+
+
+def configs_list(json: bool) -> None:
+    """`stockrnn configs list`."""
+    first_lines = {name: find_config(name).read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for name in shipped_configs()}
+    if json:
+        _print_json(first_lines)
+        return
+    for name, line in first_lines.items():
+        print(f"{name:28} {line}")  # noqa: T201 (the result)
+
+
+def configs_show(name: str, overrides: Sequence[str], json: bool) -> None:
+    """`stockrnn configs show`."""
+    config = load_config(name, overrides)
+    if json:
+        _print_json(config.model_dump(mode="json"))
+    else:
+        print(to_yaml(config), end="")  # noqa: T201 (the result)
+
+
+def configs_schema() -> None:
+    """`stockrnn configs schema`."""
+    _print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()})
+
+
+def _settings(config: str, data: str | None, overrides: Sequence[str]) -> Config:
+    settings = load_config(config, overrides)
+    path = settings.data.path if data is None else data
+    if Path(path).exists():
+        path = str(Path(path).resolve())  # so that the run's data are found from any folder
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
+
+
+def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
+    test = metrics["test"]
+    title = f"Test span {test['start']} to {test['end']}, {test['n']} forecasts, prices in the file's currency"
+    tables.show(tables.score_table(test["models"], metrics["network"], title=title))
+    tables.show(tables.paragraph([*metrics["verdict"], *metrics["alarms"]]))
+    print(f"Run: {run.folder}   Pictures: {run.folder / 'plots'}")  # noqa: T201 (the result)
+
+
+def _row(run: Run) -> dict[str, Any]:
+    metrics = run.json("metrics.json")
+    scores = metrics["test"]["models"][metrics["network"]]
+    return {
+        "run": run.name,
+        "created": run.manifest.get("created"),
+        "network": metrics["network"],
+        "data": Path(run.config.data.path).name,
+        "mae": scores["mae"],
+        "crps": scores["crps"],
+        "skill_crps": scores["skill_crps"],
+        "coverage_90": scores["coverage_90"],
+    }
+
+
+def _date(text: str | None) -> pd.Timestamp | None:
+    if text is None:
+        return None
+    try:
+        return pd.Timestamp(dt.datetime.fromisoformat(text))
+    except ValueError:
+        raise ConfigError(f"--asof must be a date such as 2024-06-28. Received: {text!r}.") from None
+
+
+def _iso(date: pd.Timestamp) -> str:
+    return date.strftime("%Y-%m-%d" if date == date.normalize() else "%Y-%m-%dT%H:%M:%S")
+
+
+def _print_json(document: Any) -> None:
+    print(jsonlib.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 (the result)
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)  # noqa: T201 (notes, not results)

@@ -27,7 +27,7 @@ def test_each_session_is_in_one_span_in_time_order(sessions, validation, calibra
 @settings(max_examples=40, derandomize=True, deadline=None)
 @given(st.integers(1, 7), st.integers(0, 10_000))
 def test_all_labels_of_a_cutoff_lie_in_one_span_of_its_ticker(horizon, seed):
-    prices = panel({"A": 90, "B": 70}, seed=seed)
+    prices = panel(90, seed)
     filled = np.random.default_rng(seed).random(len(prices)) < 0.05
     prices = prices.assign(filled=filled)
     spans = split_time(prices["date"], 0.15, 0.1, 0.15)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -44,7 +43,7 @@ class Forecaster(abc.ABC):
     column: str
 
     @abc.abstractmethod
-    def fit(self, prices: pd.DataFrame, spans: Spans) -> Self:
+    def fit(self, prices: pd.DataFrame, spans: Spans) -> Forecaster:
         """Learn from a price table (sorted by ticker and date, index 0 … rows-1)."""
 
     @abc.abstractmethod

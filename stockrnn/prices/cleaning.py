@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ class OutlierLimits:
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+    def from_dict(cls, state: Mapping[str, Any]) -> OutlierLimits:
         """From what `to_dict` gave."""
         fitted = {str(ticker): (float(centre), float(spread)) for ticker, (centre, spread) in state["fitted"].items()}
         return cls(state["method"], state["action"], float(state["threshold"]), int(state["window"]), state["train_end"], fitted)

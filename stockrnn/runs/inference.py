@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ class OnnxForecaster(Forecaster):
         self.column = self.pipeline.column
         self._session = open_session(run.read("model.onnx"))
 
-    def fit(self, prices: pd.DataFrame, spans: Spans) -> Self:  # noqa: ARG002 (the contract's arguments)
+    def fit(self, prices: pd.DataFrame, spans: Spans) -> OnnxForecaster:  # noqa: ARG002 (the contract's arguments)
         """Return self: the run was fitted when it was trained."""
         return self
 

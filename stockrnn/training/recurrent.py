@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from stockrnn.features.pipeline import Pipeline, fit_pipeline
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
-from stockrnn.models.networks import build_network, export_onnx, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, set_network_weights
+from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
 from stockrnn.training.loop import EpochReport, History, predict_windows, train_network
 from stockrnn.types import RowIndex
@@ -28,6 +29,7 @@ class Fitted:
     Attributes:
         pipeline: prices → windows and back.
         readout: raw outputs → quantiles.
+        spec: shape of every member.
         members: weights of each network.
         histories: what happened in each epoch of each network.
         windows: number of windows of each learning span.
@@ -35,6 +37,7 @@ class Fitted:
 
     pipeline: Pipeline
     readout: Readout
+    spec: NetworkSpec
     members: tuple[dict[str, np.ndarray], ...]
     histories: tuple[History, ...]
     windows: dict[str, int]
@@ -51,50 +54,52 @@ class RecurrentForecaster(Forecaster):
         self.horizon = config.window.horizon
         self.column = config.target.column
         self.fitted_: Fitted | None = None
-        self._network: Any = None
 
-    def fit(self, prices: pd.DataFrame, spans: Spans) -> Self:
+    def fit(self, prices: pd.DataFrame, spans: Spans) -> RecurrentForecaster:
         """Train every member. Raises DataError (too little history) and DivergedError."""
         config = self.config
         pipeline = fit_pipeline(prices, spans, config)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
-        self._network = build_network(
-            features=len(pipeline.names),
-            lookback=pipeline.lookback,
-            horizon=self.horizon,
-            model=config.model,
-            seed=config.train.seed,
-        )
+        spec = NetworkSpec(len(pipeline.names), pipeline.lookback, self.horizon, config.model)
         members, histories = [], []
         for member in range(config.train.ensemble):
-            history = train_network(
-                self._network,
-                parts["train"],
-                parts["validation"],
-                train_config=config.train,
-                head=config.model.head,
-                seed=config.train.seed,
-                member=member,
-                on_epoch=self.on_epoch,
+            network = build_network(**vars(spec), seed=derive_seed(config.train.seed, "member", member))
+            histories.append(
+                train_network(
+                    network,
+                    parts["train"],
+                    parts["validation"],
+                    train_config=config.train,
+                    head=config.model.head,
+                    seed=config.train.seed,
+                    member=member,
+                    on_epoch=self.on_epoch,
+                )
             )
-            members.append(network_weights(self._network))
-            histories.append(history)
-        calibration = parts.get("calibration")
+            members.append(network_weights(network))
         readout = Readout(config.model.head)
-        if calibration is not None:
-            readout = fit_readout(config.model.head, self._outputs(calibration, members), calibration.targets[calibration.ends])
+        if "calibration" in parts:
+            windows = parts["calibration"]
+            readout = fit_readout(config.model.head, mean_outputs(spec, members, windows), windows.targets[windows.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
-        self.fitted_ = Fitted(pipeline, readout, tuple(members), tuple(histories), counts)
+        self.fitted_ = Fitted(pipeline, readout, spec, tuple(members), tuple(histories), counts)
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
         """Forecast from each cutoff row, averaging the members' outputs."""
         fitted = self.fitted
-        return forecast_windows(fitted.pipeline, fitted.readout, lambda w: self._outputs(w, fitted.members), prices, rows)
+        return forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows)
 
     def history_table(self) -> pd.DataFrame:
         """Each epoch of each member: member, epoch, loss, validation_loss, learning_rate, gradient_norm, restored."""
-        return pd.concat([history.table() for history in self.fitted.histories], ignore_index=True)
+        names = ["member", "epoch", "loss", "validation_loss", "learning_rate", "gradient_norm"]
+        tables = [
+            pd.DataFrame([{name: getattr(report, name) for name in names} for report in history.epochs]).assign(
+                restored=lambda table, best=history.restored_epoch: table["epoch"] == best
+            )
+            for history in self.fitted.histories
+        ]
+        return pd.concat(tables, ignore_index=True)
 
     def weights(self) -> bytes:
         """The members' weights as a safetensors file, named member<k>/<layer>/<weight>."""
@@ -105,18 +110,11 @@ class RecurrentForecaster(Forecaster):
 
     def onnx(self) -> bytes:
         """The ensemble as one ONNX model, from windows to the mean of the members' raw outputs."""
-        fitted = self.fitted
-        return export_onnx(
-            features=len(fitted.pipeline.names),
-            lookback=fitted.pipeline.lookback,
-            horizon=self.horizon,
-            model=self.config.model,
-            members=fitted.members,
-        )
+        return export_onnx(**vars(self.fitted.spec), members=self.fitted.members)
 
     def outputs(self, windows: Windows) -> np.ndarray:
         """The mean of the members' raw outputs, shape (n, horizon, parameters)."""
-        return self._outputs(windows, self.fitted.members)
+        return mean_outputs(self.fitted.spec, self.fitted.members, windows)
 
     @property
     def fitted(self) -> Fitted:
@@ -125,12 +123,30 @@ class RecurrentForecaster(Forecaster):
             raise NotFittedError(f"{self.name} must be fitted before it forecasts. Received: no fit. Call `fit` first.")
         return self.fitted_
 
-    def _outputs(self, windows: Windows, members: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-        total = 0.0
-        for weights in members:
-            set_network_weights(self._network, weights)
-            total = total + predict_windows(self._network, windows).astype(np.float64)
-        return np.asarray(total) / len(members)
+
+def restore(config: Config, state: Mapping[str, Any], weights: bytes) -> RecurrentForecaster:
+    """The forecaster of a finished run, from its config, scaler.json and weights.safetensors. Raises RunDamagedError."""
+    from safetensors.numpy import load  # noqa: PLC0415 (needed here and in `weights` only)
+
+    pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
+    spec = NetworkSpec(len(pipeline.names), pipeline.lookback, pipeline.horizon, config.model)
+    members: list[dict[str, np.ndarray]] = [{} for _ in range(config.train.ensemble)]
+    for name, value in load(weights).items():
+        member, _, weight = name.removeprefix("member").partition("/")
+        members[int(member)][weight] = value
+    forecaster = RecurrentForecaster(config)
+    forecaster.fitted_ = Fitted(pipeline, readout, spec, tuple(members), (), {})
+    return forecaster
+
+
+def mean_outputs(spec: NetworkSpec, members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
+    """The mean over the members of their raw outputs, float64, shape (n, horizon, parameters)."""
+    network = build_network(**vars(spec), seed=0)
+    total = np.zeros((len(windows), spec.horizon, 1))
+    for weights in members:
+        set_network_weights(network, weights)
+        total = total + predict_windows(network, windows).astype(np.float64)
+    return total / len(members)
 
 
 def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibrate: bool) -> dict[str, Windows]:
