@@ -14,11 +14,13 @@ import pandas as pd
 from stockrnn import recipes
 from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError
-from stockrnn.prices.loading import inspect_document, load_prices
-from stockrnn.reports import tables
-from stockrnn.runs.directory import Run, find_run, list_runs, new_run_folder, open_run, to_csv
+from stockrnn.prices.loading import Prices, inspect_document, load_prices
+from stockrnn.reports import inspection, tables
+from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv
 from stockrnn.storage import write_bytes
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
+
+SHOWN_TICKERS = 5
 
 
 def train(config: str, data: str | None, overrides: Sequence[str], run: str | None, resume: bool, json: bool) -> None:
@@ -44,9 +46,10 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
     if json:
         _print_json({"format": 1, "forecasts": [{**row, DATE: _iso(row[DATE])} for row in rows.to_dict("records")]})
         return
-    for ticker, part in rows.groupby(TICKER, sort=False):
-        last = predicted.table.loc[predicted.table[TICKER] == ticker, "cutoff"].iloc[0]
-        tables.show(tables.forecast_rows(part, title=f"{ticker}: forecast from {_iso(last)}, in the file's currency"))
+    cutoffs = sorted({_iso(cutoff) for cutoff in predicted.table["cutoff"]})
+    which = ", ".join(rows[TICKER].unique()) if rows[TICKER].nunique() <= SHOWN_TICKERS else f"{rows[TICKER].nunique()} tickers"
+    _show(f"{which}: forecast from {' to '.join(dict.fromkeys((cutoffs[0], cutoffs[-1])))}, prices in the file's currency")
+    _show(tables.forecast_rows(rows))
 
 
 def plot(run: str | None, output: Path | None, picture_format: str) -> None:
@@ -63,9 +66,8 @@ def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool
     if json:
         _print_json(inspect_document(prices, path))
         return
-    for part in tables.inspection(inspect_document(prices, path), prices.table, prices.findings):
-        tables.show(part)
-    _tell(f"picture: {picture}" for picture in pictures)
+    _show_inspection(inspect_document(prices, path), prices)
+    _tell(f"Picture: {picture}" for picture in pictures)
 
 
 def runs_list(json: bool) -> None:
@@ -74,7 +76,7 @@ def runs_list(json: bool) -> None:
     if json:
         _print_json(rows)
     elif rows:
-        tables.show(tables.runs_table(rows))
+        _show(tables.runs_table(rows))
     else:
         _tell(["No complete run in runs/. `stockrnn train` makes one."])
 
@@ -124,25 +126,32 @@ def _settings(config: str, data: str | None, overrides: Sequence[str]) -> Config
 
 def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
     test = metrics["test"]
-    title = f"Test span {test['start']} to {test['end']}, {test['n']} forecasts, prices in the file's currency"
-    tables.show(tables.score_table(test["models"], metrics["network"], title=title))
-    tables.show(tables.paragraph([*metrics["verdict"], *metrics["alarms"]]))
-    print(f"Run: {run.folder}   Pictures: {run.folder / 'plots'}")  # noqa: T201 (the result)
+    _show(f"Test span {test['start']} to {test['end']}: {test['n']} forecasts, prices in the file's currency")
+    _show(tables.score_table(test["models"], metrics["network"]))
+    _show(tables.verdict([*metrics["verdict"], *metrics["alarms"]]))
+    _show(f"Run: {run.folder}\nPictures: {run.folder / PLOTS}")
+
+
+def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
+    table = prices.table
+    keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step")
+    columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
+    _show(tables.facts({"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}))
+    for part in (tables.price_rows(table), tables.describe_table(inspection.describe(table)), tables.findings_table(prices.findings)):
+        _show(part)
+    for name, measure, _ in inspection.MEASURES:
+        rows = inspection.histogram_rows(measure(table))
+        if rows:
+            _show(tables.histogram_table(name, rows))
+    if table[TICKER].nunique() == 1:
+        _show(tables.facts({name: inspection.sparkline(table[name].to_numpy()) for name in (CLOSE, VOLUME)}))
 
 
 def _row(run: Run) -> dict[str, Any]:
     metrics = run.json("metrics.json")
     scores = metrics["test"]["models"][metrics["network"]]
-    return {
-        "run": run.name,
-        "created": run.manifest.get("created"),
-        "network": metrics["network"],
-        "data": Path(run.config.data.path).name,
-        "mae": scores["mae"],
-        "crps": scores["crps"],
-        "skill_crps": scores["skill_crps"],
-        "coverage_90": scores["coverage_90"],
-    }
+    facts = {"name": run.name, "network": metrics["network"], "created": run.manifest.get("created"), "data": Path(run.config.data.path).name}
+    return {**facts, "sessions": metrics["test"]["n"], **scores}
 
 
 def _date(text: str | None) -> pd.Timestamp | None:
@@ -152,6 +161,10 @@ def _date(text: str | None) -> pd.Timestamp | None:
         return pd.Timestamp(dt.datetime.fromisoformat(text))
     except ValueError:
         raise ConfigError(f"--asof must be a date such as 2024-06-28. Received: {text!r}.") from None
+
+
+def _show(renderable: Any) -> None:
+    tables.make_console().print(renderable)
 
 
 def _iso(date: pd.Timestamp) -> str:

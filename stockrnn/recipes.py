@@ -23,10 +23,11 @@ from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster, forecast_table
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import future_sessions
-from stockrnn.reports.plots import render_figures, run_figures
+from stockrnn.reports.inspection import inspection_figures
+from stockrnn.reports.plots import render_figures, run_figures, save_figures
 from stockrnn.runs.directory import PLOTS, Run, add_files, open_run, remove_unfinished, to_csv, to_json, write_run
 from stockrnn.runs.inference import TOLERANCE, OnnxForecaster, export_difference
-from stockrnn.storage import lock_folder, make_folder, write_bytes
+from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -122,7 +123,7 @@ def _train(
         difference = export_difference(model, windows, network.outputs(windows))
     with watch.stage("plot"):
         history_table = network.history_table()
-        pictures = render_figures(run_figures(forecasts["test"], history_table, network.name, folder.name), "png")
+        pictures = render_figures(run_figures(forecasts["test"], history_table, network.name, folder.name, column=column), "png")
     files = {
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": network.weights(),
@@ -172,15 +173,20 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
     forecasts = read_forecasts(run)
     history = pd.read_csv(run.folder / "history.csv")
-    pictures = render_figures(run_figures(forecasts, history, run.config.model.cell, run.name), picture_format)
+    figures = run_figures(forecasts, history, run.config.model.cell, run.name, column=run.config.target.column)
     if output is None:
+        pictures = render_figures(figures, picture_format)
         with lock_folder(run.folder):
             add_files(run, {f"{PLOTS}/{name}": data for name, data in pictures.items()})
         return [run.folder / PLOTS / name for name in pictures]
     make_folder(output)
-    for name, data in pictures.items():
-        write_bytes(output / name, data)
-    return [output / name for name in pictures]
+    return save_figures(figures, output, picture_format)
+
+
+def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
+    """Draw the prices and the histograms of a price file into a folder."""
+    make_folder(output)
+    return save_figures(inspection_figures(prices.table, Path(title).name), output, "png")
 
 
 def read_forecasts(run: Run) -> pd.DataFrame:
