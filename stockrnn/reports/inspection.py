@@ -1,0 +1,212 @@
+"""A first look at a price table, as one would take by hand: pictures, a summary of each column, and text histograms.
+
+Looks and counts only; what is wrong with the file is said by `prices/quality.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.reports.sheet import (
+    COLORS,
+    INK,
+    MUTED,
+    drawing,
+    head,
+    inert,
+    label_axes,
+    log_axis,
+    minus,
+    number_axis,
+    sheet,
+    shown_of,
+    time_axis,
+)
+from stockrnn.types import CLOSE, DATE, HIGH, LOW, PRICES, TICKER, VOLUME
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOG_SCALE_RATIO = 20.0
+"""Highest close over lowest beyond which the price axis is logarithmic."""
+FILL = "#9ecae9"
+DESCRIBED = (*PRICES, VOLUME)
+SPARKS = "▁▂▃▄▅▆▇█"
+BLOCKS = " ▏▎▍▌▋▊▉█"
+
+
+def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = None) -> dict[str, Figure]:
+    """The pictures of a price table, by the names of their files.
+
+    Args:
+        prices: a price table with at least one row.
+        title: the file or ticker, as it came from the user.
+        currency: the prices' currency, or None where the file does not say.
+
+    Returns:
+        `prices` (close, high to low, volume) and `histograms` (change, range, volume), at most six tickers each.
+    """
+    with drawing():
+        unit = inert(currency, 12) if currency else "price in the file's currency"
+        return {"prices": draw_prices(prices, inert(title), unit), "histograms": draw_histograms(prices, inert(title))}
+
+
+def draw_prices(prices: pd.DataFrame, title: str, unit: str) -> Figure:
+    """Close with the range from low to high over it, and the volume below."""
+    tickers = list(prices[TICKER].unique())
+    figure, cells = sheet(tickers, heights=(3, 1), alone=(9.6, 5.4), beside=(5.6, 3.9))
+    for ticker, (above, below) in cells.items():
+        rows = prices[prices[TICKER] == ticker]
+        few = len(rows) <= 250
+        if rows[LOW].notna().any():
+            above.fill_between(rows[DATE], rows[LOW], rows[HIGH], color=FILL, lw=0, label="low to high")
+        above.plot(rows[DATE], rows[CLOSE], color=COLORS["network"], lw=1.4 if few else 0.9, label="close")
+        spread = rows[CLOSE].max() / rows[CLOSE].min() if rows[CLOSE].min() > 0 else 1.0
+        (log_axis if spread > LOG_SCALE_RATIO else number_axis)(above.yaxis)
+        _draw_volume(below, rows, 1.4 if few else 0.6)
+        for axes in (above, below):
+            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
+        label_axes(above, "Date", f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
+        label_axes(below, "Date", "Volume (units)")
+    head(figure, f"{title}: prices and volume", [_span(prices), shown_of(tickers)])
+    return figure
+
+
+def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415  slow; loaded by pictures alone
+
+    if rows[VOLUME].notna().any():
+        axes.vlines(rows[DATE], 0, rows[VOLUME], color=MUTED, lw=width)
+        axes.set_ylim(0, 1.05 * max(rows[VOLUME].max(), 1e-12))
+        number_axis(axes.yaxis, 3)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: counted(value)))
+    else:
+        _say_nothing(axes, "the file holds no volume")
+        axes.set_yticks([])
+
+
+def draw_histograms(prices: pd.DataFrame, title: str) -> Figure:
+    """How change, range and volume are distributed, with mean and standard deviation; the change beside a normal curve."""
+    tickers = list(prices[TICKER].unique())
+    figure, cells = sheet(tickers, widths=(1, 1, 1), alone=(10.8, 3.4), beside=(6.8, 2.5))
+    for ticker, panels in cells.items():
+        rows = prices[prices[TICKER] == ticker]
+        for axes, (label, column, _) in zip(panels, MEASURES, strict=True):
+            values = column(rows)
+            values = values[np.isfinite(values)]
+            _draw_histogram(axes, values, normal=axes is panels[0])
+            label_axes(axes, label, "Sessions")
+            moments = minus(f"mean {values.mean():.3g}, sd {values.std():.3g}") if len(values) else ""
+            axes.set_title(f"{inert(ticker, 16)}: {moments}" if len(cells) > 1 and axes is panels[0] else moments, weight="normal")
+    head(figure, f"{title}: histograms", [_span(prices), shown_of(tickers)])
+    return figure
+
+
+def _draw_histogram(axes: Axes, values: np.ndarray, *, normal: bool) -> None:
+    if len(values) < 2 or values.std() <= 1e-12:
+        _say_nothing(axes, "no two values differ" if len(values) else "not in the file")
+        axes.set(xticks=[], yticks=[])
+        return
+    number_axis(axes.xaxis, 5)
+    number_axis(axes.yaxis, 5)
+    _, edges, _ = axes.hist(values, bins=min(60, max(8, round(2 * len(values) ** 0.4))), color=FILL, ec="white", lw=0.4, label="sessions")
+    axes.axvline(values.mean(), color=INK, lw=1.2, ls=(0, (4, 2)), label="mean")
+    if normal:
+        x = np.linspace(edges[0], edges[-1], 200)
+        z = (x - values.mean()) / values.std()
+        height = len(values) * (edges[1] - edges[0]) / (values.std() * np.sqrt(2 * np.pi))
+        axes.plot(x, height * np.exp(-0.5 * z * z), color=COLORS["ewma"], lw=1.4, label="normal curve of the same mean and sd")
+
+
+def _say_nothing(axes: Axes, why: str) -> None:
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+
+
+def describe(prices: pd.DataFrame) -> pd.DataFrame:
+    """Count, missing, mean, standard deviation, minimum, quartiles and maximum of each column.
+
+    Returns:
+        One row a column that holds any value (open, high, low, close, volume), in the units of the file.
+    """
+    held = [name for name in DESCRIBED if prices[name].notna().any()]
+    table = prices[held].describe().T
+    table.insert(1, "missing", [int(prices[name].isna().sum()) for name in held])
+    return table.astype({"count": int})
+
+
+def log_returns(prices: pd.DataFrame) -> np.ndarray:
+    """Change of the close from one session of a ticker to its next, log return in percent, missing for each first. Shape (rows,)."""
+    logs = np.log(prices[CLOSE].where(prices[CLOSE] > 0))
+    return np.asarray(100 * logs.groupby(prices[TICKER], sort=False).diff(), dtype=float)
+
+
+def log_ranges(prices: pd.DataFrame) -> np.ndarray:
+    """Log of high over low in percent, missing where the file lacks either. Shape (rows,)."""
+    return np.asarray(100 * np.log(prices[HIGH].where(prices[HIGH] > 0) / prices[LOW].where(prices[LOW] > 0)), dtype=float)
+
+
+def log_volumes(prices: pd.DataFrame) -> np.ndarray:
+    """Base-10 logarithm of the volume, missing where it is zero or absent. Shape (rows,)."""
+    return np.asarray(np.log10(prices[VOLUME].where(prices[VOLUME] > 0)), dtype=float)
+
+
+MEASURES: tuple[tuple[str, Callable[[pd.DataFrame], np.ndarray], str], ...] = (
+    ("Change (log return, %)", log_returns, "change %"),
+    ("Range (log of high/low, %)", log_ranges, "range %"),
+    ("Volume (log10 of units)", log_volumes, "log10 volume"),
+)
+"""What is counted in histograms: the label with its unit, the measure, and its short name on the terminal."""
+
+
+def histogram_rows(values: np.ndarray, bins: int = 9, width: int = 40) -> list[tuple[float, float, int, str]]:
+    """A text histogram: from, to, count and a bar of at most `width` letters, one row a bin; empty where nothing is finite.
+
+    The outer bins are open: they hold all values beyond the 1 % and 99 % quantiles, whose true extremes are their ends.
+    """
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return []
+    low, high = np.quantile(finite, (0.01, 0.99))
+    inner = np.linspace(low, high, bins - 1)
+    edges = np.unique(np.concatenate([[finite.min()], inner, [finite.max()]]))
+    edges = edges if len(edges) > 1 else np.array([edges[0], edges[0]])
+    counts = np.histogram(finite, edges)[0] if edges[0] < edges[-1] else np.array([len(finite)])
+    return [(float(a), float(b), int(n), bar(n / counts.max(), width)) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of `share` (0 … 1) of `width` letters, to an eighth of a letter."""
+    eighths = round(share * width * 8)
+    return (BLOCKS[8] * (eighths // 8) + BLOCKS[eighths % 8]).strip()
+
+
+def sparkline(values: np.ndarray, width: int = 60) -> str:
+    """A line of at most `width` letters, each as high as the mean of its share of the finite values."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return ""
+    means = np.array([part.mean() for part in np.array_split(finite, min(width, len(finite)))])
+    spread = means.max() - means.min()
+    heights = np.round((means - means.min()) / spread * (len(SPARKS) - 1)).astype(int) if spread > 0 else np.zeros(len(means), dtype=int)
+    return "".join(SPARKS[height] for height in heights)
+
+
+def counted(value: float) -> str:
+    """A large count in short: 950, 12K, 3.4M, 1.2B, 5T."""
+    for unit, letter in COUNTS.items():
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+COUNTS: Mapping[float, str] = {1e12: "T", 1e9: "B", 1e6: "M", 1e3: "K"}
+"""The letters of large counts, largest first."""
+
+
+def _span(prices: pd.DataFrame) -> str:
+    return f"{prices[DATE].min():%Y-%m-%d} to {prices[DATE].max():%Y-%m-%d}, {len(prices):,} rows"

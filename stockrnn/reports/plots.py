@@ -1,0 +1,397 @@
+"""The pictures of a run: forecast table and history in, figures out. Reads no file, trains nothing.
+
+One step ahead is drawn; with a longer horizon the titles say so, and the calibration shows every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.reports.sheet import (
+    COLORS,
+    FAINT,
+    INK,
+    MUTED,
+    SPARE,
+    drawing,
+    head,
+    inert,
+    label_axes,
+    log_axis,
+    minus,
+    number_axis,
+    render_figures,
+    save_figures,
+    sheet,
+    shown_of,
+    time_axis,
+)
+from stockrnn.reports.tables import NOTHING
+from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ("FIGURES", "Subject", "render_figures", "run_figures", "save_figures")
+
+NAIVE, EWMA = "naive", "ewma"
+CLOSEUP_SESSIONS = 60
+BANDS = (
+    ("q05", "q95", "90 % interval", "#dbe9f4"),
+    ("q10", "q90", "80 % interval", "#b7d4ea"),
+    ("q25", "q75", "50 % interval", "#86b8dd"),
+)
+DASHES = {NAIVE: (0, (1, 1)), EWMA: (0, (4, 2))}
+LEVELS = {10 * k: (QUANTILE_COLUMNS[9 - k], QUANTILE_COLUMNS[9 + k]) for k in range(1, 10)}
+"""Each nominal level in percent with its two quantile columns: 10 % is q45 … q55, 90 % is q05 … q95."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the pictures of one run share.
+
+    Attributes:
+        table: the forecast table's rows that have an actual, with the cutoff's price in `last`.
+        network: the name of the network among its models.
+        title: the ticker or file, ready to be drawn.
+        unit: the unit of prices.
+    """
+
+    table: pd.DataFrame
+    history: pd.DataFrame
+    network: str
+    title: str
+    unit: str
+
+    @property
+    def tickers(self) -> list[str]:
+        """The tickers, in the order of the table."""
+        return list(self.table[TICKER].unique())
+
+    @property
+    def models(self) -> list[str]:
+        """The network, then the others in the order of the table."""
+        return [self.network, *(name for name in self.table["model"].unique() if name != self.network)]
+
+    @property
+    def horizon(self) -> int:
+        """The last step that has an actual."""
+        return int(self.table["step"].max())
+
+    @property
+    def ahead(self) -> str:
+        """Which step is drawn, for a title; empty when there is only one."""
+        return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
+
+    def rows(self, model: str, ticker: str | None = None, step: int | None = 1) -> pd.DataFrame:
+        """The rows of a model: of one ticker or of all, of one step or of all."""
+        table = self.table[self.table["model"] == model]
+        table = table if ticker is None else table[table[TICKER] == ticker]
+        return table if step is None else table[table["step"] == step]
+
+
+def run_figures(
+    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
+) -> dict[str, Figure]:
+    """The pictures of a run, by the names of their files.
+
+    Args:
+        forecasts: the forecast table of the test span: `network`, `naive` and any other models.
+        history: one row a member and epoch: member, epoch, loss, validation_loss, restored.
+        network: the network's name in the table.
+        title: the ticker or file, as it came from the user.
+        currency: the prices' currency, or None where the file does not say.
+        column: the price that was forecast.
+
+    Returns:
+        `forecast`, `closeup`, `loss`, `residuals`, `change`, `calibration`.
+
+    Raises:
+        DataError: the table holds no actual of the network or of `naive`.
+    """
+    known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
+    for model in (network, NAIVE):
+        if model not in set(known["model"]):
+            raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
+    keys = [TICKER, "cutoff", "step"]
+    last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
+    table = known.join(last, on=keys).sort_values(keys, kind="stable")
+    with drawing():
+        unit = inert(currency, 12) if currency else "price in the file's currency"
+        subject = Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
+        return {name: draw(subject) for name, draw in FIGURES.items()}
+
+
+def draw_forecast(subject: Subject) -> Figure:
+    """Actual against the network's forecast and its intervals over the whole test span, as prices and as changes from the last close."""
+    figure, cells = sheet(subject.tickers, heights=(1.5, 1), alone=(9.6, 5.6), beside=(5.6, 4.3))
+    for ticker, (prices, changes) in cells.items():
+        rows = subject.rows(subject.network, ticker)
+        few = len(rows) <= 250
+        _fan(prices, subject, rows, 1.3 if few else 0.8)
+        label_axes(prices, "Date", subject.unit)
+        returns = _returns(rows)
+        _fan(changes, subject, returns, 1.3 if few else 0.8, marker="o", ls="", mew=0, ms=4 if few else 2, alpha=1 if few else 0.6)
+        changes.axhline(0, color=COLORS[NAIVE], lw=1.2, ls=DASHES[NAIVE], label="naive (last close)")
+        label_axes(changes, "Date", "Change (log return, %)")
+        for axes in (prices, changes):
+            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
+    head(figure, f"{subject.title}: actual and forecast{subject.ahead}", _notes(subject, "test span; changes are from the last close"))
+    return figure
+
+
+def draw_closeup(subject: Subject) -> Figure:
+    """The last sessions of the test span, where the forecast can be told from the last close, and `ewma`'s interval beside it."""
+    figure, cells = sheet(subject.tickers)
+    for ticker, (axes,) in cells.items():
+        rows = subject.rows(subject.network, ticker).tail(CLOSEUP_SESSIONS)
+        _fan(axes, subject, rows, 1.5, marker="o", ms=3.2)
+        label_axes(axes, "Date", subject.unit)
+        _compare(axes, subject.rows(NAIVE, ticker).tail(CLOSEUP_SESSIONS), NAIVE, ("forecast",), "naive (last close)")
+        _compare(axes, subject.rows(EWMA, ticker).tail(CLOSEUP_SESSIONS), EWMA, ("q05", "q95"), "ewma 90 % interval")
+        time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
+    title = f"{subject.title}: actual and forecast{subject.ahead}, close-up"
+    head(figure, title, _notes(subject, "end of the test span", CLOSEUP_SESSIONS))
+    return figure
+
+
+def draw_loss(subject: Subject) -> Figure:
+    """Training and validation loss of each epoch and member; a ring marks the epoch whose weights were put back."""
+    figure, cells = sheet(["loss"])
+    (axes,) = cells["loss"]
+    members = [rows.sort_values("epoch") for _, rows in subject.history.groupby("member")]
+    fade = 1.0 if len(members) == 1 else max(0.25, 0.8 - 0.05 * len(members))
+    marker = "." if subject.history["epoch"].nunique() <= 12 else ""
+    for place, rows in enumerate(members):
+        for column, name, color in (("loss", "training", COLORS["naive"]), ("validation_loss", "validation", COLORS["network"])):
+            axes.plot(rows["epoch"], rows[column], color=color, lw=1.5, alpha=fade, marker=marker, label="" if place else f"{name} loss")
+        best = rows[rows["restored"].astype(bool)]
+        axes.plot(
+            best["epoch"],
+            best["validation_loss"],
+            "o",
+            ms=8,
+            mfc="white",
+            mec=COLORS["ewma"],
+            mew=1.8,
+            label="" if place else "restored epoch",
+        )
+    values = subject.history[["loss", "validation_loss"]].to_numpy(float)
+    values = values[np.isfinite(values)]
+    logarithmic = bool(values.size and values.min() > 0 and values.max() > 5 * values.min())
+    (log_axis if logarithmic else number_axis)(axes.yaxis)
+    number_axis(axes.xaxis, 10, whole=True)
+    first, last = subject.history["epoch"].min(), subject.history["epoch"].max()
+    axes.set_xlim(first - 0.02 * (last - first) - 0.1, last + 0.02 * (last - first) + 0.1)
+    label_axes(axes, "Epoch", "Loss (of the scaled target, no unit" + ("; log scale)" if logarithmic else ")"))
+    head(figure, f"{subject.title}: loss of {inert(subject.network)}", [_members(members)])
+    return figure
+
+
+def _members(members: list[pd.DataFrame]) -> str:
+    restored = [int(epoch) for rows in members for epoch in rows.loc[rows["restored"].astype(bool), "epoch"]]
+    several = f"{len(members)} networks, " if len(members) > 1 else ""
+    if not restored:
+        return f"{several}last epoch kept"
+    low, high = min(restored), max(restored)
+    return f"{several}weights of epoch {low if low == high else f'{low} to {high}'} restored"
+
+
+def draw_residuals(subject: Subject) -> Figure:
+    """Residuals over time, and their histogram beside it with naive's as an outline."""
+    figure, cells = sheet(subject.tickers, widths=(2.6, 1), beside=(6.4, 2.7))
+    unit = subject.unit.partition(" ")[2].strip("()")
+    for ticker, (axes, pile) in cells.items():
+        rows, other = subject.rows(subject.network, ticker), subject.rows(NAIVE, ticker)
+        residuals, reference = rows["actual"] - rows["forecast"], other["actual"] - other["forecast"]
+        axes.vlines(rows[DATE], 0, residuals, color=COLORS["network"], lw=1.4 if len(rows) <= 250 else 0.6)
+        axes.axhline(0, color=INK, lw=0.8)
+        bound = 1.08 * max(residuals.abs().max(), reference.abs().max(), 1e-12)
+        bins = np.linspace(-bound, bound, 2 * min(20, max(4, round(0.6 * len(rows) ** 0.5))) + 2)
+        side: dict[str, Any] = {"bins": bins, "orientation": "horizontal"}
+        pile.hist(residuals, color=COLORS["network"], alpha=0.75, label=f"{inert(subject.network, 24)}", **side)
+        pile.hist(reference, histtype="step", color=COLORS["naive"], lw=1.6, label="naive (last close)", **side)
+        pile.set_title(f"mean {_short(residuals.mean())}, sd {_short(residuals.std())}")
+        pile.set_ylim(-1.04 * bound, 1.04 * bound)
+        axes.sharey(pile)
+        pile.tick_params(labelleft=False)
+        time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 3)
+        for axis in (axes.yaxis, pile.xaxis):
+            number_axis(axis, 7 if axis is axes.yaxis else 3)
+        label_axes(axes, "Date", f"Actual - forecast ({unit})")
+        label_axes(pile, "Sessions", "")
+    head(figure, f"{subject.title}: residuals{subject.ahead}", _notes(subject, "residual = actual - forecast"))
+    return figure
+
+
+def draw_change(subject: Subject) -> Figure:
+    """Whether the forecast foresees today's change or repeats yesterday's.
+
+    Left, the change forecast from the last close against the change that came: a forecast that adds nothing to the last
+    close is the vertical line. Right, the forecast line's own change from session to session against yesterday's change: a
+    shifted copy of yesterday is the diagonal, while foresight leaves a cloud.
+    """
+    figure, cells = sheet(subject.tickers, widths=(1, 1), alone=(9.6, 4.9), beside=(6.8, 3.6))
+    panels = (
+        ("foreseen", "today", "Does it foresee today?", "Forecast - last close", "Actual change"),
+        ("line", "yesterday", "Does it copy yesterday?", "Forecast line, day to day", "Yesterday's change"),
+    )
+    for ticker, both in cells.items():
+        changes = _changes(subject.rows(subject.network, ticker))
+        bound = 1.06 * max(np.nanmax(np.abs(changes.to_numpy()), initial=0.0), 1e-6)
+        for axes, (x, y, question, label_x, label_y) in zip(both, panels, strict=True):
+            axes.axhline(0, color=MUTED, lw=0.8)
+            axes.axvline(0, color=MUTED, lw=0.8)
+            axes.axline((0, 0), slope=1, color=COLORS["ewma"], lw=1.2, ls=(0, (4, 2)), label="equal changes", zorder=2)
+            axes.scatter(
+                changes[x], changes[y], s=16, color=COLORS["network"], alpha=0.55, lw=0, label=inert(subject.network, 24), zorder=3
+            )
+            axes.set(xlim=(-bound, bound), ylim=(-bound, bound), box_aspect=1)
+            number_axis(axes.xaxis, 5)
+            number_axis(axes.yaxis, 5)
+            label_axes(axes, f"{label_x} (log return, %)", f"{label_y} (log return, %)")
+            prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 else ""
+            lags = f"r = {_correlation(changes[x], changes['today'])} at lag 0, {_correlation(changes[x], changes['yesterday'])} at lag 1"
+            axes.set_title(f"{prefix}{question}\n{lags}", weight="normal")
+    notes = (
+        "a copy of yesterday is a vertical line at left, the diagonal at right",
+        "r: with the change of today (lag 0), yesterday (lag 1)",
+    )
+    head(figure, f"{subject.title}: forecast change and actual change{subject.ahead}", [*notes, shown_of(subject.tickers)])
+    return figure
+
+
+def _changes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Log returns in percent: `today` and `foreseen` from the last close, `yesterday`'s, the forecast `line`'s own."""
+    returns, last = _returns(rows), 100 * np.log(rows["last"].where(rows["last"] > 0))
+    yesterday = last.diff()
+    foreseen = returns["forecast"]
+    return pd.DataFrame({"today": returns["actual"], "foreseen": foreseen, "yesterday": yesterday, "line": foreseen.diff() + yesterday})
+
+
+def _correlation(x: pd.Series, y: pd.Series) -> str:
+    both = pd.concat([x, y], axis=1).dropna()
+    spread = both.std()
+    if len(both) < 3 or (spread <= 1e-9).any():
+        return NOTHING
+    return minus(f"{np.corrcoef(both.to_numpy().T)[0, 1]:+.2f}")
+
+
+def draw_calibration(subject: Subject) -> Figure:
+    """Measured against nominal coverage, and the difference enlarged; with a longer horizon also the 90 % interval by step."""
+    longer = subject.horizon > 1
+    figure, cells = sheet([""], widths=(1.2, 1.25, 1.1) if longer else (1, 1.25), alone=(13.2 if longer else 9.6, 4.2))
+    square, detail = cells[""][:2]
+    levels = np.array(list(LEVELS), dtype=float)
+    sessions = len(subject.rows(subject.network))
+    low, high = _binomial_band(levels / 100, sessions)
+    for axes, shift in ((square, levels), (detail, 0 * levels)):
+        axes.fill_between(
+            levels, 100 * low - levels + shift, 100 * high - levels + shift, color=FAINT, lw=0, label="95 % band of a perfect forecaster"
+        )
+        axes.plot(levels, shift, color=MUTED, lw=1)
+        for model, style in _styles(subject):
+            measured = np.array([_coverage(subject.rows(model), *columns) for columns in LEVELS.values()])
+            axes.plot(levels, measured - levels + shift, marker="o", ms=4, label=inert(model, 24), **style)
+        axes.set_xlim(5, 95)
+        axes.set_xticks(levels)
+    square.set(ylim=(0, 100), box_aspect=1)
+    square.set_yticks(range(0, 101, 20))
+    number_axis(detail.yaxis)
+    label_axes(square, "Nominal coverage (%)", "Measured coverage (%)")
+    label_axes(detail, "Nominal coverage (%)", "Measured - nominal (percentage points)")
+    if longer:
+        _coverage_by_step(cells[""][2], subject)
+    tickers = f"{len(subject.tickers)} tickers pooled" if len(subject.tickers) > 1 else ""
+    head(
+        figure,
+        f"{subject.title}: calibration of the intervals{subject.ahead}",
+        [f"{sessions:,} forecasts", tickers, "below the line: too narrow, above: too wide"],
+    )
+    return figure
+
+
+def _coverage_by_step(axes: Axes, subject: Subject) -> None:
+    steps = list(range(1, subject.horizon + 1))
+    counts = [len(subject.rows(subject.network, step=step)) for step in steps]
+    bounds = np.array([_binomial_band(np.array([0.9]), count) for count in counts])[:, :, 0]
+    axes.fill_between(steps, 100 * bounds[:, 0], 100 * bounds[:, 1], color=FAINT, lw=0)
+    axes.axhline(90, color=MUTED, lw=1)
+    for model, style in _styles(subject):
+        axes.plot(steps, [_coverage(subject.rows(model, step=step), *LEVELS[90]) for step in steps], marker="o", ms=4, **style)
+    number_axis(axes.yaxis)
+    number_axis(axes.xaxis, whole=True)
+    label_axes(axes, "Step (sessions ahead)", "Measured coverage of the 90 % interval (%)")
+
+
+def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:
+    return float(100 * rows["actual"].between(rows[low], rows[high]).mean())
+
+
+def _binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.stats import binom  # noqa: PLC0415  slow; needed here alone
+
+    return binom.ppf(0.025, count, levels) / count, binom.ppf(0.975, count, levels) / count
+
+
+def _styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each model with its line; the network's lies above the others."""
+    spare = (model for model in subject.models[1:] if model not in COLORS)
+    others = {model: SPARE[place % len(SPARE)] for place, model in enumerate(spare)}
+    for model in subject.models:
+        if model == subject.network:
+            yield model, {"color": COLORS["network"], "lw": 2.2, "zorder": 4}
+        else:
+            color, dashes = others.get(model) or (COLORS[model], "-")
+            yield model, {"color": color, "ls": dashes, "lw": 1.3}
+
+
+def _fan(axes: Axes, subject: Subject, rows: pd.DataFrame, width: float, **style: Any) -> None:
+    """Intervals from wide to narrow, the forecast, and the actual on top in its own style."""
+    for low, high, label, color in BANDS:
+        axes.fill_between(rows[DATE], rows[low], rows[high], color=color, lw=0, label=label)
+    axes.plot(rows[DATE], rows["forecast"], color=COLORS["network"], lw=width, label=f"{inert(subject.network, 24)} forecast")
+    axes.plot(rows[DATE], rows["actual"], color=COLORS["actual"], label="actual", **{"lw": 0.8 * width, **style})
+    number_axis(axes.yaxis)
+
+
+def _compare(axes: Axes, rows: pd.DataFrame, model: str, columns: tuple[str, ...], label: str) -> None:
+    """A baseline's columns as one kind of dashed line; nothing where the table lacks the baseline."""
+    for place, column in enumerate(columns if len(rows) else ()):
+        axes.plot(rows[DATE], rows[column], color=COLORS[model], ls=DASHES[model], lw=1.3, label="" if place else label)
+
+
+def _returns(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every price as its change from the cutoff's price: log return in percent, missing where a price is not above zero."""
+    columns = ["actual", "forecast", *QUANTILE_COLUMNS]
+    logs = np.log(rows[[*columns, "last"]].where(rows[[*columns, "last"]] > 0))
+    return rows.assign(**{name: 100 * (logs[name] - logs["last"]) for name in columns})
+
+
+def _notes(subject: Subject, what: str, last: int = 0) -> list[str]:
+    """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
+    dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
+    span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
+    return [what, span, shown_of(subject.tickers)]
+
+
+def _short(value: float) -> str:
+    return minus(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
+
+
+FIGURES: Mapping[str, Callable[[Subject], Figure]] = {
+    "forecast": draw_forecast,
+    "closeup": draw_closeup,
+    "loss": draw_loss,
+    "residuals": draw_residuals,
+    "change": draw_change,
+    "calibration": draw_calibration,
+}
+"""The pictures of a run, by the names of their files."""

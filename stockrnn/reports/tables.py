@@ -1,0 +1,296 @@
+"""What the terminal shows: tables, paragraphs and the progress of training, made with rich.
+
+Every function but `training_progress` returns something to print and prints nothing. Text from files becomes `Text`,
+which rich never reads as markup, without its control characters: a file can neither colour nor steer a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import pandas as pd
+
+from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from stockrnn.prices.quality import Finding, Place
+    from stockrnn.training.loop import EpochReport
+
+NOTHING = "\N{EN DASH}"
+PIPE_WIDTH = 100
+"""Letters in a line where the output is no terminal and COLUMNS does not say."""
+ROOMY_WIDTH = 92
+"""Letters in a line from which a score table takes two spaces between its columns instead of one."""
+
+
+def make_console(stream: TextIO | None = None) -> Console:
+    """A console on `stream` (stdout when None): as wide as its terminal, plain and `PIPE_WIDTH` wide where it is none."""
+    from rich.console import Console  # noqa: PLC0415  slow; loaded by output alone
+
+    target = sys.stdout if stream is None else stream
+    encoding, reconfigure = getattr(target, "encoding", None), getattr(target, "reconfigure", None)
+    if reconfigure is not None and (encoding or "").lower().replace("-", "") != "utf8":
+        reconfigure(errors="replace")
+    console = Console(file=target, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console.width = PIPE_WIDTH
+    return console
+
+
+def plain_text(text: object, limit: int | None = None) -> str:
+    """Text as one line without control, formatting and unassigned characters, shortened to `limit` letters."""
+    kept = "".join(letter for letter in str(text) if letter.isspace() or not unicodedata.category(letter).startswith("C"))
+    line = " ".join(kept.split())
+    return line if limit is None or len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def decimals_of(value: float) -> int:
+    """How many decimals show a price or score of this size: 2 for 362.71, 0 for 52,300, 7 for 0.0012345."""
+    if not math.isfinite(value) or value == 0:
+        return 2
+    magnitude = math.floor(math.log10(abs(value)))
+    return 2 if 1 <= magnitude <= 3 else min(12, max(0, 4 - magnitude))
+
+
+def number(value: float | None, decimals: int, sign: str = "") -> str:
+    """A number with thousands apart; a dash for None and what is not finite."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{round(value, decimals) + 0.0:{sign},.{decimals}f}"
+
+
+def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, width: int = PIPE_WIDTH) -> Table:
+    """The scores of each model, the network's first.
+
+    Args:
+        scores: `models` of metrics.json: model, metric, value; None and absent metrics are shown as a dash.
+        network: the name of the network.
+        width: letters in a line; below `ROOMY_WIDTH` the columns stand closer.
+    """
+    table = _table(["Model", *(header for header, _, _ in SCORE_COLUMNS.values())], left=1, gap=1 if width >= ROOMY_WIDTH else 0)
+    forms = {metric: _score_form(metric, scores) for metric in SCORE_COLUMNS}
+    for model in sorted(scores, key=lambda name: name != network):
+        cells = [form(scores[model].get(metric)) for metric, form in forms.items()]
+        table.add_row(*map(_text, [plain_text(model, 20), *cells]), style="bold" if model == network else "")
+    table.caption = "MAE, RMSE, CRPS and width in the prices' currency. Skill against naive: above 0 is better."
+    table.caption_justify = "left"
+    return table
+
+
+SCORE_COLUMNS: Mapping[str, tuple[str, float, int | None]] = {
+    "mae": ("MAE", 1, None),
+    "rmse": ("RMSE", 1, None),
+    "mape": ("MAPE\n%", 1, 2),
+    "mase": ("MASE", 1, 3),
+    "directional_accuracy": ("Right\nway %", 100, 1),
+    "crps": ("CRPS", 1, None),
+    "coverage_90": ("90 %\ncover", 100, 1),
+    "width_90": ("90 %\nwidth", 1, None),
+    "skill_mae": ("Skill\nMAE %", 100, 1),
+    "skill_crps": ("Skill\nCRPS %", 100, 1),
+}
+"""Each metric's header, factor and decimals; None takes four significant digits of the column's largest value."""
+
+
+def _score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -> Callable[[float | None], str]:
+    """How a column of scores is written: as `SCORE_COLUMNS` says, and prices under a thousandth with an exponent."""
+    _, factor, decimals = SCORE_COLUMNS[metric]
+    largest = max((abs(values.get(metric) or 0.0) for values in scores.values()), default=0.0)
+    if decimals is None and 0 < largest < 1e-3:
+        return lambda value: NOTHING if value is None else f"{value:.2e}"
+    if decimals is None:
+        decimals = max(0, 3 - math.floor(math.log10(largest))) if largest > 0 else 2
+    sign = "+" if metric.startswith("skill") else ""
+    return lambda value: number(None if value is None else factor * value, decimals, sign)
+
+
+def forecast_rows(rows: pd.DataFrame) -> Table:
+    """The next sessions: step, date, weekday, forecast, 80 % and 90 % interval, P(up).
+
+    Args:
+        rows: ticker, step, date, forecast, lower_80, upper_80, lower_90, upper_90 (prices) and p_up (0 … 1).
+    """
+    several = rows[TICKER].nunique() > 1
+    headers = ["Step", "Date", "Day", "Forecast", "80 % interval", "90 % interval", "P(up) %"]
+    table = _table(["Ticker", *headers] if several else headers, left=1 if several else 0)
+    decimals = {ticker: decimals_of(float(group.median())) for ticker, group in rows.groupby(TICKER)["forecast"]}
+    for row in rows.to_dict("records"):
+        digits = decimals[row[TICKER]]
+        intervals = [f"{number(row[f'lower_{level}'], digits)} to {number(row[f'upper_{level}'], digits)}" for level in (80, 90)]
+        step_to_day = [str(row["step"]), _date(row[DATE]), f"{row[DATE]:%a}"]
+        cells = [*step_to_day, number(row["forecast"], digits), *intervals, number(100 * row["p_up"], 1)]
+        table.add_row(*map(_text, [plain_text(row[TICKER], 24), *cells] if several else cells))
+    return table
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """One run a line; each run is a mapping with keys of `RUN_COLUMNS`, absent ones are shown as a dash."""
+    table = _table([header for header, _ in RUN_COLUMNS.values()], left=4)
+    for run in runs:
+        table.add_row(*(_text(NOTHING if run.get(key) is None else form(run[key])) for key, (_, form) in RUN_COLUMNS.items()))
+    return table
+
+
+RUN_COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "name": ("Run", lambda value: plain_text(value, 32)),
+    "created": ("Created", lambda value: plain_text(value)[:16].replace("T", " ")),
+    "data": ("Data", lambda value: plain_text(value, 24)),
+    "network": ("Network", lambda value: plain_text(value, 16)),
+    "sessions": ("Sessions", lambda value: f"{value:,}"),
+    "coverage_90": ("90 %\ncover", lambda value: number(100 * value, 1)),
+    "skill_mae": ("Skill\nMAE %", lambda value: number(100 * value, 1, "+")),
+    "skill_crps": ("Skill\nCRPS %", lambda value: number(100 * value, 1, "+")),
+}
+"""What is shown of a run: the key, its header, and how its value is written."""
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """What is wrong with a price file: how often, where first, and what was done about it; one line says so where nothing is."""
+    table = _table(["Finding", "Count", "First place", "What was done"], left=4)
+    table.columns[1].justify = "right"
+    for finding in findings:
+        first = _place(finding.places[0]) if finding.places else NOTHING
+        table.add_row(*map(_text, [plain_text(finding.kind), f"{finding.count:,}", first, plain_text(finding.action)]))
+    if not table.row_count:
+        table.add_row(_text("none found"), _text("0"), _text(NOTHING), _text(NOTHING))
+    return table
+
+
+def _place(place: Place) -> str:
+    parts = [place.file.replace("\\", "/").rpartition("/")[2], place.row and f"row {place.row:,}", place.date, place.column]
+    value = "" if place.value is None else f" = {plain_text(place.value, 24)}"
+    return ", ".join(plain_text(part, 40) for part in parts if part) + value
+
+
+def describe_table(summary: pd.DataFrame) -> Table:
+    """The summary made by `inspection.describe`: one row a column of the file."""
+    table = _table(["Column", *map(str, summary.columns)], left=1)
+    for name, row in summary.iterrows():
+        decimals = decimals_of(row["max"]) if name in PRICES else 0
+        cells = [number(value, 0 if column in ("count", "missing") else decimals) for column, value in row.items()]
+        table.add_row(*map(_text, [str(name), *cells]))
+    return table
+
+
+def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
+    """The first and last `count` rows of a price table, and a line of dots for those between."""
+    several = prices[TICKER].nunique() > 1
+    columns = [TICKER] * several + [DATE, *PRICES, VOLUME]
+    table = _table([name.capitalize() for name in columns], left=1 + several)
+    decimals = decimals_of(float(prices[PRICES[-1]].median()))
+    forms: dict[str, Callable[[Any], str]] = {
+        TICKER: lambda value: plain_text(value, 24),
+        DATE: _date,
+        VOLUME: lambda value: number(value, 0),
+    }
+    whole = len(prices) <= 2 * count
+    for part in (prices,) if whole else (prices.head(count), prices.tail(count)):
+        for row in part.to_dict("records"):
+            cells = [forms.get(name, lambda value: number(value, decimals))(row[name]) for name in columns]
+            table.add_row(*map(_text, cells), style="dim" if row.get(FILLED) else "")
+        if not whole and part.index[0] == prices.index[0]:
+            table.add_row(*(_text("…") for _ in columns))
+    return table
+
+
+def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) -> Table:
+    """A text histogram made by `inspection.histogram_rows`, under the name and unit of what is counted."""
+    table = _table([name, "", "Sessions", ""], left=0)
+    table.columns[3].justify = "left"
+    for low, high, count, drawn in rows:
+        table.add_row(*map(_text, [f"{low:,.2f}", f"{high:,.2f}", f"{count:,}", drawn]))
+    return table
+
+
+def facts(pairs: Mapping[str, object]) -> Table:
+    """Names and what they stand for, a line each; None is shown as a dash."""
+    from rich.table import Table  # noqa: PLC0415  slow; loaded by output alone
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in pairs.items():
+        grid.add_row(_text(name), _text(NOTHING if value is None else plain_text(value)))
+    return grid
+
+
+def verdict(sentences: Iterable[str]) -> Table:
+    """The verdict, a bullet a sentence, wrapped to the terminal."""
+    from rich.table import Table  # noqa: PLC0415  slow; loaded by output alone
+
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row(_text("•"), _text(plain_text(sentence)))
+    return grid
+
+
+@contextlib.contextmanager
+def training_progress(total_epochs: int, members: int, stream: TextIO | None = None) -> Iterator[Callable[[EpochReport], None]]:
+    """Show on a terminal how training goes: network, epoch, loss, validation loss, the longest it can still take.
+
+    Args:
+        total_epochs: most epochs of one network.
+        members: networks of the ensemble, trained one after another.
+        stream: where to; stderr when None. Nothing is written where it is no terminal.
+
+    Yields:
+        What is called with the report of each epoch.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  slow; loaded by output alone
+
+    console = make_console(sys.stderr if stream is None else stream)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("training", total=total_epochs * members, facts="preparing")
+        start, seen = time.monotonic(), 0
+
+        def show(report: EpochReport) -> None:
+            nonlocal seen
+            seen += 1
+            done = report.member * total_epochs + report.epoch
+            left_s = (total_epochs * members - done) * (time.monotonic() - start) / seen
+            name = f"network {report.member + 1}/{members}" if members > 1 else "training"
+            progress.update(task, completed=done, description=name, facts=progress_text(report, total_epochs, left_s))
+
+        yield show
+
+
+def progress_text(report: EpochReport, total_epochs: int, left_s: float) -> str:
+    """One line of progress: epoch, loss, validation loss, and the longest time left (early stopping may end it sooner)."""
+    minutes, seconds = divmod(round(left_s), 60)
+    losses = f"loss {report.loss:.4g}  validation {report.validation_loss:.4g}"
+    return f"epoch {report.epoch}/{total_epochs}  {losses}  at most {minutes}:{seconds:02d} left"
+
+
+def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
+    """An empty table whose first `left` columns are text and whose others are numbers, `gap` + 1 spaces apart."""
+    from rich import box  # noqa: PLC0415  slow; loaded by output alone
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for place, header in enumerate(headers):
+        number_like = place >= left
+        table.add_column(_text(header), justify="right" if number_like else "left", vertical="top", no_wrap=number_like, overflow="fold")
+    return table
+
+
+def _text(text: str) -> Text:
+    from rich.text import Text  # noqa: PLC0415  slow; loaded by output alone
+
+    return Text(text)
+
+
+def _date(value: pd.Timestamp) -> str:
+    return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"
