@@ -105,7 +105,7 @@ def skill_interval(
     return float(low), float(high)
 
 
-def stationary_rows(n: int, block: float, draws: int, seed: int) -> np.ndarray:
+def stationary_rows(n: int, block: int, draws: int, seed: int) -> np.ndarray:
     """Row numbers of stationary bootstrap resamples, shape (draws, n): at each place a new start with probability 1/block."""
     generator = np.random.default_rng(seed)
     starts = generator.integers(0, n, size=(draws, n))

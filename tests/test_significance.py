@@ -1,0 +1,243 @@
+"""Tests of significance against other implementations and published examples, and their size on simulated nulls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from arch.bootstrap import StationaryBootstrap
+from factories import history, panel, random_walk, spans_of
+from scipy.stats import chi2_contingency
+from statsmodels.stats.multitest import multipletests
+
+from stockrnn.evaluation.significance import (
+    christoffersen,
+    christoffersen_independence,
+    diebold_mariano,
+    holm,
+    kupiec,
+    long_run_variance,
+    losses_by_date,
+    newey_west_lags,
+    pesaran_timmermann,
+    skill_interval,
+    stationary_rows,
+)
+from stockrnn.models.baselines import BASELINES
+from stockrnn.models.forecaster import forecast_table
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng([2026, seed])
+
+
+def rejections(p_of_draw: Callable[[np.random.Generator], float], draws: int) -> float:
+    return float(np.mean([p_of_draw(generator(seed)) < 0.05 for seed in range(draws)]))
+
+
+def within_monte_carlo_error(rate: float, draws: int) -> bool:
+    return abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / draws)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "lags", "kernel"), [(1, None, "uniform"), (4, None, "uniform"), (1, 6, "bartlett"), (3, 8, "bartlett")]
+)
+def test_diebold_mariano_equals_a_regression_on_a_constant_by_statsmodels(horizon, lags, kernel):
+    difference = np.convolve(generator(0).standard_normal(300), np.ones(4), mode="valid") + 0.2
+    n = len(difference)
+    bandwidth = {"maxlags": horizon - 1 if lags is None else lags, "kernel": kernel}
+    theirs = sm.OLS(difference, np.ones(n)).fit(cov_type="HAC", cov_kwds=bandwidth).tvalues[0]
+    correction = np.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+    ours = diebold_mariano(difference + 5, np.full(n, 5.0), horizon, lags)
+    assert ours.statistic == pytest.approx(theirs * correction, rel=1e-9)
+
+
+def test_diebold_mariano_by_hand():
+    outcome = diebold_mariano([1.0, 2.0, 4.0, 1.0, 2.0], [2.0, 2.0, 2.0, 2.0, 2.0])
+    mean, variance = 0.0, (1 + 0 + 4 + 1 + 0) / 5
+    assert (outcome.statistic, outcome.p_value, outcome.p_less) == (mean / variance, 1.0, 0.5)
+
+
+def test_a_lower_first_loss_gives_a_negative_statistic_and_one_sided_p_values_add_up():
+    better = generator(1).random(80)
+    outcome = diebold_mariano(better, better + 0.1 + 0.1 * generator(2).standard_normal(80))
+    assert outcome.statistic < 0
+    assert outcome.p_less < 0.001 < outcome.p_greater
+    assert outcome.p_less + outcome.p_greater == pytest.approx(1)
+    assert outcome.p_value == pytest.approx(2 * outcome.p_less)
+
+
+def test_equal_losses_or_too_few_rows_have_no_test():
+    assert diebold_mariano([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]) is None
+    assert diebold_mariano([1.0], [2.0]) is None
+    assert diebold_mariano([1.0, 2.0, 4.0], [0.0, 0.0, 1.0], horizon=3) is None
+
+
+def test_a_negative_rectangular_variance_gives_way_to_bartlett_weights():
+    alternating = np.tile([1.0, -1.0], 20)
+    assert long_run_variance(alternating, 1, bartlett=False) == long_run_variance(alternating, 1, bartlett=True) > 0
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_diebold_mariano_holds_its_size_under_overlap(horizon):
+    def p(random: np.random.Generator) -> float:
+        shocks = random.standard_normal((2, 200 + horizon - 1))
+        errors = [np.convolve(s, np.ones(horizon), mode="valid") for s in shocks]
+        return diebold_mariano(errors[0] ** 2, errors[1] ** 2, horizon).p_value
+
+    rate = rejections(p, 1500)
+    assert within_monte_carlo_error(rate, 1500) if horizon == 1 else 0.02 < rate < 0.085
+
+
+def test_diebold_mariano_finds_a_real_difference():
+    def p(random: np.random.Generator) -> float:
+        return diebold_mariano(random.standard_normal(300) ** 2, (1.3 * random.standard_normal(300)) ** 2).p_less
+
+    assert rejections(p, 200) > 0.9
+
+
+def test_newey_west_lags_grow_slowly_and_cover_the_overlap():
+    assert [newey_west_lags(n) for n in (20, 100, 500, 5000)] == [2, 4, 5, 9]
+    assert newey_west_lags(100, horizon=12) == 11
+
+
+def test_stationary_rows_are_blocks_of_the_asked_mean_length_that_wrap():
+    rows = stationary_rows(500, 8, 400, seed=0)
+    continued = np.mean((rows[:, 1:] - rows[:, :-1]) % 500 == 1)
+    assert continued == pytest.approx(1 - 1 / 8, abs=0.01)
+    assert rows.min() == 0
+    assert rows.max() == 499
+    assert abs(rows.mean() - 249.5) < 5
+
+
+def test_the_skill_interval_agrees_with_arch():
+    loss = np.abs(np.convolve(generator(3).standard_normal(404), np.ones(5), mode="valid"))
+    reference = loss + 0.3 * generator(4).random(400)
+    low, high = skill_interval(loss, reference, seed=0, draws=4000)
+    theirs = StationaryBootstrap(round(400 ** (1 / 3)), loss, reference, seed=1)
+    limits = theirs.conf_int(lambda a, b: np.array([1 - a.mean() / b.mean()]), reps=4000, method="percentile")[:, 0]
+    np.testing.assert_allclose([low, high], limits, rtol=0.06)
+
+
+def test_the_skill_interval_is_seeded_and_holds_the_measured_skill():
+    loss, reference = generator(5).random((2, 150))
+    low, high = skill_interval(loss, reference, seed=7)
+    assert (low, high) == skill_interval(loss, reference, seed=7) != skill_interval(loss, reference, seed=8)
+    assert low < 1 - loss.mean() / reference.mean() < high
+
+
+def test_the_skill_interval_misses_no_skill_at_about_the_nominal_rate():
+    def missed(random: np.random.Generator) -> float:
+        low, high = skill_interval(*np.abs(random.standard_normal((2, 300))), seed=0, draws=399)
+        return 1.0 if low <= 0 <= high else 0.0
+
+    assert 0.02 < rejections(missed, 300) < 0.1
+
+
+def test_pesaran_timmermann_is_nearly_the_root_of_the_contingency_tables_chi_square():
+    actual, forecast = generator(6).standard_normal((2, 4000)) + 0.3
+    forecast = forecast + 0.05 * actual
+    table = pd.crosstab(actual > 0, forecast > 0)
+    theirs = chi2_contingency(table, correction=False).statistic
+    assert pesaran_timmermann(actual, forecast).statistic ** 2 == pytest.approx(theirs, rel=0.02)
+
+
+def test_pesaran_timmermann_by_hand():
+    # 6 ups of 10, 5 forecast ups, 7 hits: P* = 0.6 0.5 + 0.4 0.5 = 0.5; V(P) = 0.025; V(P*) = (0.04 0.25 + 0 + 4 0.6 0.5 0.4 0.5 / 10) / 10
+    actual = [1, 1, 1, 1, 1, 1, -1, -1, -1, -1]
+    forecast = [1, 1, 1, 1, -1, -1, 1, -1, -1, -1]
+    expected = (0.7 - 0.5) / np.sqrt(0.025 - (0.04 * 0.25 + 0.24 * 0.1) / 10)
+    assert pesaran_timmermann(actual, forecast).statistic == pytest.approx(expected)
+
+
+def test_pesaran_timmermann_does_not_credit_the_base_rate():
+    def p(random: np.random.Generator) -> float:
+        return pesaran_timmermann(random.standard_normal(250) + 0.4, random.standard_normal(250) + 0.4).p_greater
+
+    assert within_monte_carlo_error(rejections(p, 1500), 1500)
+
+
+def test_pesaran_timmermann_needs_both_signs_and_leaves_zero_changes_out():
+    assert pesaran_timmermann([1.0, -1.0, 1.0], [1.0, 1.0, 1.0]) is None
+    assert pesaran_timmermann([], []) is None
+    assert pesaran_timmermann([1, -1, 1, 0, 1], [1, -1, -1, 1, 0]) == pesaran_timmermann([1, -1, 1], [1, -1, -1])
+
+
+def misses_with(transitions: dict[tuple[int, int], int]) -> np.ndarray:
+    """A sequence of misses with these counts of (before, after)."""
+    singles = transitions[1, 0] - 1
+    runs = [[1] * (transitions[1, 1] + 1), *([[1]] * singles)]
+    zeros = transitions[0, 0]
+    sequence = [0]
+    for run in runs:
+        sequence += [*run, 0]
+    return np.array([0] * zeros + sequence)
+
+
+def test_kupiec_and_christoffersen_reproduce_jorions_jp_morgan_example():
+    """Jorion, Value at Risk, 3rd ed. 2006, chapter 6: 20 misses in 252 days at 5 %; 14 after a hit, 6 after a miss."""
+    assert kupiec(np.arange(252) < 20, 0.05).statistic == pytest.approx(3.91, abs=0.005)
+    sequence = misses_with({(0, 0): 218, (0, 1): 14, (1, 0): 14, (1, 1): 6})
+    pairs = pd.Series(list(itertools.pairwise(sequence))).value_counts()
+    assert pairs.to_dict() == {(0, 0): 218, (0, 1): 14, (1, 0): 14, (1, 1): 6}
+    assert christoffersen_independence(sequence).statistic == pytest.approx(9.53, abs=0.005)
+
+
+def test_conditional_coverage_adds_the_two_ratios():
+    misses = generator(7).random(400) < 0.13
+    parts = kupiec(misses, 0.1).statistic + christoffersen_independence(misses).statistic
+    assert christoffersen(misses, 0.1).statistic == pytest.approx(parts)
+
+
+@pytest.mark.parametrize("test", [lambda m: kupiec(m, 0.1), christoffersen_independence, lambda m: christoffersen(m, 0.1)])
+def test_coverage_tests_hold_their_size(test):
+    rate = rejections(lambda random: test(random.random(1000) < 0.1).p_value, 1500)
+    assert within_monte_carlo_error(rate, 1500)
+
+
+def test_clustered_misses_are_found_where_their_share_is_right():
+    calm = np.repeat(generator(8).random(60) < 0.1, 10)
+    assert christoffersen_independence(calm).p_value < 0.001
+
+
+def test_kupiec_judges_even_no_miss_at_all_and_christoffersen_does_not():
+    assert kupiec(np.zeros(100, bool), 0.1).p_value < 0.001
+    assert christoffersen(np.zeros(100, bool), 0.1) is None
+    assert kupiec([], 0.1) is None
+
+
+def test_holm_equals_statsmodels():
+    for seed in range(6):
+        p_values = list(generator(seed).random(1 + seed % 12) ** 3)
+        p_values += p_values[:1]
+        np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
+
+
+def table(prices: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    spans = spans_of(prices)
+    rows = np.flatnonzero(prices["date"] >= spans.calibration_end)
+    made = {name: BASELINES[name](horizon).fit(history(prices, spans), spans).forecast(prices, rows) for name in ("naive", "drift", "ewma")}
+    return pd.concat([forecast_table(prices, name, forecast) for name, forecast in made.items()], ignore_index=True)
+
+
+@pytest.mark.parametrize(("loss", "power"), [("squared", 2), ("absolute", 1)])
+def test_losses_are_summed_per_date_in_units_of_each_tickers_naive_loss(loss, power):
+    forecasts = table(panel(), 2)
+    losses = losses_by_date(forecasts, loss)
+    known = forecasts[forecasts["actual"].notna()]
+    assert losses.index.tolist() == sorted(known["cutoff"].unique())
+    error = (known["actual"] - known["forecast"]).abs() ** power
+    unit = error[known["model"] == "naive"].groupby(known["ticker"]).mean()
+    expected = (error / known["ticker"].map(unit))[known["model"] == "drift"].groupby(known["cutoff"]).sum()
+    np.testing.assert_allclose(losses["drift"], expected)
+    assert losses["naive"].sum() == pytest.approx((known["model"] == "naive").sum())
+
+
+def test_the_unit_of_prices_does_not_move_the_losses():
+    forecasts = table(random_walk(), 1)
+    prices = [c for c in forecasts if c.startswith("q") or c in {"actual", "forecast"}]
+    pd.testing.assert_frame_equal(losses_by_date(forecasts.assign(**forecasts[prices] * 1000), "crps"), losses_by_date(forecasts, "crps"))
