@@ -38,7 +38,7 @@ configs_app = typer.Typer(help="List and show configs, and the schema of their k
 app.add_typer(runs_app, name="runs")
 app.add_typer(configs_app, name="configs")
 
-Config = Annotated[str, typer.Option("--config", help="A YAML file, else the name of a shipped config.")]
+Config = Annotated[str | None, typer.Option("--config", help="A YAML file, else the name of a shipped config; lstm.yaml by default.")]
 Data = Annotated[str | None, typer.Option("--data", help="A price file, folder or glob instead of the config's.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")]
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, else a name in runs/, else the newest there.")]
@@ -63,11 +63,11 @@ def _help_without_command(ctx: typer.Context) -> None:
 
 @app.command()
 def train(
-    config: Config = "lstm.yaml",
+    config: Config = None,
     data: Data = None,
     overrides: Set = None,
     run: Annotated[str | None, typer.Option("--run", help="Folder of the new run; runs/<date>-<config> by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --run, else with the newest in runs/.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network, score it beside the baselines and write a run.
@@ -190,7 +190,7 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.excepthook = _report_bug
     try:
-        code = app(standalone_mode=False)
+        code = typer.main.get_command(app)(standalone_mode=False)  # not `app()`, which would take the excepthook back
     except StockRNNError as error:
         _leave(str(error), error.exit_code)
     except typer.TyperException as error:

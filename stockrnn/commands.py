@@ -14,20 +14,32 @@ import pandas as pd
 from stockrnn import recipes
 from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError
+from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
 from stockrnn.reports import inspection, tables
-from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv
+from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv, unfinished_run
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
 
 SHOWN_TICKERS = 5
+DEFAULT_CONFIG = "lstm.yaml"
 
 
-def train(config: str, data: str | None, overrides: Sequence[str], run: str | None, resume: bool, json: bool) -> None:
+def train(config: str | None, data: str | None, overrides: Sequence[str], run: str | None, resume: bool, json: bool) -> None:
     """`stockrnn train`."""
-    settings = _settings(config, data, overrides)
-    folder = new_run_folder(run, find_config(config).stem, dt.datetime.now().astimezone().date())
-    with tables.training_progress(settings.train.epochs, settings.train.ensemble) as on_epoch:
+    if resume:
+        folder, settings = unfinished_run(run)
+        settings = _settings(config, data, overrides) if config or data or overrides else settings
+    else:
+        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
+        folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
+    progress = tables.training_progress(settings.train.epochs, settings.train.ensemble)
+    with interruptible(f"Go on with: stockrnn train --resume --run {folder}") as check, progress as tell:
+
+        def on_epoch(report: Any) -> None:
+            tell(report)
+            check()
+
         trained = recipes.train(settings, folder, on_epoch)
     _tell(trained.notes)
     if json:
@@ -116,7 +128,7 @@ def configs_schema() -> None:
     _print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()})
 
 
-def _settings(config: str, data: str | None, overrides: Sequence[str]) -> Config:
+def _settings(config: str | None, data: str | None, overrides: Sequence[str]) -> Config:
     settings = load_config(config, overrides)
     path = settings.data.path if data is None else data
     if Path(path).exists():

@@ -25,7 +25,19 @@ from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import future_sessions
 from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
-from stockrnn.runs.directory import PLOTS, Run, add_files, open_run, remove_unfinished, to_csv, to_json, write_run
+from stockrnn.runs.directory import (
+    CHECKPOINTS,
+    PLOTS,
+    Run,
+    add_files,
+    begin_run,
+    end_run,
+    open_run,
+    remove_unfinished,
+    to_csv,
+    to_json,
+    write_run,
+)
 from stockrnn.runs.inference import TOLERANCE, OnnxForecaster, export_difference
 from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
@@ -83,10 +95,16 @@ class Stopwatch:
 
 
 def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None) -> Trained:
-    """Train a network, score it beside the baselines and write a run into a new folder.
+    """Train a network, score it beside the baselines and write a run; an unfinished training in the folder goes on.
+
+    Args:
+        config: the whole config.
+        folder: a new or empty folder, or one that holds an unfinished run of the same config and data.
+        on_epoch: called after each epoch; what it raises ends the training after its state was saved.
 
     Raises:
-        StockRNNError: DataError, ConfigError, DivergedError, StorageError or RunInUseError; nothing half-written stays.
+        StockRNNError: DataError, ConfigError, DivergedError, StorageError, RunInUseError, RunDamagedError, or what
+            `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
     watch = Stopwatch()
     with watch.stage("read"):
@@ -96,7 +114,10 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
     make_folder(folder)
     try:
         with lock_folder(folder):
-            return _train(config, folder, prices, spans, watch, on_epoch)
+            begin_run(folder, config)
+            trained = _train(config, folder, prices, spans, watch, on_epoch)
+            end_run(folder)
+            return trained
     finally:
         remove_unfinished(folder, existed)
 
@@ -110,20 +131,20 @@ def _train(
     table, column, horizon = prices.table, config.target.column, config.window.horizon
     history = history_until(table, spans.calibration_end)
     with watch.stage("train"):
-        network = RecurrentForecaster(config, on_epoch).fit(history, spans)
+        network = RecurrentForecaster(config, on_epoch, folder / CHECKPOINTS).fit(history, spans)
     with watch.stage("score"):
         models = [network, *(baseline.fit(history, spans) for baseline in default_baselines(column, horizon))]
         prepared = network.fitted.pipeline.prepare(table)
         rows = {span: scored_rows(table, spans, span, horizon, prepared.rows) for span in ("validation", "test")}
         forecasts = {span: forecast_span(models, table, rows[span]) for span in rows}
-        metrics = score_document(network.name, table, column, spans, forecasts)
+        metrics = score_document(network.name, table, config.target, spans, forecasts)
     with watch.stage("export"):
         model = network.onnx()
         windows = network.fitted.pipeline.windows_at(table, rows["test"])
         difference = export_difference(model, windows, network.outputs(windows))
     with watch.stage("plot"):
         history_table = network.history_table()
-        pictures = render_figures(run_figures(forecasts["test"], history_table, network.name, folder.name, column=column), "png")
+        pictures = render_figures(run_figures(forecasts["test"], history_table, network.name, _title(table), column=column), "png")
     files = {
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": network.weights(),
@@ -173,7 +194,7 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
     forecasts = read_forecasts(run)
     history = pd.read_csv(run.folder / "history.csv")
-    figures = run_figures(forecasts, history, run.config.model.cell, run.name, column=run.config.target.column)
+    figures = run_figures(forecasts, history, run.config.model.cell, _title(forecasts), column=run.config.target.column)
     if output is None:
         pictures = render_figures(figures, picture_format)
         with lock_folder(run.folder):
@@ -200,6 +221,11 @@ def _forecaster(run: Run) -> Forecaster:
     from stockrnn.training.recurrent import restore  # noqa: PLC0415 (loads TensorFlow, where the exported model is not trusted)
 
     return restore(run.config, run.json("scaler.json"), run.read("weights.safetensors"))
+
+
+def _title(table: pd.DataFrame) -> str:
+    tickers = table[TICKER].unique()
+    return str(tickers[0]) if len(tickers) == 1 else f"{len(tickers)} tickers"
 
 
 def _readable(forecasts: pd.DataFrame, last: np.ndarray) -> pd.DataFrame:

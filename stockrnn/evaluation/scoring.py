@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.config import TargetConfig
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import mase_scales, score_groups, score_table
 from stockrnn.evaluation.verdict import alarms, verdict
@@ -38,17 +39,18 @@ def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, pos
     return rows
 
 
-def score_document(network: str, prices: pd.DataFrame, column: str, spans: Spans, forecasts: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def score_document(network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """What metrics.json holds.
 
     Args:
         network: name of the trained model in the forecast tables.
         prices: the whole price table.
-        column: the price that is forecast.
+        target: which price is forecast, and as what.
         spans: where each span ends.
         forecasts: forecast table of each scored span; `test` is one of them.
     """
-    scales = mase_scales(prices, spans.train_end, column)
+    scales = mase_scales(prices, spans.train_end, target.column)
+    train_range = _train_range(prices, target.column, spans) if target.transform == "level" else None
     scores = {span: _scores(table, scales) for span, table in forecasts.items()}
     test = forecasts["test"]
     return {
@@ -57,8 +59,13 @@ def score_document(network: str, prices: pd.DataFrame, column: str, spans: Spans
         "test": scores.pop("test"),
         **scores,
         "verdict": verdict(test, network),
-        "alarms": alarms(test, network),
+        "alarms": alarms(test, network, train_range),
     }
+
+
+def _train_range(prices: pd.DataFrame, column: str, spans: Spans) -> dict[str, tuple[float, float]]:
+    seen = prices[prices[DATE] <= spans.train_end].groupby(TICKER)[column].agg(["min", "max"])
+    return {str(ticker): (float(low), float(high)) for ticker, low, high in seen.itertuples()}
 
 
 def _scores(table: pd.DataFrame, scales: dict[str, float]) -> dict[str, Any]:

@@ -20,6 +20,21 @@ from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """The windows of a price table.
+
+    Attributes:
+        windows: every window there is.
+        rows: row of each window's cutoff in the price table, shape (n,).
+        cleaned: the table the windows were cut from, outliers treated; its index holds the price table's rows.
+    """
+
+    windows: Windows
+    rows: RowIndex
+    cleaned: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """The fitted road from a price table to windows, and from scaled forecasts back to prices.
 
@@ -45,8 +60,8 @@ class Pipeline:
     lookback: int
     horizon: int
 
-    def windows(self, prices: pd.DataFrame) -> tuple[Windows, RowIndex]:
-        """All windows of a price table, and the row of each one's cutoff in that table.
+    def prepare(self, prices: pd.DataFrame) -> Prepared:
+        """All windows of a price table.
 
         A window needs `lookback` sessions in a row with all features, and a cutoff whose close was observed.
         """
@@ -62,11 +77,13 @@ class Pipeline:
             scaled[rows] = self._scaler(self.target, ticker).transform(targets[rows])
         ends = window_ends(np.isfinite(series).all(axis=1), tickers, self.lookback)
         ends = ends[~cleaned[FILLED].to_numpy()[ends]]
-        return Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback), cleaned.index.to_numpy()[ends]
+        windows = Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback)
+        return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
 
     def windows_at(self, prices: pd.DataFrame, rows: RowIndex) -> Windows:
         """The windows that end at these rows. Raises DataError where one has too little history."""
-        windows, cutoffs = self.windows(prices)
+        prepared = self.prepare(prices)
+        cutoffs = prepared.rows
         found = np.searchsorted(cutoffs, rows)
         found = np.minimum(found, max(len(cutoffs) - 1, 0))
         if len(cutoffs) == 0 or (cutoffs[found] != rows).any():
@@ -76,7 +93,7 @@ class Pipeline:
                 f"A forecast needs {self.lookback} complete sessions up to its cutoff, and one more where a feature is a change. "
                 f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. Give more history."
             )
-        return windows.pick(found)
+        return prepared.windows.pick(found)
 
     def to_prices(self, scaled: np.ndarray, prices: pd.DataFrame, rows: RowIndex) -> np.ndarray:
         """Scaled forecasts as prices in currency; any number of values a step.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ from typing import Any
 
 import pandas as pd
 
-from stockrnn.config import Config, build_config
-from stockrnn.errors import ConfigError, RunDamagedError, StorageError
-from stockrnn.storage import LOCK_NAME, make_folder, read_bytes, sha256, write_bytes
+from stockrnn.config import Config, build_config, to_yaml
+from stockrnn.errors import ConfigError, RunDamagedError
+from stockrnn.storage import LOCK_NAME, make_folder, read_bytes, sha256, storage_errors, write_bytes
 from stockrnn.strictyaml import parse_yaml
 
 FORMAT = 1
 RUNS = "runs"
 MANIFEST = "manifest.json"
 PLOTS = "plots"
+CHECKPOINTS = "checkpoint"
 REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv", "forecasts.csv")
 MAX_MANIFEST_BYTES = 1024 * 1024
 
@@ -142,6 +144,8 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
     """
     if chosen is not None:
         folder = Path(chosen)
+        if is_unfinished(folder):
+            raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. Add --resume to go on with it.")
         if folder.exists() and (not folder.is_dir() or any(entry.name != LOCK_NAME for entry in folder.iterdir())):
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which holds something. Choose another.")
         return folder
@@ -150,17 +154,56 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
     return next(folder for folder in numbered if not folder.exists())
 
 
+def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
+    """The unfinished run that `--resume` means, and its config: the chosen folder, else the newest one in runs/.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    base = Path(RUNS)
+    candidates = [Path(chosen)] if chosen is not None else list(base.iterdir()) if base.is_dir() else []
+    found = [folder for folder in candidates if is_unfinished(folder)]
+    if not found:
+        raise ConfigError(f"--resume needs an unfinished run. Received: {chosen or 'none in ' + RUNS}. Train without --resume.")
+    folder = max(found, key=lambda each: (each / CHECKPOINTS).stat().st_mtime_ns)
+    path = folder / CHECKPOINTS / "config.yaml"
+    return folder, build_config(parse_yaml(read_bytes(path), str(path)), str(path))
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a training was begun in a folder and not ended."""
+    return (folder / CHECKPOINTS / "config.yaml").is_file() and not (folder / MANIFEST).is_file()
+
+
+def begin_run(folder: Path, config: Config) -> None:
+    """Note what is being trained, so that it can go on after any death. Raises ConfigError for another config than before."""
+    path, text = make_folder(folder / CHECKPOINTS) / "config.yaml", to_yaml(config)
+    if path.is_file():
+        before = read_bytes(path).decode()
+        changed = sorted(set(text.splitlines()) ^ set(before.splitlines()))
+        if changed:
+            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(map(str.strip, changed))}.")
+    write_bytes(path, text.encode())
+
+
+def end_run(folder: Path) -> None:
+    """Drop the state of a training that is complete."""
+    with storage_errors(folder, "writable"):
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=False)
+
+
 def remove_unfinished(folder: Path, existed: bool) -> None:
-    """Take away what a failed run left: its lock and empty folders, never a file with content."""
-    try:
+    """Take away what a failed run left: its lock, and folders without any result or state of training."""
+    state = folder / CHECKPOINTS
+    with storage_errors(folder, "writable"):
         (folder / LOCK_NAME).unlink(missing_ok=True)
+        if state.is_dir() and {entry.name for entry in state.iterdir()} == {"config.yaml"}:
+            shutil.rmtree(state)
         for empty in (folder / PLOTS, *(() if existed else (folder,))):
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()
-        if not existed and folder.parent.name == RUNS and not any(folder.parent.iterdir()):
+        if not existed and folder.parent == Path(RUNS) and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
-    except OSError as error:
-        raise StorageError(f"{folder} must be writable. Received: {error.strerror}.") from error
 
 
 def to_json(document: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
+from stockrnn.training.checkpoint import Checkpoint
 from stockrnn.training.loop import EpochReport, History, predict_windows, train_network
 from stockrnn.types import RowIndex
 
@@ -46,10 +48,13 @@ class Fitted:
 class RecurrentForecaster(Forecaster):
     """A SimpleRNN, LSTM or GRU network as the config describes it; `name` is its cell."""
 
-    def __init__(self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None) -> None:
-        """Store the config and whom to tell about each epoch."""
+    def __init__(
+        self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
+    ) -> None:
+        """Store the config, whom to tell about each epoch, and the folder where the state of an unfinished training is kept."""
         self.config = config
         self.on_epoch = on_epoch
+        self.checkpoints = checkpoints
         self.name = config.model.cell
         self.horizon = config.window.horizon
         self.column = config.target.column
@@ -74,6 +79,7 @@ class RecurrentForecaster(Forecaster):
                     seed=config.train.seed,
                     member=member,
                     on_epoch=self.on_epoch,
+                    checkpoint=self.checkpoints and Checkpoint(self.checkpoints / f"member{member}"),
                 )
             )
             members.append(network_weights(network))
