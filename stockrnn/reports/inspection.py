@@ -20,7 +20,7 @@ from stockrnn.reports.sheet import (
     inert,
     label_axes,
     log_axis,
-    minus,
+    moments,
     number_axis,
     sheet,
     shown_of,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOG_SCALE_RATIO = 20.0
 """Highest close over lowest beyond which the price axis is logarithmic."""
-FILL = "#9ecae9"
+FILL, RANGE = "#9ecae9", "#f2bd62"
 DESCRIBED = (*PRICES, VOLUME)
 SPARKS = "▁▂▃▄▅▆▇█"
 BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -59,13 +59,13 @@ def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = 
 def draw_prices(prices: pd.DataFrame, title: str, unit: str) -> Figure:
     """Close with the range from low to high over it, and the volume below."""
     tickers = list(prices[TICKER].unique())
-    figure, cells = sheet(tickers, heights=(3, 1), alone=(9.6, 5.4), beside=(5.6, 3.9))
+    figure, cells = sheet(tickers, heights=(3.0, 1.0), alone=(9.6, 5.4), beside=(5.6, 3.9))
     for ticker, (above, below) in cells.items():
         rows = prices[prices[TICKER] == ticker]
         few = len(rows) <= 250
         if rows[LOW].notna().any():
-            above.fill_between(rows[DATE], rows[LOW], rows[HIGH], color=FILL, lw=0, label="low to high")
-        above.plot(rows[DATE], rows[CLOSE], color=COLORS["network"], lw=1.4 if few else 0.9, label="close")
+            above.fill_between(rows[DATE], rows[LOW], rows[HIGH], color=RANGE, lw=0, label="low to high")
+        above.plot(rows[DATE], rows[CLOSE], color=COLORS["network"], lw=1.4 if few else 0.7, label="close")
         spread = rows[CLOSE].max() / rows[CLOSE].min() if rows[CLOSE].min() > 0 else 1.0
         (log_axis if spread > LOG_SCALE_RATIO else number_axis)(above.yaxis)
         _draw_volume(below, rows, 1.4 if few else 0.6)
@@ -93,7 +93,7 @@ def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
 def draw_histograms(prices: pd.DataFrame, title: str) -> Figure:
     """How change, range and volume are distributed, with mean and standard deviation; the change beside a normal curve."""
     tickers = list(prices[TICKER].unique())
-    figure, cells = sheet(tickers, widths=(1, 1, 1), alone=(10.8, 3.4), beside=(6.8, 2.5))
+    figure, cells = sheet(tickers, widths=(1.0, 1.0, 1.0), alone=(10.8, 3.4), beside=(6.8, 2.5))
     for ticker, panels in cells.items():
         rows = prices[prices[TICKER] == ticker]
         for axes, (label, column, _) in zip(panels, MEASURES, strict=True):
@@ -101,8 +101,8 @@ def draw_histograms(prices: pd.DataFrame, title: str) -> Figure:
             values = values[np.isfinite(values)]
             _draw_histogram(axes, values, normal=axes is panels[0])
             label_axes(axes, label, "Sessions")
-            moments = minus(f"mean {values.mean():.3g}, sd {values.std():.3g}") if len(values) else ""
-            axes.set_title(f"{inert(ticker, 16)}: {moments}" if len(cells) > 1 and axes is panels[0] else moments, weight="normal")
+            prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 and axes is panels[0] else ""
+            axes.set_title(prefix + moments(values), weight="normal")
     head(figure, f"{title}: histograms", [_span(prices), shown_of(tickers)])
     return figure
 

@@ -25,6 +25,7 @@ from stockrnn.reports.sheet import (
     label_axes,
     log_axis,
     minus,
+    moments,
     number_axis,
     render_figures,
     save_figures,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("FIGURES", "Subject", "render_figures", "run_figures", "save_figures")
+__all__ = ("FIGURES", "Subject", "make_subject", "render_figures", "run_figures", "save_figures")
 
 NAIVE, EWMA = "naive", "ewma"
 CLOSEUP_SESSIONS = 60
@@ -116,6 +117,15 @@ def run_figures(
     Raises:
         DataError: the table holds no actual of the network or of `naive`.
     """
+    with drawing():
+        subject = make_subject(forecasts, history, network, title, currency, column=column)
+        return {name: draw(subject) for name, draw in FIGURES.items()}
+
+
+def make_subject(
+    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
+) -> Subject:
+    """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
     known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
     for model in (network, NAIVE):
         if model not in set(known["model"]):
@@ -123,15 +133,13 @@ def run_figures(
     keys = [TICKER, "cutoff", "step"]
     last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
     table = known.join(last, on=keys).sort_values(keys, kind="stable")
-    with drawing():
-        unit = inert(currency, 12) if currency else "price in the file's currency"
-        subject = Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
-        return {name: draw(subject) for name, draw in FIGURES.items()}
+    unit = inert(currency, 12) if currency else "price in the file's currency"
+    return Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
 
 
 def draw_forecast(subject: Subject) -> Figure:
     """Actual against the network's forecast and its intervals over the whole test span, as prices and as changes from the last close."""
-    figure, cells = sheet(subject.tickers, heights=(1.5, 1), alone=(9.6, 5.6), beside=(5.6, 4.3))
+    figure, cells = sheet(subject.tickers, heights=(1.5, 1.0), alone=(9.6, 5.6), beside=(5.6, 4.3))
     for ticker, (prices, changes) in cells.items():
         rows = subject.rows(subject.network, ticker)
         few = len(rows) <= 250
@@ -189,7 +197,8 @@ def draw_loss(subject: Subject) -> Figure:
     (log_axis if logarithmic else number_axis)(axes.yaxis)
     number_axis(axes.xaxis, 10, whole=True)
     first, last = subject.history["epoch"].min(), subject.history["epoch"].max()
-    axes.set_xlim(first - 0.02 * (last - first) - 0.1, last + 0.02 * (last - first) + 0.1)
+    pad = 0.1 + 0.02 * (last - first) if last > first else 0.6
+    axes.set_xlim(first - pad, last + pad)
     label_axes(axes, "Epoch", "Loss (of the scaled target, no unit" + ("; log scale)" if logarithmic else ")"))
     head(figure, f"{subject.title}: loss of {inert(subject.network)}", [_members(members)])
     return figure
@@ -206,7 +215,7 @@ def _members(members: list[pd.DataFrame]) -> str:
 
 def draw_residuals(subject: Subject) -> Figure:
     """Residuals over time, and their histogram beside it with naive's as an outline."""
-    figure, cells = sheet(subject.tickers, widths=(2.6, 1), beside=(6.4, 2.7))
+    figure, cells = sheet(subject.tickers, widths=(2.4, 1.0), beside=(6.4, 2.7))
     unit = subject.unit.partition(" ")[2].strip("()")
     for ticker, (axes, pile) in cells.items():
         rows, other = subject.rows(subject.network, ticker), subject.rows(NAIVE, ticker)
@@ -216,9 +225,9 @@ def draw_residuals(subject: Subject) -> Figure:
         bound = 1.08 * max(residuals.abs().max(), reference.abs().max(), 1e-12)
         bins = np.linspace(-bound, bound, 2 * min(20, max(4, round(0.6 * len(rows) ** 0.5))) + 2)
         side: dict[str, Any] = {"bins": bins, "orientation": "horizontal"}
-        pile.hist(residuals, color=COLORS["network"], alpha=0.75, label=f"{inert(subject.network, 24)}", **side)
+        pile.hist(residuals, color=COLORS["network"], alpha=0.75, label=inert(subject.network, 24), **side)
         pile.hist(reference, histtype="step", color=COLORS["naive"], lw=1.6, label="naive (last close)", **side)
-        pile.set_title(f"mean {_short(residuals.mean())}, sd {_short(residuals.std())}")
+        pile.set_title(moments(residuals.to_numpy()))
         pile.set_ylim(-1.04 * bound, 1.04 * bound)
         axes.sharey(pile)
         pile.tick_params(labelleft=False)
@@ -238,7 +247,7 @@ def draw_change(subject: Subject) -> Figure:
     close is the vertical line. Right, the forecast line's own change from session to session against yesterday's change: a
     shifted copy of yesterday is the diagonal, while foresight leaves a cloud.
     """
-    figure, cells = sheet(subject.tickers, widths=(1, 1), alone=(9.6, 4.9), beside=(6.8, 3.6))
+    figure, cells = sheet(subject.tickers, widths=(1.0, 1.0), alone=(9.6, 4.9), beside=(6.8, 3.6))
     panels = (
         ("foreseen", "today", "Does it foresee today?", "Forecast - last close", "Actual change"),
         ("line", "yesterday", "Does it copy yesterday?", "Forecast line, day to day", "Yesterday's change"),
@@ -287,7 +296,7 @@ def _correlation(x: pd.Series, y: pd.Series) -> str:
 def draw_calibration(subject: Subject) -> Figure:
     """Measured against nominal coverage, and the difference enlarged; with a longer horizon also the 90 % interval by step."""
     longer = subject.horizon > 1
-    figure, cells = sheet([""], widths=(1.2, 1.25, 1.1) if longer else (1, 1.25), alone=(13.2 if longer else 9.6, 4.2))
+    figure, cells = sheet([""], widths=(1.2, 1.25, 1.1) if longer else (1.0, 1.25), alone=(13.2 if longer else 9.6, 4.2))
     square, detail = cells[""][:2]
     levels = np.array(list(LEVELS), dtype=float)
     sessions = len(subject.rows(subject.network))
@@ -349,7 +358,7 @@ def _styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
         if model == subject.network:
             yield model, {"color": COLORS["network"], "lw": 2.2, "zorder": 4}
         else:
-            color, dashes = others.get(model) or (COLORS[model], "-")
+            color, dashes = others.get(model) or (COLORS[model], "--" if model == "drift" else "-")
             yield model, {"color": color, "ls": dashes, "lw": 1.3}
 
 
@@ -380,10 +389,6 @@ def _notes(subject: Subject, what: str, last: int = 0) -> list[str]:
     dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
     span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
     return [what, span, shown_of(subject.tickers)]
-
-
-def _short(value: float) -> str:
-    return minus(f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}")
 
 
 FIGURES: Mapping[str, Callable[[Subject], Figure]] = {

@@ -68,6 +68,8 @@ SPARE = (("#cc79a7", "-"), ("#56b4e9", "-"), ("#7a5195", "--"), ("#8c6d31", "--"
 
 MISSING_GLYPH = "\N{WHITE SQUARE}"
 MAX_TICKERS = 6
+LETTER_INCHES = 0.067
+"""Mean width of a letter."""
 MINUS = "\N{MINUS SIGN}"
 FORMATS: Mapping[str, Mapping[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """The picture formats, with the metadata that would put the time of day into the bytes."""
@@ -173,20 +175,21 @@ def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
             handlelength=1.6,
         )
     box = (0.04 / width, 0.04 / height, 1 - 0.12 / width, 1 - (above + 0.04) / height)
-    figure.set_layout_engine("constrained", rect=box, w_pad=0.06, h_pad=0.06)
+    figure.set_layout_engine("constrained", rect=box, w_pad=0.06, h_pad=0.09)
     figure.draw_without_rendering()  # the layout settles at its second pass: the first one is here
 
 
 def _legend_columns(letters: Sequence[int], width: float) -> int:
     """How many columns of a legend fit into `width` inches: all in one row where they can."""
-    entries = [0.55 + 0.067 * count for count in letters]
+    entries = [0.55 + LETTER_INCHES * count for count in letters]
     return max(1, len(entries) if sum(entries) < width else int(width / max(entries)))
 
 
 def label_axes(axes: Axes, x: str, y: str) -> None:
-    """Name both axes, with their units."""
+    """Name both axes, with their units; a y label longer than its axis puts the unit on a second line."""
+    long = LETTER_INCHES * len(y) > 1.2 * axes.bbox.height / axes.figure.dpi  # the layout will stretch it
     axes.set_xlabel(_true_minus(x))
-    axes.set_ylabel(_true_minus(y))
+    axes.set_ylabel(_true_minus(y.replace(" (", "\n(", 1) if long else y))
 
 
 def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
@@ -233,6 +236,13 @@ def log_axis(axis: Axis) -> None:
 def minus(text: str) -> str:
     """A number's text with a true minus sign, as wide as a plus."""
     return text.replace("-", MINUS)
+
+
+def moments(values: np.ndarray) -> str:
+    """Mean and standard deviation, to two digits of the latter; empty where there are no two values."""
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 0 else 2
+    return minus(f"mean {values.mean():,.{decimals}f}, sd {spread:,.{decimals}f}") if len(values) > 1 else ""
 
 
 def _true_minus(text: str) -> str:

@@ -68,15 +68,16 @@ def number(value: float | None, decimals: int, sign: str = "") -> str:
     return NOTHING if value is None or not math.isfinite(value) else f"{round(value, decimals) + 0.0:{sign},.{decimals}f}"
 
 
-def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, width: int = PIPE_WIDTH) -> Table:
+def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, width: int | None = None) -> Table:
     """The scores of each model, the network's first.
 
     Args:
         scores: `models` of metrics.json: model, metric, value; None and absent metrics are shown as a dash.
         network: the name of the network.
-        width: letters in a line; below `ROOMY_WIDTH` the columns stand closer.
+        width: letters in a line, stdout's when None; below `ROOMY_WIDTH` the columns stand closer.
     """
-    table = _table(["Model", *(header for header, _, _ in SCORE_COLUMNS.values())], left=1, gap=1 if width >= ROOMY_WIDTH else 0)
+    roomy = (make_console().width if width is None else width) >= ROOMY_WIDTH
+    table = _table(["Model", *(header for header, _, _ in SCORE_COLUMNS.values())], left=1, gap=1 if roomy else 0)
     forms = {metric: _score_form(metric, scores) for metric in SCORE_COLUMNS}
     for model in sorted(scores, key=lambda name: name != network):
         cells = [form(scores[model].get(metric)) for metric, form in forms.items()]
@@ -87,16 +88,16 @@ def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, 
 
 
 SCORE_COLUMNS: Mapping[str, tuple[str, float, int | None]] = {
-    "mae": ("MAE", 1, None),
-    "rmse": ("RMSE", 1, None),
-    "mape": ("MAPE\n%", 1, 2),
-    "mase": ("MASE", 1, 3),
-    "directional_accuracy": ("Right\nway %", 100, 1),
-    "crps": ("CRPS", 1, None),
-    "coverage_90": ("90 %\ncover", 100, 1),
-    "width_90": ("90 %\nwidth", 1, None),
-    "skill_mae": ("Skill\nMAE %", 100, 1),
-    "skill_crps": ("Skill\nCRPS %", 100, 1),
+    "mae": ("MAE", 1.0, None),
+    "rmse": ("RMSE", 1.0, None),
+    "mape": ("MAPE\n%", 1.0, 2),
+    "mase": ("MASE", 1.0, 3),
+    "directional_accuracy": ("Right\nway %", 100.0, 1),
+    "crps": ("CRPS", 1.0, None),
+    "coverage_90": ("90 %\ncover", 100.0, 1),
+    "width_90": ("90 %\nwidth", 1.0, None),
+    "skill_mae": ("Skill\nMAE %", 100.0, 1),
+    "skill_crps": ("Skill\nCRPS %", 100.0, 1),
 }
 """Each metric's header, factor and decimals; None takes four significant digits of the column's largest value."""
 
@@ -204,7 +205,8 @@ def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
 
 def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) -> Table:
     """A text histogram made by `inspection.histogram_rows`, under the name and unit of what is counted."""
-    table = _table([name, "", "Sessions", ""], left=0)
+    table = _table(["From", "To", "Sessions", ""], left=0)
+    table.title, table.title_justify, table.title_style = _text(name), "left", "bold"
     table.columns[3].justify = "left"
     for low, high, count, drawn in rows:
         table.add_row(*map(_text, [f"{low:,.2f}", f"{high:,.2f}", f"{count:,}", drawn]))
