@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.types import CLOSE, DATE, FILLED, PRICES, TICKER, VOLUME
+from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Sources, moved
+from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation to standard deviation of a normal variable."""
@@ -160,63 +161,88 @@ _BOUNDS: dict[str, Callable[[OutlierLimits, pd.DataFrame, np.ndarray], tuple[np.
 }
 
 
-def fill_missing(table: pd.DataFrame, *, policy: str, limit: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Apply the missing-value policy to rows without a close.
-
-    A gap that is longer than `limit`, or that starts or ends its ticker's history, is dropped whatever the policy. The
-    other prices of a filled row are flat at its close, its volume is unknown, and `filled` is true: interpolated values
-    come from the far end of the gap, so such a row is never a cutoff and never an actual.
+def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> tuple[pd.DataFrame, list[Finding]]:
+    """Make a price table of checked rows: halted sessions flat, impossible volumes unknown, missing closes by the policy.
 
     Args:
-        table: price columns sorted by ticker and date; `close` NaN where missing.
+        frame: rows sorted by ticker and date, with `code`, `row` and `file`; `close` NaN or 0 where missing.
+        sources: names of tickers, files and columns.
         policy: `error`, `drop`, `ffill` or `interpolate`.
         limit: most sessions of one gap that are filled.
 
     Returns:
-        The table with `filled`, original index labels, and the mask of the given rows that were left out.
+        The price table, index 0 … rows-1, and what was done.
 
     Raises:
         DataError: policy `error` and a close is missing.
     """
-    missing = table[CLOSE].isna().to_numpy()
+    frame, found = _repaired(frame, sources)
+    missing = frame[CLOSE].isna().to_numpy()
     if policy == "error" and missing.any():
-        first = table[missing].iloc[0]
+        place = sources.place(frame, int(np.flatnonzero(missing)[0]))
         raise DataError(
-            f"`close` must be there in every row (data.missing: error). Received: {int(missing.sum())} without, first {first[TICKER]} "
-            f"{first[DATE]:%Y-%m-%d}. Set `data.missing` to drop, ffill or interpolate."
+            f"{place.file} row {place.row}: `close` must be there in every row (data.missing: error). Received: none on {place.date}, "
+            f"{int(missing.sum())} rows in all. Set `data.missing` to drop, ffill or interpolate."
         )
-    fillable = missing & (_gap_lengths(table, missing) <= limit) if policy in _FILLERS else np.zeros(len(table), bool)
-    kept = ~missing | fillable
-    result = table[kept].assign(**{FILLED: fillable[kept]})
+    fillable = missing & (_gap_lengths(frame[CODE].to_numpy(), missing) <= limit) & (policy in _FILLERS)
+    found += sources.finding(frame, "missing_close", missing & ~fillable, CLOSE, "left out")
+    found += sources.finding(frame, "missing_close", fillable, CLOSE, f"filled ({policy})")
+    if missing.any():
+        kept = ~missing | fillable
+        frame, fillable = frame[kept].reset_index(drop=True), fillable[kept]
     if fillable.any():
-        close = result.groupby(TICKER, sort=False)[CLOSE].transform(_FILLERS[policy])
-        rows = result[FILLED].to_numpy()
-        flat = {name: np.where(rows & result[name].notna().any(), close, result[name]) for name in PRICES}
-        result = result.assign(**flat, **{VOLUME: result[VOLUME].where(~rows)})
-    return result, ~kept
+        frame = _filled(frame, fillable, policy)
+    names = np.array(sources.tickers, dtype=object)
+    table = frame.drop(columns=[CODE, ROW, FILE])
+    table.insert(0, TICKER, names[frame[CODE].to_numpy()])
+    return table.assign(**{FILLED: fillable}), found
+
+
+def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
+    """Zero closes are missing; other prices that are missing or zero beside a close take it; zero volume where price moved is unknown."""
+    close = frame[CLOSE].to_numpy()
+    found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
+    if (close == 0).any():
+        frame = frame.assign(**{CLOSE: np.where(close == 0, np.nan, close)})
+    valid = frame[CLOSE].notna().to_numpy()
+    halted = np.zeros(len(frame), dtype=bool)
+    changes: dict[str, np.ndarray] = {}
+    for name in (OPEN, HIGH, LOW):
+        values = frame[name].to_numpy()
+        absent = valid & ~(values > 0)
+        if absent.any() and not absent[valid].all():
+            changes[name] = np.where(absent, frame[CLOSE].to_numpy(), values)
+            halted |= absent
+    found += sources.finding(frame, "halted_session", halted, CLOSE, "missing prices set to the close")
+    frame = frame.assign(**changes) if changes else frame
+    impossible = (frame[VOLUME].to_numpy() == 0) & moved(frame) & valid
+    found += sources.finding(frame, "zero_volume_with_move", impossible, VOLUME, "volume taken as missing")
+    return (frame.assign(**{VOLUME: frame[VOLUME].where(~impossible)}) if impossible.any() else frame), found
+
+
+def _filled(frame: pd.DataFrame, rows: np.ndarray, policy: str) -> pd.DataFrame:
+    close = frame.groupby(CODE, sort=False)[CLOSE].transform(_FILLERS[policy]).to_numpy()
+    flat = {name: np.where(rows, close, frame[name]) for name in PRICES if frame[name].notna().any()}
+    return frame.assign(**flat, **{VOLUME: frame[VOLUME].where(~rows)})
 
 
 _FILLERS: dict[str, Callable[[pd.Series], pd.Series]] = {
-    "ffill": lambda s: s.ffill(),
-    "interpolate": lambda s: s.interpolate(limit_area="inside"),
+    "ffill": lambda close: close.ffill(),
+    "interpolate": lambda close: close.interpolate(limit_area="inside"),
 }
 
 
-def _gap_lengths(table: pd.DataFrame, missing: np.ndarray) -> np.ndarray:
+def _gap_lengths(codes: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Length of the gap each missing row lies in; a gap at either end of a ticker's history counts as endless."""
-    ticker = table[TICKER].to_numpy()
-    n = len(ticker)
-    if n == 0:
-        return np.zeros(0)
-    starts = np.r_[True, (missing[1:] != missing[:-1]) | (ticker[1:] != ticker[:-1])]
+    n = len(codes)
+    if n == 0 or not missing.any():
+        return np.zeros(n)
+    starts = np.r_[True, (missing[1:] != missing[:-1]) | (codes[1:] != codes[:-1])]
     run = np.cumsum(starts) - 1
     first = np.flatnonzero(starts)
     last = np.r_[first[1:], n] - 1
     length = (last - first + 1).astype(float)
-    at_edge = (
-        (first == 0)
-        | (ticker[np.maximum(first - 1, 0)] != ticker[first])
-        | (last == n - 1)
-        | (ticker[np.minimum(last + 1, n - 1)] != ticker[last])
-    )
-    return np.where(at_edge, np.inf, length)[run]
+    before, after = codes[np.maximum(first - 1, 0)], codes[np.minimum(last + 1, n - 1)]
+    at_edge = (first == 0) | (before != codes[first]) | (last == n - 1) | (after != codes[last])
+    lengths: np.ndarray = np.where(at_edge, np.inf, length)[run]
+    return lengths

@@ -1,16 +1,35 @@
-"""One file to rows: what was read, and how."""
+"""One file to rows of prices, and how it was read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+import re
+import unicodedata
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
-from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, TICKER, VOLUME
+from stockrnn.prices.dates import Dates, choose
+from stockrnn.prices.decoding import decode, is_workbook, unpack
+from stockrnn.prices.dialects import COMMA_LANGUAGES
+from stockrnn.prices.grid import Grid, read_rows, read_text
+from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout, name_dialect
+from stockrnn.prices.numerals import decimal_mark, is_nothing, to_numbers
+from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
+from stockrnn.storage import read_bytes
+
+SUFFIXES = (".csv", ".txt", ".tsv", ".xlsx", ".parquet", ".zip", ".gz")
+_MARKS = {"point": ".", "comma": ","}
 
 
 @dataclass(frozen=True)
@@ -18,9 +37,14 @@ class Reading:
     """How one file was read.
 
     Attributes:
+        separator: between cells; None where the file has no text cells.
+        decimal: the decimal mark.
+        date_format: of the date column; None for a file without dates.
+        order: `ascending`, `descending` or `shuffled`, as the rows stand in the file.
+        step: `daily`, `weekly`, `monthly`, `intraday`, or `none` for a file without dates.
         columns: role → header, such as `close` → `Adj Close`.
         close: the header of the close that is used.
-        sureness: `certain`, or the evidence that decided.
+        sureness: `certain`, or what decided.
     """
 
     path: str
@@ -36,26 +60,366 @@ class Reading:
     sureness: str
 
 
-def read_file(path: Path, data: DataConfig) -> tuple[pd.DataFrame, Reading]:
-    """Rows of a Yahoo CSV."""
-    frame = pd.read_csv(path, na_values=["null"])
-    if frame.empty:
-        raise DataError(f"{path} must hold rows of prices. Received: a header only. Give another file.")
-    if "Close" not in frame:
-        raise DataError(f"{path} must have a price column. Received: {list(frame)[:10]}. Name it with `data.columns.close`.")
-    adjusted = data.adjust == "auto" and "Adj Close" in frame
-    factor = frame["Adj Close"] / frame["Close"] if adjusted else 1.0
-    table = pd.DataFrame({TICKER: path.stem, DATE: pd.to_datetime(frame["Date"], format="%Y-%m-%d").astype("datetime64[ns]")})
-    for role, name in zip((OPEN, HIGH, LOW, CLOSE), ("Open", "High", "Low", "Close"), strict=True):
-        table[role] = frame[name].astype(float) * factor
-    table[VOLUME] = frame["Volume"].astype(float)
-    columns = {
-        "date": "Date",
-        "open": "Open",
-        "high": "High",
-        "low": "Low",
-        "close": "Adj Close" if adjusted else "Close",
-        "volume": "Volume",
-    }
-    order = "ascending" if table[DATE].is_monotonic_increasing else "shuffled"
-    return table, Reading(str(path), "yahoo", "utf-8", ",", ".", "%Y-%m-%d", order, "daily", columns, columns["close"], "certain")
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one file, in its order.
+
+    Attributes:
+        tickers: distinct tickers.
+        codes: for each row, the number of its ticker. Shape (rows,).
+        stamps: datetime64[ns], NaT in a file without dates. Shape (rows,).
+        values: role → float64 of shape (rows,).
+        rows: row of the file. Shape (rows,).
+        findings: what was left out while reading.
+    """
+
+    tickers: tuple[str, ...]
+    codes: np.ndarray
+    stamps: np.ndarray
+    values: Mapping[str, np.ndarray]
+    rows: np.ndarray
+    path: str
+    dialect: str
+    encoding: str
+    separator: str | None
+    decimal: str
+    date_format: str | None
+    columns: Mapping[str, str]
+    sureness: str
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def read_file(path: Path, data: DataConfig) -> Rows:
+    """Read one file as it is.
+
+    Raises:
+        DataError: it does not hold prices, or may be read in more than one way.
+        StorageError: it cannot be read.
+    """
+    raw = unpack(read_bytes(path), path)
+    try:
+        grid, encoding = _grid(raw, path, data)
+        return _Reader(path, data, grid, encoding).read()
+    except DataError as error:
+        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
+
+
+def _grid(raw: bytes, path: Path, data: DataConfig) -> tuple[Grid, str]:
+    if raw.startswith(b"PAR1"):
+        return _parquet(raw, path), "binary"
+    if is_workbook(raw):
+        return _workbook(raw, path, data.sheet), "binary"
+    if raw.startswith(b"\xd0\xcf\x11\xe0"):
+        raise DataError(f"{path} must be xlsx, not the old xls. Received: xls. Save it as xlsx or CSV.")
+    text, encoding = decode(raw, path, data.encoding)
+    return read_text(text, path, data.separator), encoding
+
+
+def _parquet(raw: bytes, path: Path) -> Grid:
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(raw))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} must be an intact parquet file. Received: {shown(error)}. Write it anew.") from None
+    columns = [_plain_column(table.column(i).combine_chunks()) for i in range(table.num_columns)]
+    names = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.column_names]
+    kept = [i for i, column in enumerate(columns) if column is not None]
+    if not kept or table.num_rows == 0:
+        raise DataError(f"{path} must hold rows of prices. Received: an empty table. Give another file.")
+    return Grid(tuple(names[i] for i in kept), tuple(columns[i] for i in kept), np.arange(1, table.num_rows + 1))
+
+
+def _plain_column(column: Any) -> Any:
+    """Text, numbers, or dates as text; None for what is none of these."""
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain_column(column.dictionary_decode())
+    if pa.types.is_timestamp(kind):
+        local = column if kind.tz is None else pc.local_timestamp(column)
+        return pc.fill_null(pc.strftime(pc.cast(local, pa.timestamp("s"), safe=False), "%Y-%m-%d %H:%M:%S"), "")
+    if pa.types.is_date(kind):
+        return pc.fill_null(pc.cast(pc.cast(column, pa.date32()), pa.string()), "")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.fill_null(pc.cast(column, pa.string()), "")
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return pc.cast(column, pa.float64(), safe=False)
+    return None
+
+
+def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
+    import openpyxl
+
+    faults = (
+        zipfile.BadZipFile,
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OSError,
+        EOFError,
+        SyntaxError,
+        RuntimeError,
+        NotImplementedError,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+            rows = {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames if sheet in (None, name)}
+        except faults as error:
+            raise DataError(f"{path} must be an intact workbook. Received: {shown(error)}. Save it anew.") from None
+    if sheet is not None and sheet not in rows:
+        raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(book.sheetnames)}.")
+    filled = [part for part in rows.values() if sum(any(cell is not None for cell in row) for row in part) > 1]
+    return read_rows(filled[0] if filled else next(iter(rows.values()), []), path)
+
+
+class _Reader:
+    """The steps from a grid to rows, each of which may leave rows out with a finding."""
+
+    def __init__(self, path: Path, data: DataConfig, grid: Grid, encoding: str) -> None:
+        self.path, self.data, self.grid, self.encoding = path, data, grid, encoding
+        self.findings: list[Finding] = []
+        self.stamps: np.ndarray | None = None
+        self.decimal = "."
+        self.sure = ["no header"] if grid.headerless else []
+
+    def read(self) -> Rows:
+        layout = find_layout(self.grid, self.data.columns, self._guessed)
+        if layout.evidence:
+            self.sure.append(layout.evidence)
+        self.decimal = self._decimal(layout)
+        if self.grid.preamble:
+            places = tuple(Place(str(self.path), None, None, None, shown(line)) for line in self.grid.preamble[:MOST_PLACES])
+            self.findings.append(Finding("line_above_header", len(self.grid.preamble), places, "skipped"))
+        dates = self._dates(layout)
+        self.stamps = dates.stamps if dates else None
+        values = self._values(layout)
+        tickers, codes = self._tickers(layout)
+        rows, stamps = self.grid.rows, self.stamps if self.stamps is not None else np.full(len(self.grid.rows), np.datetime64("NaT", "ns"))
+        if len(layout.series) > 1:
+            count = len(layout.series)
+            codes, stamps, rows = np.repeat(np.arange(count), len(rows)), np.tile(stamps, count), np.tile(rows, count)
+        columns = self._columns(layout)
+        return Rows(
+            tickers, codes, stamps, values, rows, str(self.path), name_dialect(self.grid, layout) if not self.grid.headerless else self._headerless(dates),
+            self.encoding, self.grid.separator, self.decimal, dates.date_format if dates else None, columns, "; ".join(self.sure) or "certain", tuple(self.findings),
+        )  # fmt: skip
+
+    def _headerless(self, dates: Dates | None) -> str:
+        epoch = dates is not None and dates.date_format.startswith("epoch")
+        return ("binance-klines" if len(self.grid.headers) == 12 else "klines") if epoch else "metatrader4"
+
+    def _guessed(self, i: int) -> np.ndarray:
+        """A column's values before the layout is known."""
+        mark = decimal_mark([self.grid.columns[i]])
+        return to_numbers(self.grid.columns[i], "," if mark == "," else ".")[0]
+
+    def _header(self, i: int) -> str:
+        return self.grid.headers[i] or f"column {i + 1}"
+
+    def _decimal(self, layout: Layout) -> str:
+        if self.data.decimal != "auto":
+            return _MARKS[self.data.decimal]
+        used = [self.grid.columns[i] for _, roles in layout.series for i in roles.values()]
+        mark = decimal_mark(used)
+        if mark.endswith("?"):
+            others = [c for i, c in enumerate(self.grid.columns) if i not in (layout.date, layout.time, layout.ticker)]
+            wider = decimal_mark(others)
+            mark = wider if wider in (".", ",") else mark
+        if mark in (".", ",", "none"):
+            return "." if mark == "none" else mark
+        if mark == "both":
+            raise DataError(
+                "numbers must have one decimal mark. Received: both `.` and `,` used as one. Set `data.decimal` to point or comma."
+            )
+        return self._ambiguous(mark, layout.language)
+
+    def _ambiguous(self, mark: str, language: str) -> str:
+        """Every mark is followed by three digits: thousands or decimals by the language of the header, else an error."""
+        if mark == ".?" and language not in COMMA_LANGUAGES:
+            return "."
+        if mark == ",?" and language not in COMMA_LANGUAGES and (self.grid.separator == "," or language != "en"):
+            self.sure.append("commas taken for thousands")
+            return "."
+        raise DataError(
+            f"numbers must have one reading. Received: every `{mark[0]}` is followed by three digits. Set `data.decimal` to point or comma."
+        )
+
+    def _dates(self, layout: Layout) -> Dates | None:
+        if layout.date is None:
+            return None
+        for attempt in range(2):
+            cells, codes = self._date_cells(layout)
+            series = self._distinct(layout.ticker)[1] if layout.ticker is not None else np.zeros(len(codes), dtype=np.int64)
+            dates = choose(cells, codes, series, self.data.date_format)
+            bad = np.isnat(dates.stamps)
+            if not bad.any() or attempt:
+                break
+            self._leave_out(bad, cells, codes, layout)
+        if dates.evidence:
+            self.sure.append(dates.evidence)
+        if dates.zone:
+            self.findings.append(
+                Finding(
+                    "time_zone",
+                    len(codes),
+                    (Place(str(self.path), None, None, self._header(layout.date), shown(dates.zone)),),
+                    "local dates kept",
+                )
+            )
+        return dates
+
+    def _date_cells(self, layout: Layout) -> tuple[pd.Series, np.ndarray]:
+        column = self._text(self.grid.columns[layout.date or 0])
+        if layout.time is not None:
+            clock = pc.utf8_trim_whitespace(self._text(self.grid.columns[layout.time]))
+            distinct = pc.unique(clock).to_pylist()
+            if any(re.sub(r"[0:.]", "", cell) for cell in distinct):
+                wide = 4 if all(len(cell) <= 4 for cell in distinct) else 6
+                digits = pc.utf8_lpad(clock, wide, "0")
+                plain = not any(":" in cell for cell in distinct)
+                column = pc.binary_join_element_wise(column, digits if plain else clock, " ")
+        coded = pc.dictionary_encode(column)
+        return pd.Series(coded.dictionary.to_pylist(), dtype=object), coded.indices.to_numpy().astype(np.int64)
+
+    def _distinct(self, i: int) -> tuple[list[str], np.ndarray]:
+        coded = pc.dictionary_encode(self._text(self.grid.columns[i]))
+        return coded.dictionary.to_pylist(), coded.indices.to_numpy().astype(np.int64)
+
+    @staticmethod
+    def _text(column: Any) -> Any:
+        if pa.types.is_string(column.type):
+            return column
+        whole = pc.fill_null(pc.cast(pc.cast(column, pa.int64(), safe=False), pa.string()), "")
+        return whole
+
+    def _leave_out(self, bad: np.ndarray, cells: pd.Series, codes: np.ndarray, layout: Layout) -> None:
+        """Rows without a date: headers again, blank rows, and lines above or below the table; any other is an error."""
+        good = np.flatnonzero(~bad)
+        header = self._header(layout.date or 0)
+        reasons: dict[str, list[int]] = {}
+        for i in np.flatnonzero(bad):
+            cell = str(cells[codes[i]]).strip()
+            outside = i > good[-1] or i < good[0]
+            if cell == header:
+                reasons.setdefault("repeated_header", []).append(i)
+            elif is_nothing(cell) and self._valueless(i, layout):
+                reasons.setdefault("blank_row", []).append(i)
+            elif outside and (not re.search(r"\d", cell) or self._valueless(i, layout)) and cell:
+                reasons.setdefault("line_outside_table", []).append(i)
+            else:
+                raise DataError(
+                    f"{self.path} row {self.grid.rows[i]}, column {shown(header)}: must be a date like its other rows. Received: {shown(cell)}. "
+                    "Mend the row, or set `data.date_format`."
+                )
+        for kind, found in reasons.items():
+            places = tuple(Place(str(self.path), int(self.grid.rows[i]), None, header, shown(cells[codes[i]])) for i in found[:MOST_PLACES])
+            self.findings.append(Finding(kind, len(found), places, "left out"))
+        self.grid = self.grid.take(~bad)
+
+    def _valueless(self, row: int, layout: Layout) -> bool:
+        """Whether a row holds no close."""
+        for _, roles in layout.series:
+            value, wrong = to_numbers(self.grid.columns[roles["close"]].slice(row, 1), self.decimal)
+            if not wrong[0] and np.isfinite(value[0]):
+                return False
+        return True
+
+    def _values(self, layout: Layout) -> dict[str, np.ndarray]:
+        """Role → values, one series after the other."""
+        parsed = self._parsed(layout)
+        if any(bad.any() for _, bad in parsed.values()):
+            wrong = np.logical_or.reduce([bad for _, bad in parsed.values()])
+            events = self._events(parsed, wrong)
+            if not events[wrong].all():
+                self._refuse_text(parsed, wrong & ~events)
+            places = tuple(Place(str(self.path), int(row)) for row in self.grid.rows[events][:MOST_PLACES])
+            self.findings.append(Finding("corporate_action_row", int(events.sum()), places, "left out"))
+            self._keep(~events)
+            parsed = self._parsed(layout)
+        parts: dict[str, np.ndarray] = {}
+        for role in VALUE_ROLES:
+            if any(role in roles for _, roles in layout.series):
+                blank = np.full(len(self.grid.rows), np.nan)
+                parts[role] = np.concatenate([parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series])
+        self._check_short(layout, parts)
+        return parts
+
+    def _parsed(self, layout: Layout) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        return {i: to_numbers(self.grid.columns[i], self.decimal) for _, roles in layout.series for i in roles.values()}
+
+    def _keep(self, kept: np.ndarray) -> None:
+        self.grid = self.grid.take(kept)
+        if self.stamps is not None:
+            self.stamps = self.stamps[kept]
+
+    def _events(self, parsed: Mapping[int, tuple[np.ndarray, np.ndarray]], wrong: np.ndarray) -> np.ndarray:
+        """Rows that tell of a dividend or a split in place of prices, as Yahoo's pages do."""
+        events = wrong.copy()
+        for i, (_, bad) in parsed.items():
+            for row in np.flatnonzero(bad):
+                events[row] &= bool(re.search(r"(?i)dividend|split|capital gain", str(self.grid.columns[i][int(row)].as_py())))
+        return events
+
+    def _refuse_text(self, parsed: Mapping[int, tuple[np.ndarray, np.ndarray]], wrong: np.ndarray) -> None:
+        row = int(np.flatnonzero(wrong)[0])
+        i = next(i for i, (_, bad) in parsed.items() if bad[row])
+        value = self.grid.columns[i][row].as_py()
+        raise DataError(
+            f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(i))}: must be a number. Received: {shown(value)}. Mend or empty the cell."
+        )
+
+    def _check_short(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
+        """A row with too few cells may have lost one in the middle: its close must lie between its low and high."""
+        if not self.grid.short or len(layout.series) > 1:
+            return
+        rows = np.array(self.grid.short)
+        close = values["close"][rows]
+        for role, sign in (("low", 1.0), ("high", -1.0)):
+            if role in values:
+                off = sign * (values[role][rows] - close) > 0.01 * np.abs(close)
+                if off.any():
+                    row = rows[np.flatnonzero(off)[0]]
+                    raise DataError(
+                        f"{self.path} row {self.grid.rows[row]}: must have {len(self.grid.headers)} cells. Received: fewer, and a close outside low and high. Mend the row."
+                    )
+        places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in rows[:MOST_PLACES])
+        self.findings.append(Finding("short_row", len(rows), places, "missing cells are empty"))
+
+    def _tickers(self, layout: Layout) -> tuple[tuple[str, ...], np.ndarray]:
+        if layout.ticker is None or len(layout.series) > 1:
+            names = tuple(clean_ticker(name) if name else name_of(self.path) for name, _ in layout.series)
+            return names, np.zeros(len(self.grid.rows), dtype=np.int64)
+        cells, codes = self._distinct(layout.ticker)
+        names = [clean_ticker(name) for name in cells]
+        if "" in names:
+            row = int(np.flatnonzero(codes == names.index(""))[0])
+            raise DataError(
+                f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(layout.ticker))}: must name a ticker. Received: an empty cell."
+            )
+        distinct, inverse = np.unique(np.array(names, dtype=object), return_inverse=True)
+        return tuple(distinct), inverse[codes]
+
+    def _columns(self, layout: Layout) -> dict[str, str]:
+        roles = layout.series[0][1]
+        fixed = {"date": layout.date, "time": layout.time, "ticker": layout.ticker}
+        return {role: self._header(i) for role, i in (*fixed.items(), *roles.items()) if i is not None}
+
+
+def clean_ticker(name: str) -> str:
+    """A ticker without control characters and outer blanks, composed."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c)[0] != "C")
+    return kept.strip()[:80]
+
+
+def name_of(path: Path) -> str:
+    """The ticker that a file's name gives: the name without its packing and its type."""
+    name = path.name
+    for suffix in (".gz", ".zip", *SUFFIXES):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) and len(name) > len(suffix) else name
+    return clean_ticker(name) or "series"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,12 @@ import pandas as pd
 
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.cleaning import fill_missing
-from stockrnn.prices.intake import Reading, read_file
-from stockrnn.prices.quality import Finding, date_text
-from stockrnn.storage import sha256, shipped
-from stockrnn.types import DATE, PRICE_TABLE, PRICES, TICKER, VOLUME
+from stockrnn.prices.cleaning import clean
+from stockrnn.prices.intake import SUFFIXES, Reading, Rows, read_file
+from stockrnn.prices.ordering import first_duplicate, order_of, step_of, time_order, to_days, undated_order
+from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Place, Sources, check, date_text, shown
+from stockrnn.storage import sha256, shipped, storage_errors
+from stockrnn.types import CLOSE, DATE, PRICE_TABLE, PRICES, TICKER, VOLUME
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Prices:
     """What a run learns from.
 
     Attributes:
-        table: the price table (`types.PRICE_TABLE`), after adjustment and the missing-value policy.
+        table: the price table (`types.PRICE_TABLE`), adjusted unless told otherwise, after the missing-value policy.
         readings: how each file was read.
         findings: what is wrong with the data and what was done.
         step: `daily`, `weekly`, `monthly`, `intraday`, or `none` for a file without dates, whose `date` only counts rows.
@@ -41,34 +45,177 @@ def load_prices(data: DataConfig) -> Prices:
     """Read, check and clean the prices that `data` names.
 
     Raises:
-        DataError: no such file, or it does not hold prices.
+        DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    path = Path(data.path) if Path(data.path).exists() else shipped("data") / data.path
-    if not path.is_file():
-        raise DataError(f"`data.path` must be a file, folder or glob. Received: {data.path}, which does not exist.")
-    raw, reading = read_file(path, data)
-    raw = raw.sort_values([TICKER, DATE], ignore_index=True)
-    table, _ = fill_missing(raw, policy=data.missing.policy, limit=data.missing.limit)
-    table = table.reset_index(drop=True)[list(PRICE_TABLE)]
-    return Prices(table, (reading,), (), reading.step, table_hash(table))
+    files = [_arranged(read_file(path, data), data) for path in find_files(data.path)]
+    readings = tuple(reading for _, reading, _ in files)
+    steps = {reading.step for reading in readings}
+    if len(steps) > 1:
+        other = next(reading for reading in readings if reading.step != readings[0].step)
+        raise DataError(
+            f"all files must have one step. Received: {readings[0].path} is {readings[0].step}, {other.path} is {other.step}. Name files of one step."
+        )
+    frame, sources = _joined(files)
+    frame, sources = _chosen(frame, sources, data)
+    found = [finding for rows, _, _ in files for finding in rows.findings]
+    found += [_unsorted(reading) for reading in readings if reading.order == "shuffled"]
+    found += check(frame, sources, readings[0].step)
+    table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
+    if table.empty:
+        raise DataError(f"{data.path} must hold a close in at least one row. Received: none. Give another file.")
+    table = table[list(PRICE_TABLE)]
+    return Prices(table, readings, tuple(found + done), readings[0].step, table_hash(table))
+
+
+def find_files(name: str) -> list[Path]:
+    """The files that `data.path` means: a file, the price files of a folder, a glob, or a shipped file. Raises DataError."""
+    path = Path(name).expanduser()
+    with storage_errors(path, "readable"):
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
+        else:
+            found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+        ours = shipped("data") / name
+        found = found or ([ours] if not path.exists() and ours.parent == shipped("data") and ours.is_file() else [])
+    if not found:
+        raise DataError(
+            f"`data.path` must be a file, a folder or glob of price files ({', '.join(SUFFIXES)}), or a shipped file. Received: {name}."
+        )
+    return found
+
+
+def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame]:
+    """One file in time order, adjusted; duplicates and negative prices refused."""
+    values, columns = _adjusted(rows, data.adjust)
+    if rows.date_format is None:
+        order = undated_order(values, data.order)
+        stamps = np.arange(len(rows.codes))
+        stamps = (stamps if order == "ascending" else stamps[::-1]).astype("datetime64[D]").astype("datetime64[ns]")
+    else:
+        stamps, order = rows.stamps, order_of(rows.codes, rows.stamps)
+    sort = time_order(rows.codes, stamps)
+    codes, stamps = rows.codes[sort], stamps[sort]
+    step = "none" if rows.date_format is None else step_of(codes, stamps)
+    if step not in ("none", "intraday"):
+        stamps = to_days(stamps)
+    twice = first_duplicate(codes, stamps)
+    if twice is not None:
+        at = sorted(int(row) for row in rows.rows[sort][twice - 1 : twice + 1])
+        raise DataError(
+            f"{rows.path} rows {at[0]} and {at[1]}: each date must stand once for a ticker. Received: {shown(rows.tickers[codes[twice]])} "
+            f"{date_text(stamps[twice])} twice. Remove one, or set `data.columns.ticker`."
+        )
+    frame = pd.DataFrame(
+        {CODE: codes, DATE: stamps, **{name: values[name][sort] for name in (*PRICES, VOLUME)}, ROW: rows.rows[sort]}, copy=False
+    )
+    _refuse_negative(frame, rows)
+    close = columns[CLOSE]
+    reading = Reading(
+        rows.path, rows.dialect, rows.encoding, rows.separator, rows.decimal, rows.date_format, order, step, columns, close, rows.sureness
+    )
+    return replace(rows, values={}, stamps=np.array([]), rows=np.array([])), reading, frame
+
+
+def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The values as used and the columns they come from: open, high, low scaled as the adjusted close is to the close."""
+    values, columns = dict(rows.values), dict(rows.columns)
+    adjusted, adjusted_volume = values.pop("adj_close", None), values.pop("adj_volume", None)
+    headers = {name: columns.pop(name, "") for name in ("adj_close", "adj_volume")}
+    if adjust == "auto" and adjusted is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = np.where(values[CLOSE] > 0, adjusted / values[CLOSE], np.nan)
+        for name in PRICES:
+            if name in values and name != CLOSE:
+                values[name] = values[name] * factor
+        values[CLOSE], columns[CLOSE] = adjusted, headers["adj_close"]
+        if adjusted_volume is not None:
+            values[VOLUME], columns[VOLUME] = adjusted_volume, headers["adj_volume"]
+    blank = np.full(len(rows.codes), np.nan)
+    return {name: values.get(name, blank) for name in (*PRICES, VOLUME)}, columns
+
+
+def _refuse_negative(frame: pd.DataFrame, rows: Rows) -> None:
+    for name in (*PRICES, VOLUME):
+        below = np.flatnonzero(frame[name].to_numpy() < 0)
+        if len(below):
+            at = frame.iloc[int(below[0])]
+            header = rows.columns.get(name, name)
+            raise DataError(
+                f"{rows.path} row {int(at[ROW])}, column {shown(header)}: must not be negative. Received: {at[name]:g} on {date_text(at[DATE])}. Mend the row."
+            )
+
+
+def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.DataFrame, Sources]:
+    """All files as one frame, sorted by ticker and date."""
+    names = sorted({ticker for rows, _, _ in files for ticker in rows.tickers})
+    number = {name: i for i, name in enumerate(names)}
+    frames = []
+    for i, (rows, _, frame) in enumerate(files):
+        lookup = np.array([number[ticker] for ticker in rows.tickers], dtype=np.int64)
+        frames.append(frame.assign(**{CODE: lookup[frame[CODE].to_numpy()], FILE: np.int32(i)}))
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    sort = time_order(frame[CODE].to_numpy(), frame[DATE].to_numpy())
+    frame = frame if np.array_equal(sort, np.arange(len(frame))) else frame.take(sort).reset_index(drop=True)
+    sources = Sources(tuple(names), tuple(reading.path for _, reading, _ in files), tuple(reading.columns for _, reading, _ in files))
+    twice = first_duplicate(frame[CODE].to_numpy(), frame[DATE].to_numpy())
+    if twice is not None:
+        one, two = (sources.place(frame, row) for row in (twice - 1, twice))
+        raise DataError(
+            f"{two.file} row {two.row}: each date must stand once for a ticker. Received: {shown(names[frame[CODE].iloc[twice]])} {two.date}, "
+            f"also in {one.file} row {one.row}. Remove one of them."
+        )
+    return frame, sources
+
+
+def _chosen(frame: pd.DataFrame, sources: Sources, data: DataConfig) -> tuple[pd.DataFrame, Sources]:
+    """The rows of `data.ticker`, from `data.start` to `data.end`."""
+    kept = np.ones(len(frame), dtype=bool)
+    if data.ticker is not None:
+        if data.ticker not in sources.tickers:
+            near = difflib.get_close_matches(data.ticker, sources.tickers, n=1, cutoff=0.3) or list(sources.tickers[:5])
+            raise DataError(f"`data.ticker` must be in the data. Received: {shown(data.ticker)}. It holds {', '.join(map(shown, near))}.")
+        kept &= frame[CODE].to_numpy() == sources.tickers.index(data.ticker)
+    if data.start is not None:
+        kept &= (frame[DATE] >= pd.Timestamp(data.start)).to_numpy()
+    if data.end is not None:
+        kept &= (frame[DATE] < pd.Timestamp(data.end) + pd.Timedelta(days=1)).to_numpy()
+    if not kept.any():
+        first, last = date_text(frame[DATE].min()), date_text(frame[DATE].max())
+        raise DataError(
+            f"`data.start` and `data.end` must leave rows. Received: {data.start} to {data.end}; the data goes from {first} to {last}."
+        )
+    return (frame if kept.all() else frame[kept].reset_index(drop=True)), sources
+
+
+def _unsorted(reading: Reading) -> Finding:
+    return Finding("unsorted", 1, (Place(reading.path),), "sorted by date")
 
 
 def table_hash(table: pd.DataFrame) -> str:
     """SHA-256 of a price table's tickers, dates and numbers; the same on every machine."""
-    names, codes = np.unique(table[TICKER].to_numpy(str), return_inverse=True)
-    parts = ["\n".join(names).encode(), codes.astype("<i8").tobytes(), table[DATE].to_numpy("datetime64[ns]").astype("<i8").tobytes()]
-    parts += [table[name].to_numpy("<f8").tobytes() for name in (*PRICES, VOLUME)]
+    ticker = table[TICKER].to_numpy()
+    change = np.flatnonzero(np.r_[True, ticker[1:] != ticker[:-1]])
+    parts = [
+        "\n".join(map(str, ticker[change])).encode(),
+        change.astype("<i8").tobytes(),
+        table[DATE].to_numpy("datetime64[ns]").astype("<i8").tobytes(),
+    ]
+    parts += [np.where(np.isnan(table[name]), np.nan, table[name]).astype("<f8").tobytes() for name in (*PRICES, VOLUME)]
     return sha256(b"\0".join(parts))
 
 
 def inspect_document(prices: Prices, path: str) -> dict[str, Any]:
-    """The JSON document of `inspect`."""
+    """The JSON document of `inspect`; what the file lacks is null."""
     first = prices.readings[0]
     tickers = {}
-    for ticker, rows in prices.table.groupby(TICKER, sort=True):
-        ends = {name: _bar(rows.iloc[at], prices.step) for name, at in (("first", 0), ("last", -1))}
-        tickers[str(ticker)] = {"rows": len(rows), **ends}
+    names, starts = np.unique(prices.table[TICKER].to_numpy(str), return_index=True)
+    stops = np.r_[starts[1:], len(prices.table)]
+    for name, start, stop in zip(names, starts, stops, strict=True):
+        ends = {end: _bar(prices.table.iloc[at], prices.step) for end, at in (("first", start), ("last", stop - 1))}
+        tickers[str(name)] = {"rows": int(stop - start), **ends}
     return {
         "format": 1,
         "path": path,
@@ -80,6 +227,8 @@ def inspect_document(prices: Prices, path: str) -> dict[str, Any]:
         "order": first.order,
         "step": prices.step,
         "columns": dict(first.columns),
+        "close": first.close,
+        "sureness": first.sureness,
         "tickers": tickers,
         "findings": [finding.to_dict() for finding in prices.findings],
     }

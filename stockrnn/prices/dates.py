@@ -1,0 +1,308 @@
+"""Cells to dates: every format that fits, and the evidence that decides between them.
+
+A format is a strptime format as pandas reads it, or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+
+EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), "epoch_ns": (19, "ns")}
+"""Name → digits of a date between 2001 and 2286, and the unit."""
+
+_MONTHS = {
+    1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв ocak oca sty stycznia",
+    2: "feb february februar février févr fév febrero febbraio fevereiro fev februari февраля фев şubat şub lut lutego",
+    3: "mar march märz mär mrz mars marzo março maart mrt марта мар mart marca maret",
+    4: "apr april avril avr abril abr aprile апреля апр nisan nis kwi kwietnia",
+    5: "may mai mayo maggio mag maio mei мая май mayıs maj maja",
+    6: "jun june juni juin junio giugno giu junho июня июн haziran haz cze czerwca",
+    7: "jul july juli juillet juil julio luglio lug julho июля июл temmuz tem lip lipca",
+    8: "aug august août agosto ago agustus августа авг ağustos ağu sie sierpnia",
+    9: "sep sept september septembre septiembre settembre set setembro сентября сен сент eylül eyl wrz września",
+    10: "oct october oktober okt octobre octubre ottobre ott outubro out октября окт ekim eki paź października",
+    11: "nov november novembre noviembre novembro ноября ноя kasım kas lis listopada",
+    12: "dec december dezember dez décembre déc diciembre dic dicembre dezembro december desember des декабря дек aralık ara gru grudnia",
+}
+MONTH_OF = {word: number for number, words in _MONTHS.items() for word in words.split()}
+_ENGLISH = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WEEKDAY = re.compile(r"^(?:(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)[a-z]*\.?|[월화수목금토일]요일),?\s+", re.IGNORECASE)
+_ZONE = re.compile(r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}|E[SD]T|C[SD]T|P[SD]T|KST|JST)$")
+_TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
+_DATE = re.compile(
+    r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
+    r"|^\d{4}\s?[.]\s?\d{1,2}\s?[.]\s?\d"  # 2020.01.31
+    r"|^\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:\d{4}|\d{2})(?!\d)"  # 31/01/2020, 1.2.20
+    r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6})?(?:\.0)?$"  # 20200131, 20200131 0930
+)
+
+
+@dataclass(frozen=True)
+class Dates:
+    """Parsed dates of a column.
+
+    Attributes:
+        stamps: datetime64[ns], NaT where the cell is no date under the format.
+        date_format: the format that was used.
+        evidence: what decided, empty when only one format fits.
+        zone: the time-zone suffix that was cut off, empty for none.
+    """
+
+    stamps: np.ndarray
+    date_format: str
+    evidence: str = ""
+    zone: str = ""
+
+
+def looks_like_date(cell: str) -> bool:
+    """Whether a cell is a date as someone would write it; a number of seconds since 1970 is not judged here."""
+    return bool(_DATE.match(cell)) or _has_month_name(cell)
+
+
+def looks_like_epoch(cell: str) -> bool:
+    """Whether a cell counts seconds, milli-, micro- or nanoseconds to a date between 1990 and 2100."""
+    digits = cell.removesuffix(".0")
+    return digits.isdigit() and any(len(digits) >= n - 1 and 631e6 <= int(digits) / 10 ** (n - 10) < 4.1e9 for n, _ in EPOCHS.values())
+
+
+def _has_month_name(cell: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", cell)
+    return len(words) <= 4 and any(word.lower() in MONTH_OF for word in words) and bool(re.search(r"\d", cell))
+
+
+def epoch_format(cells: Sequence[str]) -> str | None:
+    """The epoch unit that fits all cells."""
+    digits = [cell.removesuffix(".0") for cell in cells]
+    if not digits or not all(d.isdigit() for d in digits):
+        return None
+    for name, (n, _) in EPOCHS.items():
+        if all(631e6 <= int(d) / 10 ** (n - 10) < 4.1e9 for d in digits):
+            return name
+    return None
+
+
+def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
+    """Cells without weekday names and time zones, with English month names; and the first zone that was cut off."""
+    cells = cells.str.strip()
+    sample = cells.iloc[:: max(1, len(cells) // 50)]
+    zone = ""
+    if sample.str.contains(_ZONE).any():
+        timed = cells.str.contains(r"\d:\d|\dT\d|[AP]M", regex=True)
+        zones = cells.where(timed, "").str.extract(f"({_ZONE.pattern})", expand=False).fillna("")
+        zone = ", ".join(sorted({z.strip() for z in zones.unique() if z}))[:60]
+        cells = cells.where(~timed, cells.str.replace(_ZONE, "", regex=True))
+    if sample.str.contains(r"[^\W\d_]{3}", regex=True).any():
+        cells = cells.str.replace(_WEEKDAY, "", regex=True).str.replace(r"[^\W\d_]+", _english_month, regex=True)
+    return cells, zone
+
+
+def _english_month(match: re.Match[str]) -> str:
+    number = MONTH_OF.get(match.group().lower())
+    return match.group() if number is None else _ENGLISH[number - 1]
+
+
+def formats_of(cell: str) -> list[str]:
+    """Every strptime format that a tidy cell may have, the usual ones first."""
+    if re.fullmatch(r"\d+(?:\.0)?", cell):
+        digits = len(cell.removesuffix(".0"))
+        plain = {8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
+        return plain.get(digits, [])
+    tokens = _TOKENS.findall(cell)
+    parts = [i for i, token in enumerate(tokens) if token.isdigit() or token in _ENGLISH]
+    date = parts[: _date_parts(tokens, parts)]
+    tail = _time_format(tokens, (date[-1] + 1) if date else 0)
+    if tail is None or not date:
+        return []
+    found = []
+    for codes in _date_codes([tokens[i] for i in date]):
+        head = list(tokens[: date[-1] + 1])
+        for i, code in zip(date, codes, strict=True):
+            head[i] = code
+        found.append("".join(head) + tail)
+    return found
+
+
+def _date_parts(tokens: list[str], parts: list[int]) -> int:
+    """How many of the number parts belong to the date: 3, or 2 for a month without a day, or 1 for `20200131 0930`."""
+    if not parts:
+        return 0
+    if len(tokens[parts[0]]) == 8 and tokens[parts[0]].isdigit():
+        return 1
+    if len(parts) >= 3 and ":" not in "".join(tokens[parts[1] : parts[2]]):
+        return 3
+    return 2 if len(parts) == 2 else 0
+
+
+def _date_codes(parts: list[str]) -> list[tuple[str, ...]]:
+    if len(parts) == 1:
+        return [("%Y%m%d",)]
+    named = [i for i, part in enumerate(parts) if part in _ENGLISH]
+    if len(parts) == 2:
+        year_first = len(parts[0]) == 4 and parts[0].isdigit()
+        month = "%b" if named else "%m"
+        year = "%Y" if any(len(p) == 4 and p.isdigit() for p in parts) else "%y"
+        return [(year, month)] if year_first or named == [1] else [(month, year)] if named or len(parts[1]) == 4 else []
+    years = [i for i, part in enumerate(parts) if part.isdigit() and len(part) == 4]
+    if len(named) > 1 or len(years) > 1:
+        return []
+    month = "%b" if named else "%m"
+    orders: dict[tuple[int, ...], list[str]] = {(0,): ["Ymd"], (2,): ["mdY", "dmY"], (): ["dmy", "mdy", "ymd"]}
+    choices = orders.get(tuple(years), [])
+    codes = {"Y": "%Y", "y": "%y", "m": month, "d": "%d"}
+    return [tuple(codes[c] for c in choice) for choice in choices if not named or choice.lower().index("m") == named[0]]
+
+
+def _time_format(tokens: list[str], start: int) -> str | None:
+    """The format of what follows the date; None when it is no time of day."""
+    rest = "".join(tokens[start:])
+    mark = re.match(r"[일日]?[\s.]*", rest)
+    day, rest = (mark.group(), rest[mark.end() :]) if mark else ("", rest)
+    if not rest:
+        return day
+    match = re.fullmatch(r"([T,:\-_]?\s*)(\d{1,2})(?:(:)(\d{2})(?:(:)(\d{2})(\.\d{1,9}|,\d{3})?)?)?(\s?-?)([AaPp][Mm])?", rest)
+    if match:
+        lead, _, minute, _, second, _, fraction, gap, half = match.groups()
+        if not (minute or half):
+            return None
+        text = day + lead + ("%I" if half else "%H") + (":%M" if minute else "") + (":%S" if second else "")
+        return text + (f"{fraction[0]}%f" if fraction else "") + (f"{gap}%p" if half else gap)
+    packed = re.fullmatch(r"\d{4}|\d{6}", rest) if day.endswith(" ") else None
+    return day + ("%H%M" if len(rest) == 4 else "%H%M%S") if packed else None
+
+
+def parse(cells: pd.Series, date_format: str) -> pd.Series:
+    """Datetimes of tidy cells, NaT where one does not fit the format."""
+    if date_format in EPOCHS:
+        numbers = pd.to_numeric(cells, errors="coerce")
+        whole = pd.to_numeric(cells.str.removesuffix(".0"), errors="coerce").astype("Int64") if numbers.notna().all() else numbers
+        return pd.to_datetime(whole, unit=EPOCHS[date_format][1], errors="coerce").astype("datetime64[ns]")
+    if "%" in date_format and re.fullmatch(r"(?:%[a-zA-Z])+", date_format):
+        cells = cells.str.removesuffix(".0")
+    try:
+        return pd.to_datetime(cells, format=date_format, errors="coerce", exact=True).astype("datetime64[ns]")
+    except (ValueError, OverflowError):
+        return pd.Series(np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]"), index=cells.index)
+
+
+def candidates(cells: pd.Series) -> Iterator[tuple[str, pd.Series]]:
+    """Each format that fits at least half of the distinct tidy cells, with the dates it gives."""
+    sample = [cell for cell in cells.iloc[:: max(1, len(cells) // 40)].tolist() if cell]
+    seen: set[str] = set()
+    epoch = epoch_format(sample)
+    for name in ([epoch] if epoch else []) + [name for cell in sample for name in formats_of(cell)]:
+        if name in seen:
+            continue
+        seen.add(name)
+        stamps = parse(cells, name)
+        if stamps.notna().mean() >= 0.5 and _plausible(stamps):
+            yield name, stamps
+
+
+def _plausible(stamps: pd.Series) -> bool:
+    years = stamps.dropna().dt.year
+    return bool(len(years)) and bool(years.min() >= 1780) and bool(years.max() <= 2100)
+
+
+def choose(cells: pd.Series, codes: np.ndarray, series: np.ndarray, given: str = "auto") -> Dates:
+    """Decide the date format by evidence and parse.
+
+    Args:
+        cells: the distinct cells.
+        codes: for each row, which cell it holds. Shape (rows,).
+        series: for each row, a number of its ticker. Shape (rows,).
+        given: a format that the user set, or `auto`.
+
+    Raises:
+        DataError: no format fits, or several do and nothing decides between them.
+    """
+    tidied, zone = tidy(cells)
+    if given != "auto":
+        stamps = parse(tidied, given.replace("%z", "").replace("%Z", "").replace("%B", "%b").rstrip())
+        return Dates(_into_past(stamps, given).to_numpy()[codes], given, "as set", zone)
+    found = [(name, _into_past(stamps, name)) for name, stamps in candidates(tidied)]
+    if not found:
+        sample = next((cell for cell in cells if cell), "")
+        raise DataError(f"dates must be readable. Received: {sample[:40]!r}. Set `data.columns.date` or `data.date_format`.")
+    weight = np.bincount(codes, minlength=len(cells))
+    fits = [int(weight[stamps.notna().to_numpy()].sum()) for _, stamps in found]
+    best = [pair for pair, n in zip(found, fits, strict=True) if n == max(fits)]
+    evidence = "" if len(best) == len(found) else f"only {best[0][0]} fits every row"
+    if len(best) > 1:
+        best, evidence = _decide(best, codes, series)
+    name, stamps = best[0]
+    stamps, name = _with_variants(tidied, stamps, name)
+    return Dates(stamps.to_numpy()[codes], name + ("%z" if zone else ""), evidence, zone)
+
+
+def _into_past(stamps: pd.Series, name: str) -> pd.Series:
+    """Two-digit years that would lie ahead of today belong to the century before."""
+    if "%y" not in name:
+        return stamps
+    ahead = stamps > pd.Timestamp.now() + pd.Timedelta(days=366)
+    return stamps.mask(ahead, stamps - pd.DateOffset(years=100)) if ahead.any() else stamps
+
+
+def _with_variants(cells: pd.Series, stamps: pd.Series, name: str) -> tuple[pd.Series, str]:
+    """Cells that write the same year-first date another way, such as with a time of day."""
+    names = [name]
+    if name.startswith("%Y") and stamps.isna().any():
+        for cell in cells[stamps.isna()].iloc[:: max(1, int(stamps.isna().sum()) // 40)].tolist():
+            for other in formats_of(cell):
+                if other.startswith("%Y") and other not in names:
+                    names.append(other)
+                    stamps = stamps.fillna(parse(cells, other))
+    return stamps, " | ".join(names)
+
+
+def _decide(found: list[tuple[str, pd.Series]], codes: np.ndarray, series: np.ndarray) -> tuple[list[tuple[str, pd.Series]], str]:
+    """Keep the formats that the order of the rows, the calendar and the weekdays speak for."""
+    reasons = []
+    for reason, holds in _EVIDENCE:
+        kept = [pair for pair in found if holds(pair[1].to_numpy()[codes], series)]
+        if 0 < len(kept) < len(found):
+            found = kept
+            reasons.append(reason)
+        if len(found) == 1:
+            return found, f"{found[0][0]} by {reasons[-1]}"
+    names = ", ".join(name for name, _ in found)
+    raise DataError(f"dates must have one reading. Received: {names} all fit every row. Set `data.date_format` to one of them.")
+
+
+def _in_order(stamps: np.ndarray, series: np.ndarray) -> bool:
+    rows = np.argsort(series, kind="stable")
+    steps = np.diff(stamps[rows].astype("int64"))[np.diff(series[rows]) == 0]
+    return len(steps) > 0 and max(np.mean(steps >= 0), np.mean(steps <= 0)) >= 0.98
+
+
+def _days(stamps: np.ndarray) -> np.ndarray:
+    return np.unique(stamps[~np.isnat(stamps)].astype("datetime64[D]"))
+
+
+def _without_leaps(stamps: np.ndarray, series: np.ndarray) -> bool:  # noqa: ARG001 (one signature)
+    gaps = np.diff(_days(stamps)).astype(int)
+    return len(gaps) > 0 and bool(gaps.max() <= 8 * np.median(gaps))
+
+
+def _on_weekdays(stamps: np.ndarray, series: np.ndarray) -> bool:  # noqa: ARG001
+    """No weekend, and nearly every day is the weekday after the one before: by chance only in one of many thousand files."""
+    days = _days(stamps)
+    return len(days) >= 4 and bool(np.is_busday(days).all()) and bool(np.mean(np.busday_count(days[:-1], days[1:]) == 1) >= 0.8)
+
+
+def _not_ahead(stamps: np.ndarray, series: np.ndarray) -> bool:  # noqa: ARG001
+    return bool(np.nanmax(stamps.astype("int64")) <= (pd.Timestamp.now() + pd.Timedelta(days=2)).value)
+
+
+_EVIDENCE: tuple[tuple[str, Callable[[np.ndarray, np.ndarray], bool]], ...] = (
+    ("the order of the rows", _in_order),
+    ("the weekdays", _on_weekdays),
+    ("the evenness of the steps", _without_leaps),
+    ("no date ahead of today", _not_ahead),
+)

@@ -1,0 +1,324 @@
+"""A file's cells: where the table begins, what separates cells, which rows are ragged. Knows no prices."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from stockrnn.errors import DataError
+from stockrnn.prices.dates import looks_like_date, looks_like_epoch
+from stockrnn.prices.dialects import meanings
+from stockrnn.prices.numerals import is_nothing, looks_like_number
+from stockrnn.prices.quality import shown
+
+SEPARATORS = {",": ",", ";": ";", "\t": "\t", "|": "|", " ": " ", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
+MOST_COLUMNS = 20_000
+_HEAD_BYTES, _HEAD_LINES = 1 << 16, 60
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one table.
+
+    Attributes:
+        headers: the header of each column; empty texts where there is none.
+        above: second header line, such as yfinance's tickers; empty when there is none.
+        columns: one Arrow array a column.
+        rows: row of the file that each row of the table stands in, 1 is the first line. Shape (rows,).
+        preamble: lines above the header.
+        short: numbers of the table's rows with fewer cells than the header.
+    """
+
+    headers: tuple[str, ...]
+    columns: tuple[Any, ...]
+    rows: np.ndarray
+    above: tuple[str, ...] = ()
+    preamble: tuple[str, ...] = ()
+    headerless: bool = False
+    separator: str | None = None
+    short: tuple[int, ...] = ()
+
+    def take(self, kept: np.ndarray) -> Grid:
+        """The rows of a mask."""
+        picked = pa.array(np.flatnonzero(kept))
+        inverse = np.cumsum(kept) - 1
+        short = tuple(int(inverse[i]) for i in self.short if kept[i])
+        return replace(self, columns=tuple(c.take(picked) for c in self.columns), rows=self.rows[kept], short=short)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where the table begins: the number of lines before the data, and what they say."""
+
+    lines: int
+    headers: tuple[str, ...]
+    above: tuple[str, ...]
+    preamble: tuple[str, ...]
+    width: int
+    headerless: bool
+
+
+def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
+    """The grid of UTF-8 text. Raises DataError."""
+    text = _straight(text)
+    lines = [line for line in text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]]
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
+    if re.match(r"\s*<(?:!doctype|html|\?xml|table)", lines[0], re.IGNORECASE):
+        raise DataError(f"{path} must be a table of text. Received: a web page. Export it as CSV.")
+    chosen = _separator(lines, separator, path)
+    head = find_head(_split(lines, chosen), path)
+    return _read_cells(text, head, chosen, path)
+
+
+def _straight(text: bytes) -> bytes:
+    """Cells without blanks before their quotes, and lines that are not quoted as a whole."""
+    head = text[:4096]
+    for mark in (b",", b";", b"\t"):
+        if mark + b' "' in head:
+            text = text.replace(mark + b' "', mark + b'"')
+    lines = [line for line in head.split(b"\n")[:-1] if line.strip()]
+    if len(lines) > 1 and all(re.fullmatch(rb'"[^"]*[,;\t][^"]*"[,;]*\s*', line) for line in lines):
+        text = re.sub(rb'(?m)^"|"[,;]*\s*$', b"", text)
+    return text
+
+
+def _split(lines: Sequence[str], separator: str) -> list[list[str]]:
+    try:
+        return [[cell.strip() for cell in row] for line in lines for row in (list(csv.reader([line], delimiter=separator)) or [[]])]
+    except csv.Error:
+        return [[cell.strip() for cell in line.split(separator)] for line in lines]
+
+
+def _separator(lines: Sequence[str], given: str, path: Path) -> str:
+    if given != "auto":
+        if given not in SEPARATORS:
+            raise DataError(f"`data.separator` must be one of {', '.join(map(repr, SEPARATORS))}. Received: {given!r}. Choose one.")
+        return SEPARATORS[given]
+    usable = [line for line in lines if line.strip()]
+    scores = {mark: _fitness(_split(usable, mark)) for mark in (",", ";", "\t", "|", " ")}
+    best = max(scores, key=lambda mark: scores[mark])
+    if scores[best] <= 0:
+        raise DataError(
+            f"{path} must be a table of dates and prices. Received: {shown(usable[0])}. Give another file or set `data.separator`."
+        )
+    return best
+
+
+def _fitness(rows: Sequence[Sequence[str]]) -> float:
+    """How much the cells look like a table of prices: known header words, and the share of cells that are dates or numbers."""
+    words = max(sum(bool(meanings(cell)) for cell in row) for row in rows[:30])
+    tail = rows[len(rows) // 3 :] or rows
+    cells = [cell for row in tail for cell in row[:200] if cell]
+    typed = sum(_typed(cell) for cell in cells)
+    width = max(len(row) for row in rows)
+    return (min(words, 20) + 8 * typed / max(1, len(cells))) * (1 if width > 1 else 0.25)
+
+
+def _typed(cell: str) -> bool:
+    return looks_like_number(cell) or looks_like_date(cell)
+
+
+def _is_data(row: Sequence[str], width: int) -> bool:
+    """Whether a row holds values: a number or a date, at most a third of words."""
+    cells = [cell for cell in row if cell]
+    if not cells or len(row) < max(1, width // 2):
+        return False
+    typed = sum(_typed(cell) for cell in cells)
+    nothing = sum(is_nothing(cell) for cell in cells)
+    return typed > 0 and (typed + nothing) * 2 >= len(cells) and not (len(cells) > 2 and sum(bool(meanings(c)) for c in cells) >= 3)
+
+
+def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
+    """Find the header among the first rows. Raises DataError when no row holds values."""
+    widths = [len(row) for row in rows if len(row) > 1 or any(row)]
+    width = max(set(widths), key=widths.count)
+    first = next((i for i, row in enumerate(rows) if _is_data(row, width)), None)
+    if first is None:
+        raise DataError(f"{path} must hold rows of prices. Received: a header only, {shown(', '.join(rows[0]))}. Give another file.")
+    width = max(width, len(rows[first]))
+    block = [list(row) for row in rows[:first]]
+    scores = [sum(bool(meanings(_uncommented(cell))) for cell in row) for row in block]
+    at = int(np.argmax(scores)) if scores and max(scores) > 0 else _last_wide(block, width)
+    if at is None:
+        return Head(first, ("",) * width, (), tuple(map(_joined, block)), width, headerless=True)
+    names = [_uncommented(cell) for cell in block[at]]
+    names = _fit_names(names, rows[first], width)
+    others = [row for i, row in enumerate(block) if i != at and any(row)]
+    above = next((tuple(row + [""] * (width - len(row))) for row in others if _is_second_header(row, names)), ())
+    preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
+    return Head(first, tuple(names), above, preamble, len(names), headerless=False)
+
+
+def _uncommented(cell: str) -> str:
+    return re.sub(r"^[#%/!\s]+(?=\w)", "", cell) if cell[:1] in "#%/!" else cell
+
+
+def _joined(row: Sequence[str]) -> str:
+    return ",".join(row)
+
+
+def _last_wide(block: Sequence[Sequence[str]], width: int) -> int | None:
+    """A header of unknown words: the last line above the data that is as wide as the data."""
+    wide = [i for i, row in enumerate(block) if len(row) >= max(2, width - 1) and not row[0].startswith("#")]
+    return wide[-1] if wide else None
+
+
+def _fit_names(names: list[str], data: Sequence[str], width: int) -> list[str]:
+    """Header cells for every column: a row name has none (R), or the lines end in a separator."""
+    while len(names) > max(width, len(data)) and not names[-1]:
+        names.pop()
+    if len(names) == len(data) - 1 and data[-1] and (looks_like_date(data[0]) or not meanings(names[0]) or not looks_like_date(data[0])):
+        dated = [i for i, cell in enumerate(data) if looks_like_date(cell)]
+        named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
+        if not named or (dated and dated[0] == named[0] + 1):
+            return ["", *names]
+    return names + [""] * (max(width, len(data)) - len(names))
+
+
+def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
+    """A line of tickers under or over the fields: as wide, no known words but the first, no numbers."""
+    cells = [cell for cell in row[1:] if cell]
+    return (
+        len(row) >= len(names) - 1
+        and bool(cells)
+        and len(cells) >= (len(names) - 1) // 2
+        and not any(_typed(cell) for cell in cells if "." in cell)
+    )
+
+
+def _is_name_row(row: Sequence[str], width: int) -> bool:
+    """yfinance's third header line, `Date,,,`."""
+    return len(row) <= width and not any(row[1:]) and bool(row[0]) and bool(meanings(row[0]))
+
+
+def _read_cells(text: bytes, head: Head, separator: str, path: Path) -> Grid:
+    if head.width > MOST_COLUMNS:
+        raise DataError(f"{path} must have at most {MOST_COLUMNS} columns. Received: {head.width}. Give a smaller file.")
+    bad: list[tuple[int, str]] = []
+    table = _parse(text, head, separator, path, bad, threads=True)
+    if bad:
+        bad.clear()
+        table = _parse(text, head, separator, path, bad, threads=False)
+    columns = [table.column(i).combine_chunks() for i in range(head.width)]
+    columns = [c if isinstance(c, pa.Array) else pa.concat_arrays(c.chunks) for c in columns]
+    records = np.delete(np.arange(head.lines, head.lines + len(table) + len(bad)), [number - 1 - head.lines for number, _ in bad]) + 1
+    grid = Grid(head.headers, tuple(columns), records, head.above, head.preamble, head.headerless, separator)
+    return _without_blank(_with_ragged(grid, bad, path))
+
+
+def _parse(text: bytes, head: Head, separator: str, path: Path, bad: list[tuple[int, str]], *, threads: bool) -> Any:
+    names = [str(i) for i in range(head.width)]
+
+    def keep(row: Any) -> str:
+        bad.append((row.number or 0, row.text))
+        return "skip"
+
+    try:
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(text),
+            pyarrow.csv.ReadOptions(use_threads=threads, column_names=names, skip_rows=head.lines, block_size=1 << 22),
+            pyarrow.csv.ParseOptions(delimiter=separator, ignore_empty_lines=False, invalid_row_handler=keep),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{path} must be rows of cells. Received: {shown(str(error).splitlines()[0])}. Mend the file or set `data.separator`."
+        ) from None
+
+
+def _with_ragged(grid: Grid, bad: Sequence[tuple[int, str]], path: Path) -> Grid:
+    """Put rows of another width back: short ones are filled up, long ones must end in empty cells."""
+    if not bad:
+        return grid
+    width, rows, fixed, short = len(grid.headers), [], [], []
+    for number, line in bad:
+        cells = _split([line.rstrip("\n")], grid.separator or ",")[0]
+        if any(cells[width:]):
+            raise DataError(
+                f"{path} row {number}: must have {width} cells, as its header. Received: {len(cells)}, {shown(line)}. Quote or remove what is too much."
+            )
+        if any(cells):
+            rows.append(number)
+            fixed.append((cells + [""] * width)[:width])
+            short.append(len(cells) < width)
+    if not rows:
+        return grid
+    order = np.argsort(np.r_[grid.rows, rows], kind="stable")
+    columns = [
+        pa.concat_arrays([c, pa.array([row[i] for row in fixed], pa.string())]).take(pa.array(order)) for i, c in enumerate(grid.columns)
+    ]
+    inverse = np.argsort(order)[len(grid.rows) :]
+    return replace(
+        grid,
+        columns=tuple(columns),
+        rows=np.r_[grid.rows, rows][order],
+        short=tuple(int(i) for i, s in zip(inverse, short, strict=True) if s),
+    )
+
+
+def _without_blank(grid: Grid) -> Grid:
+    blank = np.ones(len(grid.rows), dtype=bool)
+    for column in grid.columns:
+        blank[blank] = pa.compute.equal(column, "").to_numpy(zero_copy_only=False)[blank]
+        if not blank.any():
+            return grid
+    return grid.take(~blank)
+
+
+def read_rows(rows: Iterable[Sequence[Any]], path: Path) -> Grid:
+    """The grid of a worksheet: cells are texts, numbers, dates or None. Raises DataError."""
+    kept = [(i + 1, list(row)) for i, row in enumerate(rows) if any(cell is not None and cell != "" for cell in row)]
+    if not kept:
+        raise DataError(f"{path} must hold rows of prices. Received: an empty sheet. Set `data.sheet`.")
+    texts = [["" if cell is None else as_text(cell) for cell in row] for _, row in kept[:_HEAD_LINES]]
+    width = max(len(row) for row in texts)
+    used = max(j + 1 for row in texts for j, cell in enumerate(row) if cell)
+    head = find_head([(row + [""] * width)[:used] for row in texts], path)
+    body = kept[head.lines :]
+    columns = [_column([row[j] if j < len(row) else None for _, row in body]) for j in range(head.width)]
+    return Grid(head.headers, tuple(columns), np.array([number for number, _ in body]), head.above, head.preamble, head.headerless)
+
+
+def as_text(cell: Any) -> str:
+    """A worksheet's cell as one would type it."""
+    if hasattr(cell, "isoformat"):
+        return str(cell.isoformat(sep=" ") if hasattr(cell, "hour") and hasattr(cell, "year") else cell.isoformat())
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _column(cells: Sequence[Any]) -> Any:
+    if all(cell is None or (isinstance(cell, (int, float)) and not isinstance(cell, bool)) for cell in cells):
+        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    return pa.array(["" if cell is None else as_text(cell) for cell in cells], pa.string())
+
+
+def sample(column: Any, count: int = 40) -> list[str]:
+    """Some cells of a column that hold something, as text, spread over its length."""
+    n = len(column)
+    picked = column.take(pa.array(np.unique(np.linspace(0, n - 1, min(n, 4 * count)).astype(int)))).to_pylist()
+    texts = ("" if cell is None else as_text(cell) for cell in picked)
+    return list(itertools.islice((text.strip() for text in texts if not is_nothing(text)), count))
+
+
+def kind_of(cells: Sequence[str]) -> str:
+    """What a column's cells are, by majority: `date`, `epoch`, `number`, `text` or `blank`."""
+    if not cells:
+        return "blank"
+    tests = (("date", looks_like_date), ("epoch", looks_like_epoch), ("number", looks_like_number))
+    for name, test in tests:
+        if sum(map(test, cells)) >= 0.7 * len(cells):
+            return name
+    return "text"

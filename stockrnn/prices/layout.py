@@ -1,0 +1,340 @@
+"""Which column is what: by the user's word, by header words, by what the cells hold; never by position alone."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.config import ColumnsConfig
+from stockrnn.errors import DataError
+from stockrnn.prices.dates import candidates, tidy
+from stockrnn.prices.dialects import DIALECTS, Word, meanings, normalise
+from stockrnn.prices.grid import Grid, kind_of, sample
+from stockrnn.prices.quality import shown
+
+VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
+_PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
+_WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
+_NOT_A_TICKER = re.compile(
+    r"lag|sma|ema|\bma\b|ma\d|avg|average|mean|std|prev|next|pred|scaled|norm|change|chg|ret|diff|pct|roll|shift|target|raw|log|x$|y$|tomorrow|yesterday|\d+d|bid|ask"
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a table.
+
+    Attributes:
+        date: number of the date column; None for a file without dates.
+        time: number of the column that holds the time of day.
+        ticker: number of the column that names the series.
+        series: name of each series with its columns by role; one with an empty name where the file names none.
+        language: of the header words.
+        evidence: what decided, where header words did not.
+    """
+
+    date: int | None
+    time: int | None
+    ticker: int | None
+    series: tuple[tuple[str, Mapping[str, int]], ...]
+    language: str = "en"
+    evidence: str = ""
+
+
+def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.ndarray]) -> Layout:
+    """Decide what each column is.
+
+    Args:
+        grid: the table.
+        given: the columns that the user named.
+        numbers: gives a column's values, for what only values can tell.
+
+    Raises:
+        DataError: no price column, or more than one way to read the table.
+    """
+    named = {role: _position(grid, role, name) for role, name in given.model_dump().items() if name is not None}
+    depth = 40 if len(grid.columns) < 200 else 4
+    cells = [sample(column, depth) for column in grid.columns]
+    kinds = [kind_of(part) for part in cells]
+    words = [_usable(meanings(header), grid.headers) for header in grid.headers]
+    date = named.get("date", _date_column(grid, words, kinds))
+    if grid.headerless and "close" not in named:
+        return _headerless(grid, kinds, date, named, numbers)
+    taken = set(named.values()) | ({date} if date is not None else set())
+    time = named.get("time", _time_column(words, cells, taken))
+    ticker = named.get("ticker", _ticker_column(words, kinds, taken, grid))
+    taken |= {i for i in (time, ticker) if i is not None}
+    free = [i for i in range(len(words)) if i not in taken]
+    values = {role: i for role, i in named.items() if role in VALUE_ROLES}
+    series, evidence = _series(grid, words, kinds, cells, free, values, numbers)
+    return Layout(date, time, ticker, series, _language(words), evidence)
+
+
+def _position(grid: Grid, role: str, name: str | int) -> int:
+    if isinstance(name, int) or (name.isdigit() and name not in grid.headers):
+        if 1 <= int(name) <= len(grid.headers):
+            return int(name) - 1
+        raise DataError(f"`data.columns.{role}` must be a column from 1 to {len(grid.headers)}. Received: {name}. Choose one.")
+    for test in (lambda header: header == name, lambda header: normalise(header) == normalise(name)):
+        found = [i for i, header in enumerate(grid.headers) if test(header)]
+        if len(found) == 1:
+            return found[0]
+    near = difflib.get_close_matches(name, grid.headers, n=1)
+    hint = f" Did you mean {shown(near[0])}?" if near else f" Columns: {shown(', '.join(grid.headers[:20]), 200)}."
+    raise DataError(f"`data.columns.{role}` must name one column of the file. Received: {shown(name)}.{hint}")
+
+
+def _usable(found: Sequence[Word], headers: Sequence[str]) -> tuple[Word, ...]:
+    """Single letters mean prices only where o, h, l and c all stand in the header: C and V are tickers, too."""
+    letters = {header.strip().lower() for header in headers}
+    return tuple(word for word in found if {"o", "h", "l", "c"} <= letters or not _is_letter(word))
+
+
+def _is_letter(word: Word) -> bool:
+    return (word.role, word.rank) in _LETTERS
+
+
+_LETTERS = {(word.role, word.rank) for letter in "ohlcv" for word in meanings(letter)}
+
+
+def _language(words: Sequence[Sequence[Word]]) -> str:
+    """The language that explains the most headers; English only when it explains as many as any."""
+    counts: dict[str, int] = {}
+    for options in words:
+        for language in {word.language for word in options}:
+            counts[language] = counts.get(language, 0) + 1
+    return max(counts, key=lambda name: (counts[name], name == "en")) if counts else "en"
+
+
+def _date_column(grid: Grid, words: Sequence[Sequence[Word]], kinds: Sequence[str]) -> int | None:
+    ranked = [
+        (word.rank, i) for i, options in enumerate(words) for word in options if word.role == "date" and kinds[i] in ("date", "epoch")
+    ]
+    if ranked:
+        return min(ranked)[1]
+    six = [i for i, options in enumerate(words) for word in options if word.role == "date" and word.rank < 12 and kinds[i] == "number"]
+    values = [i for i, options in enumerate(words) if any(word.role in VALUE_ROLES for word in options)]
+    dated = [i for i, kind in enumerate(kinds) if kind == "date" and (i not in values or i == 0)]
+    if dated:
+        return dated[0]
+    if grid.headerless and "epoch" in kinds[:2]:
+        return kinds.index("epoch")
+    return six[0] if six else None
+
+
+def _time_column(words: Sequence[Sequence[Word]], cells: Sequence[Sequence[str]], taken: set[int]) -> int | None:
+    for i, options in enumerate(words):
+        clock = all(re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?|\d{1,6}(?:\.0)?", cell) for cell in cells[i])
+        if i not in taken and any(word.role == "time" for word in options) and cells[i] and clock:
+            return i
+    return None
+
+
+def _ticker_column(words: Sequence[Sequence[Word]], kinds: Sequence[str], taken: set[int], grid: Grid) -> int | None:
+    ranked = []
+    for i, options in enumerate(words):
+        for word in options:
+            numeric = kinds[i] in ("number", "date") and normalise(grid.headers[i]) not in _WORDY_TICKER
+            if word.role == "ticker" and i not in taken and (kinds[i] == "text" or numeric):
+                ranked.append((word.rank, i))
+    return min(ranked)[1] if ranked else None
+
+
+def _series(
+    grid: Grid,
+    words: Sequence[Sequence[Word]],
+    kinds: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    free: Sequence[int],
+    values: Mapping[str, int],
+    numbers: Callable[[int], np.ndarray],
+) -> tuple[tuple[tuple[str, Mapping[str, int]], ...], str]:
+    """The series of the table, in the four forms that files have."""
+    if grid.above and not values:
+        groups = _grouped(grid, free)
+        if groups:
+            return tuple(
+                (name, _roles(part, words, kinds, cells, {}, grid, numbers)) for name, part in groups.items()
+            ), "tickers in the second header line"
+    roles = _roles(free, words, kinds, cells, values, grid, numbers)
+    if "close" in roles:
+        return (("", roles),), ""
+    stems = _stems(grid.headers, free, kinds)
+    if stems:
+        return tuple(stems.items()), "tickers in the column names"
+    unknown = [i for i in free if not words[i] and kinds[i] != "text" and kinds[i] != "blank" and grid.headers[i].strip()]
+    known = [grid.headers[i] for i in free if words[i]]
+    counters = [i for i in unknown if _is_counter(grid.headers[i], cells[i])]
+    wide = [i for i in unknown if i not in counters]
+    if wide and not known and not roles:
+        if len(wide) == 1:
+            return (("", {"close": wide[0]}),), f"the only column of numbers, {shown(grid.headers[wide[0]])}, is the close"
+        return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), "one column of closes a ticker"
+    raise DataError(
+        f"the file must have a price column. Received: {shown(', '.join(grid.headers[:20]), 160)}. Name it with `data.columns.close` (header or position)."
+    )
+
+
+def _is_counter(header: str, cells: Sequence[str]) -> bool:
+    return header.lower().startswith("unnamed") or (
+        header.lower() in ("index", "id", "no", "sno", "idx", "#") and all(c.isdigit() for c in cells)
+    )
+
+
+def _grouped(grid: Grid, free: Sequence[int]) -> dict[str, list[int]]:
+    """Columns by the ticker in the second header line; an empty cell repeats the one before it (merged cells)."""
+    groups: dict[str, list[int]] = {}
+    last = ""
+    for i in free:
+        last = grid.above[i].strip() or last
+        groups.setdefault(last, []).append(i)
+    return groups if "" not in groups else {}
+
+
+def _roles(
+    free: Sequence[int],
+    words: Sequence[Sequence[Word]],
+    kinds: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    values: Mapping[str, int],
+    grid: Grid,
+    numbers: Callable[[int], np.ndarray],
+) -> dict[str, int]:
+    """The best column of each role among some columns."""
+    found = dict(values)
+    for role in VALUE_ROLES:
+        if role in found:
+            continue
+        ranked = sorted(
+            (word.rank + 100 * _idle(role, kinds[i], cells[i]), i)
+            for i in free
+            if i not in found.values()
+            for word in words[i]
+            if word.role == role and (kinds[i] != "text" or role in _PRICE_ROLES) and not (kinds[i] == "blank" and role != "volume")
+        )
+        if ranked:
+            found[role] = ranked[0][1]
+            same = [i for rank, i in ranked[1:] if rank == ranked[0][0] and i != ranked[0][1]]
+            if same and role != "volume" and not all(np.array_equal(numbers(i), numbers(ranked[0][1]), equal_nan=True) for i in same):
+                names = ", ".join(f"column {i + 1} {shown(grid.headers[i])}" for i in (ranked[0][1], *same))
+                raise DataError(
+                    f"the file must have one {role} column. Received: {names}. Choose with `data.columns.{role}` (header or position)."
+                )
+    if "close" not in found and "adj_close" in found and "close" not in values:
+        found["close"] = found.pop("adj_close")
+    return found
+
+
+def _idle(role: str, kind: str, cells: Sequence[str]) -> bool:
+    """A volume column of zeros or of nothing: another one is better."""
+    return role == "volume" and (kind == "blank" or all(re.fullmatch(r"0+(?:\.0+)?", cell) for cell in cells))
+
+
+def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
+    stems: dict[str, dict[str, int]] = {}
+    for i in free:
+        parts = [part for part in re.split(r"[\s_.\-:|,()'\"]+", headers[i].strip()) if part]
+        for cut in (1, len(parts) - 1):
+            if len(parts) < 2 or kinds[i] == "text":
+                break
+            for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
+                words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not _is_letter(word)]
+                name = ".".join(stem)
+                if words and not meanings(name) and not _NOT_A_TICKER.search(name.lower()):
+                    stems.setdefault(name, {}).setdefault(words[0].role, i)
+    for roles in stems.values():
+        if "close" not in roles and "adj_close" in roles:
+            roles["close"] = roles.pop("adj_close")
+    return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _headerless(
+    grid: Grid, kinds: Sequence[str], date: int | None, named: Mapping[str, int], numbers: Callable[[int], np.ndarray]
+) -> Layout:
+    """Open, high, low and close from what they must satisfy: no price above the high or below the low, open near the last close."""
+    if date is None:
+        raise DataError("a file without a header must have dates. Received: none. Name the columns with `data.columns` (positions from 1).")
+    time = date + 1 if date + 1 < len(kinds) and _is_clock(sample(grid.columns[date + 1])) else None
+    texts = [i for i, kind in enumerate(kinds) if kind == "text" and i < date]
+    start = (date if time is None else time) + 1
+    four = [i for i in range(start, len(kinds)) if kinds[i] in ("number", "date", "epoch")][:5]
+    if len(four) < 4 or four[:4] != list(range(start, start + 4)):
+        raise DataError(
+            "a file without a header must have open, high, low and close beside each other. Name the columns with `data.columns`."
+        )
+    values = np.column_stack([numbers(i) for i in four[:4]])
+    values = values[np.isfinite(values).all(axis=1)]
+    high = [j for j in range(4) if np.mean(values[:, j] >= values.max(axis=1)) >= 0.99]
+    low = [j for j in range(4) if np.mean(values[:, j] <= values.min(axis=1)) >= 0.99]
+    if len(values) < 20 or len(high) != 1 or len(low) != 1:
+        raise DataError(
+            "a file without a header must show which column is the high and which the low. Name the columns with `data.columns`."
+        )
+    first, second = (j for j in range(4) if j not in (high[0], low[0]))
+    opening, closing = _open_close(values[:: _direction(grid.columns[date])], first, second)
+    roles = {"open": four[opening], "high": four[high[0]], "low": four[low[0]], "close": four[closing]}
+    if len(four) == 5:
+        fifth = numbers(four[4])
+        near = np.nanmean((fifth >= 0.2 * np.nanmedian(values[:, low[0]])) & (fifth <= 1.5 * np.nanmedian(values[:, high[0]])))
+        if near > 0.5:
+            raise DataError(
+                "a file without a header must show what its sixth column is. Received: numbers like prices. Name the columns with `data.columns`."
+            )
+        roles["volume"] = four[4]
+    chosen = {**roles, **{role: i for role, i in named.items() if role in VALUE_ROLES}}
+    return Layout(
+        date,
+        time,
+        texts[0] if texts else None,
+        (("", chosen),),
+        evidence="high is the highest, low the lowest, open follows the last close",
+    )
+
+
+def _is_clock(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2})?", cell) for cell in cells)
+
+
+def _direction(column: Any) -> int:
+    """1 when the dates go up, -1 when they go down; whatever their format."""
+    cells, _ = tidy(pd.Series(sample(column, 10)))
+    signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for _, stamps in candidates(cells) if stamps.notna().all()}
+    if len(signs) != 1 or 0 in signs:
+        raise DataError("a file without a header must have dates of one order. Set `data.date_format` and `data.columns`.")
+    return signs.pop()
+
+
+def _open_close(values: np.ndarray, first: int, second: int) -> tuple[int, int]:
+    """Which of two columns, in time order, is the open: its values are near the other's previous ones."""
+    gaps = {
+        (opening, closing): float(np.mean(np.abs(np.log(values[1:, opening] / values[:-1, closing]))))
+        for opening, closing in ((first, second), (second, first))
+    }
+    best, other = sorted(gaps, key=lambda pair: gaps[pair])
+    if gaps[other] < 1.3 * gaps[best] + 1e-12:
+        raise DataError(
+            "a file without a header must show which column is the open and which the close. Name the columns with `data.columns`."
+        )
+    return best
+
+
+def name_dialect(grid: Grid, layout: Layout) -> str:
+    """The vendor whose header this is: all of its words and no more, else the one that shares the most; else `unknown`."""
+    del layout
+    found = {normalise(header) for header in grid.headers if header}
+    order = [normalise(header) for header in grid.headers]
+    exact = [d for d in DIALECTS if d.words == found and found]
+    for dialect in exact:
+        if [normalise(cell) for cell in dialect.header.split(dialect.separator)] == order:
+            return dialect.name
+    if exact:
+        return exact[0].name
+    partial = [d for d in DIALECTS if d.words and d.words <= found and len(d.words) >= 6]
+    return max(partial, key=lambda d: len(d.words)).name if partial else "unknown"

@@ -1,0 +1,167 @@
+"""Cells to numbers: decimal marks, thousands, currency signs, `12.3M`, and the words for nothing.
+
+Works on whole Arrow columns; no Python object is made per row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NOTHING = (
+    "",
+    "null",
+    "nan",
+    "na",
+    "n/a",
+    "#n/a",
+    "#na",
+    "#value!",
+    "#ref!",
+    "none",
+    "-",
+    "--",
+    ".",
+    "…",
+    "―",
+    "—",
+    "–",
+    "nil",
+    "<na>",
+    "nat",
+)
+"""Cells that hold no number, lower case."""
+
+MULTIPLIERS = {
+    "k": 1e3,
+    "m": 1e6,
+    "b": 1e9,
+    "t": 1e12,
+    "천": 1e3,
+    "만": 1e4,
+    "백만": 1e6,
+    "억": 1e8,
+    "조": 1e12,
+    "千": 1e3,
+    "万": 1e4,
+    "萬": 1e4,
+    "亿": 1e8,
+    "億": 1e8,
+    "тыс": 1e3,
+    "млн": 1e6,
+    "млрд": 1e9,
+}
+"""Suffix of a volume → factor."""
+
+_CURRENCY = "$€£¥₩￦₹₽₺₫฿"
+_SIGNS = rf"(?i)(?:[{_CURRENCY}'\s\x{{a0}}\x{{202f}}\x{{2009}}원円元]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
+_SIGNS_PY = _SIGNS.replace(r"\x{a0}", "\xa0").replace(r"\x{202f}", "\u202f").replace(r"\x{2009}", "\u2009")
+_SUFFIX = "|".join(sorted(map(re.escape, MULTIPLIERS), key=len, reverse=True))
+_NUMBER = re.compile(rf"(?i)[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?\s?(?:%|(?:{_SUFFIX})\.?)?$")
+_POINT_PROOF = r"\d,\d{3}[.]\d|\d,\d{2,3},\d{3}|^[^\d.]*[.]\d|\d[.]\d{1,2}(?:\D*$|[eE])|[.]\d{4,}|^\D*0[.]\d"
+_COMMA_PROOF = r"\d[.]\d{3},\d|\d[.]\d{3}[.]\d{3}|\d,\d{1,2}(?:[^\d,]*$|[eE])|,\d{4,}|^\D*0,\d"
+
+
+def looks_like_number(cell: str) -> bool:
+    """Whether a cell is a number as someone would write it."""
+    return bool(_NUMBER.match(re.sub(_SIGNS_PY, "", cell)))
+
+
+def is_nothing(cell: str) -> bool:
+    """Whether a cell stands for no value."""
+    return cell.strip().lower() in NOTHING
+
+
+def decimal_mark(columns: Iterable[Any]) -> str:
+    """The decimal mark that the cells prove.
+
+    Returns:
+        `.` or `,` when a cell proves it (1,234.5 or 25,12); `both` when cells contradict each other; `none` when there is
+        neither mark; `.?` or `,?` when every such mark is followed by three digits, so that it may stand for thousands.
+    """
+    found = {"point": False, "comma": False, ".": False, ",": False}
+    for column in columns:
+        if not pa.types.is_string(column.type):
+            continue
+        for mark in (".", ","):
+            found[mark] |= bool(pc.any(pc.match_substring(column, mark)).as_py())
+        if found[","] or found["."]:
+            found["point"] |= bool(pc.any(pc.match_substring_regex(column, _POINT_PROOF)).as_py())
+        if found[","] or found["."]:
+            found["comma"] |= bool(pc.any(pc.match_substring_regex(column, _COMMA_PROOF)).as_py())
+    if found["point"] and found["comma"]:
+        return "both"
+    if found["point"] or found["comma"]:
+        return "." if found["point"] else ","
+    if found[","]:
+        return "both" if found["."] else ",?"
+    return ".?" if found["."] else "none"
+
+
+def to_numbers(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of a column.
+
+    Args:
+        column: an Arrow array of text, or of numbers already.
+        decimal: `.` or `,`.
+
+    Returns:
+        float64 values, NaN where the cell holds nothing, and the mask of cells that are neither a number nor nothing
+        (infinite ones among them). Both of shape (rows,).
+    """
+    if not pa.types.is_string(column.type):
+        values = _as_float64(column)
+        return np.where(np.isinf(values), np.nan, values), np.isinf(values)
+    values, bad = _plain(column) if decimal == "." else (None, None)
+    if values is None or bad is None:
+        values, bad = _written(column, decimal)
+    infinite = np.isinf(values)
+    return np.where(infinite, np.nan, values), bad | infinite
+
+
+def _as_float64(column: Any) -> np.ndarray:
+    return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=float)
+
+
+def _plain(column: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The fast way: every cell is empty or a plain number with a point."""
+    try:
+        empty = pc.equal(column, "")
+        values = _as_float64(pc.if_else(empty, pa.scalar(None, pa.string()), column) if pc.any(empty).as_py() else column)
+    except pa.ArrowInvalid:
+        return None, None
+    return values, np.zeros(len(values), dtype=bool)
+
+
+def _written(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
+    """The thorough way, on distinct cells: signs of currency, thousands, suffixes, words for nothing."""
+    coded = pc.dictionary_encode(pc.fill_null(column, ""))
+    cells = pc.utf8_lower(pc.utf8_trim_whitespace(coded.dictionary))
+    nothing = pc.is_in(cells, value_set=pa.array(NOTHING))
+    bare = pc.replace_substring_regex(cells, _SIGNS, "")
+    bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"-\1")
+    parts = pc.extract_regex(bare, rf"^(?P<number>[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?)(?P<suffix>(?:{_SUFFIX})?)[.]?$")
+    number, suffix = pc.struct_field(parts, "number"), pc.struct_field(parts, "suffix")
+    other, mark = (",", ".") if decimal == "." else (".", ",")
+    grouped = pc.match_substring_regex(number, rf"^[+-]?\d{{1,3}}(?:[{other}]\d{{2,3}})*(?:[{other}]\d{{3}})(?:[{mark}]\d*)?$")
+    usable = pc.or_(grouped, pc.invert(pc.match_substring(number, other)))
+    clean = pc.replace_substring(pc.replace_substring(number, other, ""), mark, ".")
+    plain = pc.match_substring_regex(clean, r"^[+-]?(?:\d+[.]?\d*|[.]\d+)(?:e[+-]?\d+)?$")
+    good = pc.fill_null(pc.and_(pc.and_(usable, plain), pc.invert(nothing)), False)
+    values = _as_float64(pc.cast(pc.replace_substring_regex(pc.if_else(good, clean, None), r"^[+]", ""), pa.float64()))
+    factor = (
+        np.array([MULTIPLIERS.get(text or "", 1.0) for text in suffix.to_pylist()]) if pc.any(pc.not_equal(suffix, "")).as_py() else 1.0
+    )
+    codes = coded.indices.to_numpy()
+    bad = ~(good.to_numpy(zero_copy_only=False) | nothing.to_numpy(zero_copy_only=False))
+    return np.asarray(values * factor)[codes], bad[codes]
+
+
+def first_text(column: Any, rows: Sequence[int] | np.ndarray) -> list[str]:
+    """The cells of some rows, as written."""
+    return [str(column[int(row)].as_py()) for row in rows]

@@ -1,0 +1,84 @@
+"""Rows in time order: what order a file was in, what its step is, and what stands twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stockrnn.errors import DataError
+
+DAY = np.timedelta64(1, "D")
+
+
+def order_of(codes: np.ndarray, stamps: np.ndarray) -> str:
+    """`ascending`, `descending` or `shuffled`: how each ticker's rows stand in the file."""
+    rows = np.argsort(codes, kind="stable") if np.any(codes[1:] < codes[:-1]) else slice(None)
+    steps = np.diff(stamps[rows].astype("int64"))[np.diff(codes[rows]) == 0]
+    if np.all(steps >= 0):
+        return "ascending"
+    return "descending" if np.all(steps <= 0) else "shuffled"
+
+
+def time_order(codes: np.ndarray, stamps: np.ndarray) -> np.ndarray:
+    """The permutation that sorts rows by ticker and date."""
+    numbers = stamps.astype("int64")
+    forward = (codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (numbers[1:] >= numbers[:-1]))
+    return np.arange(len(codes)) if forward.all() else np.lexsort((numbers, codes))
+
+
+def step_of(codes: np.ndarray, stamps: np.ndarray) -> str:
+    """The step of most rows, given sorted rows.
+
+    Returns:
+        `daily`, `weekly`, `monthly` or `intraday`.
+
+    Raises:
+        DataError: the rows lie further apart than months.
+    """
+    gaps = np.diff(stamps)[np.diff(codes) == 0] / DAY
+    if len(gaps) == 0:
+        return "daily"
+    typical = float(np.median(gaps))
+    for name, most in (("intraday", 0.9), ("daily", 4.5), ("weekly", 16.0), ("monthly", 45.0)):
+        if typical < most:
+            return name
+    raise DataError(
+        f"rows must be at most a month apart. Received: {typical:.0f} days between most rows. Give a daily, weekly or monthly file."
+    )
+
+
+def to_days(stamps: np.ndarray) -> np.ndarray:
+    """The date of each stamp; a stamp of a late hour in UTC, with Sundays and no Fridays, belongs to the day after it begins."""
+    days = stamps.astype("datetime64[D]")
+    if np.all(days == stamps):
+        return stamps
+    late = stamps - days >= np.timedelta64(12, "h")
+    weekdays = np.unique((np.unique(days).astype(np.int64) + 3) % 7)
+    if late.all() and 6 in weekdays and 4 not in weekdays:
+        days = days + DAY
+    return days.astype("datetime64[ns]")
+
+
+def undated_order(values: Mapping[str, np.ndarray], given: str) -> str:
+    """The order of rows without dates: in time order an open is near the close before it.
+
+    Raises:
+        DataError: nothing tells.
+    """
+    if given != "auto":
+        return given
+    if "open" in values and len(values["close"]) > 20:
+        opening, closing = values["open"], values["close"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            forward = np.nanmean(np.abs(np.log(opening[1:] / closing[:-1])))
+            backward = np.nanmean(np.abs(np.log(opening[:-1] / closing[1:])))
+        if max(forward, backward) > 1.3 * min(forward, backward):
+            return "ascending" if forward < backward else "descending"
+    raise DataError("a file without dates must show its order. Received: no evidence of it. Set `data.order` to ascending or descending.")
+
+
+def first_duplicate(codes: np.ndarray, stamps: np.ndarray) -> int | None:
+    """The first row, given sorted rows, that has the ticker and date of the row before it."""
+    same = np.flatnonzero((codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1]))
+    return int(same[0]) + 1 if len(same) else None
