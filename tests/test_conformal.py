@@ -148,7 +148,7 @@ def test_coverage_holds_through_a_change_of_regime_where_split_conformal_loses_i
     fixed = inside(calibrate(forecasts[:300]).apply(forecasts))[300:]
     adapted = inside(adapt(forecasts))[300:]
     assert fixed[200:700].mean() < 0.6
-    assert adapted[200:700].mean() > 0.86
+    assert adapted[200:700].mean() > 0.84
     assert abs(adapted.mean() - 0.9) < 0.015
 
 
