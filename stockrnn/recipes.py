@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from stockrnn.config import Config, to_yaml
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import probability_above
 from stockrnn.evaluation.scoring import forecast_span, history_until, score_document, scored_rows
+from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster, forecast_table
@@ -32,13 +33,14 @@ from stockrnn.runs.directory import (
     add_files,
     begin_run,
     end_run,
+    model_names,
     open_run,
     remove_unfinished,
     to_csv,
     to_json,
     write_run,
 )
-from stockrnn.runs.inference import TOLERANCE, OnnxForecaster, export_difference
+from stockrnn.runs.inference import TOLERANCE, export_difference, load_forecaster
 from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
@@ -126,42 +128,49 @@ def _train(
     config: Config, folder: Path, prices: Prices, spans: Spans, watch: Stopwatch, on_epoch: Callable[[EpochReport], None] | None
 ) -> Trained:
     with watch.stage("import"):
-        from stockrnn.training.recurrent import RecurrentForecaster  # noqa: PLC0415 (loads TensorFlow)
+        from stockrnn.training.recurrent import histories_table, network_forecaster, parts_of, save_weights  # noqa: PLC0415 (TensorFlow)
 
-    table, column, horizon = prices.table, config.target.column, config.window.horizon
+    fit, left_out = learnable_tickers(prices.table, spans, config)
+    table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
     history = history_until(table, spans.calibration_end)
     with watch.stage("train"):
-        network = RecurrentForecaster(config, on_epoch, folder / CHECKPOINTS).fit(history, spans)
+        network = network_forecaster(config, on_epoch, folder / CHECKPOINTS)
+        network.fit(history, spans)
+        parts = parts_of(network)
     with watch.stage("score"):
-        models = [network, *(baseline.fit(history, spans) for baseline in default_baselines(column, horizon))]
-        prepared = network.fitted.pipeline.prepare(table)
-        rows = {span: scored_rows(table, spans, span, horizon, prepared.rows) for span in ("validation", "test")}
-        forecasts = {span: forecast_span(models, table, rows[span]) for span in rows}
+        baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
+        possible = _possible_rows(parts, table)
+        rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
+        forecasts = {span: forecast_span([network, *baselines], table, rows[span]) for span in rows}
         metrics = score_document(network.name, table, config.target, spans, forecasts)
     with watch.stage("export"):
-        model = network.onnx()
-        windows = network.fitted.pipeline.windows_at(table, rows["test"])
-        difference = export_difference(model, windows, network.outputs(windows))
+        exported = {ticker: _export(part, table, ticker, rows["test"]) for ticker, part in parts.items()}
     with watch.stage("plot"):
-        history_table = network.history_table()
-        pictures = render_figures(run_figures(forecasts["test"], history_table, network.name, _title(table), column=column), "png")
+        losses = histories_table(parts)
+        figures = run_figures(forecasts["test"], losses, network.name, _title(table), column=config.target.column)
+        pictures = render_figures(figures, "png")
+    models = dict(zip(parts, model_names(len(parts)), strict=True))
+    states = [{"ticker": ticker, "model": models[ticker], **part.state()} for ticker, part in parts.items()]
     files = {
         "config.yaml": to_yaml(config).encode(),
-        "weights.safetensors": network.weights(),
-        "model.onnx": model,
-        "scaler.json": to_json({"pipeline": network.fitted.pipeline.to_dict(), "readout": network.fitted.readout.to_dict()}),
+        "weights.safetensors": save_weights(parts.values()),
+        **{models[ticker]: model for ticker, (model, _) in exported.items()},
+        "scaler.json": to_json({"format": 1, "parts": states}),
         "metrics.json": to_json(metrics),
-        "history.csv": to_csv(history_table),
+        "history.csv": to_csv(losses),
         "forecasts.csv": to_csv(forecasts["test"]),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }
+    difference = max(difference for _, difference in exported.values())
+    counts = pd.DataFrame([part.fitted.windows for part in parts.values()]).sum()
     facts = _facts(config, prices, watch) | {
-        "windows": {**network.fitted.windows, "test": len(rows["test"])},
+        "windows": {**{name: int(count) for name, count in counts.items()}, "test": len(rows["test"])},
         "onnx_difference": difference,
-        "outliers": _outliers(network, table),
+        "outliers": [touch for ticker, part in parts.items() for touch in _outliers(part, table, ticker)],
     }
     write_run(folder, files, facts)
-    return Trained(open_run(folder), metrics, tuple(_train_notes(network, difference)))
+    absent = {name for part in parts.values() for name in part.fitted.pipeline.absent}
+    return Trained(open_run(folder), metrics, tuple(_train_notes(left_out, absent, difference)))
 
 
 def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None) -> Predicted:
@@ -177,10 +186,12 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     if table.empty:
         first = prices.table[DATE].min()
         raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
+    table, unknown = _known_tickers(run, table)
     forecaster = _forecaster(run)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
     forecasts = forecast_table(table, forecaster.name, forecaster.forecast(table, rows), forecaster.column)
-    notes, dates = [], {}
+    notes = [f"Not forecast, because the run did not learn them: {_listed(unknown)}."] if unknown else []
+    dates = {}
     for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
         future = future_sessions(sessions, str(ticker), forecaster.horizon, config.data.calendar, prices.step)
         dates[ticker] = future.dates
@@ -217,10 +228,46 @@ def read_forecasts(run: Run) -> pd.DataFrame:
 
 def _forecaster(run: Run) -> Forecaster:
     if run.manifest.get("onnx_difference", 0.0) <= TOLERANCE:
-        return OnnxForecaster(run)
-    from stockrnn.training.recurrent import restore  # noqa: PLC0415 (loads TensorFlow, where the exported model is not trusted)
+        return load_forecaster(run)
+    from stockrnn.training.recurrent import restore  # noqa: PLC0415 (TensorFlow, where the exported model is not trusted)
 
-    return restore(run.config, run.json("scaler.json"), run.read("weights.safetensors"))
+    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+
+
+def _possible_rows(parts: Mapping[str, RecurrentForecaster], table: pd.DataFrame) -> np.ndarray:
+    """Rows of a price table at which a window can end."""
+    return np.concatenate([_rows_of(table, ticker)[part.fitted.pipeline.prepare(_table_of(table, ticker)).rows] for ticker, part in parts.items()])
+
+
+def _rows_of(table: pd.DataFrame, ticker: str) -> np.ndarray:
+    return np.flatnonzero(table[TICKER] == ticker) if ticker else np.arange(len(table))
+
+
+def _table_of(table: pd.DataFrame, ticker: str) -> pd.DataFrame:
+    return table.iloc[_rows_of(table, ticker)].reset_index(drop=True) if ticker else table
+
+
+def _export(part: RecurrentForecaster, table: pd.DataFrame, ticker: str, rows: np.ndarray) -> tuple[bytes, float]:
+    """The exported model, and its largest relative difference from Keras on the test span."""
+    model, mine = part.onnx(), _rows_of(table, ticker)
+    windows = part.fitted.pipeline.windows_at(_table_of(table, ticker), np.searchsorted(mine, np.intersect1d(rows, mine)))
+    return model, export_difference(model, windows, part.outputs(windows)) if len(windows) else 0.0
+
+
+def _known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of tickers the run learnt, and the other tickers. A run of one ticker takes a file of one, whatever its name."""
+    known = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+    here = list(table[TICKER].unique())
+    unknown = [ticker for ticker in here if ticker not in known]
+    if not unknown or len(known) == len(here) == 1:
+        return table, []
+    if len(unknown) == len(here):
+        raise DataError(f"The data must hold a ticker the run learnt ({_listed(sorted(known))}). Received: {_listed(here)}. Train with them.")
+    return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _title(table: pd.DataFrame) -> str:
@@ -246,14 +293,15 @@ def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
     }
 
 
-def _outliers(network: RecurrentForecaster, table: pd.DataFrame) -> list[dict[str, Any]]:
-    _, touched = network.fitted.pipeline.limits.apply(table)
+def _outliers(part: RecurrentForecaster, table: pd.DataFrame, ticker: str) -> list[dict[str, Any]]:
+    _, touched = part.fitted.pipeline.limits.apply(_table_of(table, ticker))
     return [{**row, DATE: f"{row[DATE]:%Y-%m-%d}"} for row in touched.to_dict("records")]
 
 
-def _train_notes(network: RecurrentForecaster, difference: float) -> Iterator[str]:
-    absent = network.fitted.pipeline.absent
+def _train_notes(left_out: Sequence[str], absent: Collection[str], difference: float) -> Iterator[str]:
+    if left_out:
+        yield f"Left out for want of history: {_listed(left_out)}."
     if absent:
-        yield f"Left out for want of their columns in the file: {', '.join(absent)}."
+        yield f"Left out for want of their columns in the file: {', '.join(sorted(absent))}."
     if difference > TOLERANCE:
         yield f"The exported model differs from Keras by {difference:.1e}, more than {TOLERANCE:g}: `predict` will use Keras."

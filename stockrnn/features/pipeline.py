@@ -19,6 +19,10 @@ from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
 
+LEAST_SESSIONS = 20
+"""Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """The windows of a price table.
@@ -163,6 +167,15 @@ def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -
     price = cleaned[column].to_numpy()
     usable = ~cleaned[FILLED].to_numpy() & np.isfinite(price)
     return make_targets(price, usable, cleaned[TICKER].to_numpy(), horizon, transform)
+
+
+def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str]]:
+    """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first."""
+    seen = prices[(prices[DATE] <= spans.train_end) & ~prices[FILLED]].groupby(TICKER)[config.target.column]
+    need = max(config.window.lookback, LEAST_SESSIONS) + config.window.horizon + 1
+    tickers = list(prices[TICKER].unique())
+    fit = [ticker for ticker in tickers if len(tickers) == 1 or (seen.count().get(ticker, 0) >= need and seen.nunique()[ticker] > 1)]
+    return fit, [ticker for ticker in tickers if ticker not in set(fit)]
 
 
 def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:

@@ -206,6 +206,11 @@ def remove_unfinished(folder: Path, existed: bool) -> None:
             folder.parent.rmdir()
 
 
+def model_names(count: int) -> list[str]:
+    """File names of a run's exported models: `model.onnx`, then `model.1.onnx` … where each ticker has its own."""
+    return ["model.onnx" if k == 0 else f"model.{k}.onnx" for k in range(count)]
+
+
 def to_json(document: Any) -> bytes:
     """JSON as this package writes it: sorted as given, floats to the last bit, NaN refused."""
     return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

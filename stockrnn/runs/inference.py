@@ -12,6 +12,7 @@ from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.splits import Spans
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
+from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.windowed import Readout, forecast_windows
 from stockrnn.runs.directory import Run
 from stockrnn.types import RowIndex
@@ -21,21 +22,26 @@ TOLERANCE = 1e-5
 """Largest relative difference between the exported model and Keras at which the exported one is trusted."""
 
 
-class OnnxForecaster(Forecaster):
-    """The forecaster a run directory holds; its learning is done."""
-
-    def __init__(self, run: Run) -> None:
-        """Read the run's model, pipeline and readout. Raises RunDamagedError."""
-        state = run.json("scaler.json")
+def load_forecaster(run: Run) -> Forecaster:
+    """The forecaster of a run, without TensorFlow. Raises RunDamagedError."""
+    parts = {}
+    for part in run.json("scaler.json")["parts"]:
         try:
-            self.pipeline = Pipeline.from_dict(state["pipeline"])
-            self.readout = Readout.from_dict(state["readout"])
+            pipeline, readout = Pipeline.from_dict(part["pipeline"]), Readout.from_dict(part["readout"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipeline and readout. Received: {error!r}.") from None
-        self.name = run.config.model.cell
-        self.horizon = self.pipeline.horizon
-        self.column = self.pipeline.column
-        self._session = open_session(run.read("model.onnx"))
+            raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
+        parts[part["ticker"]] = OnnxForecaster(run.config.model.cell, pipeline, readout, run.read(part["model"]))
+    return parts[""] if "" in parts else SeparateForecaster(lambda ticker: parts[ticker], parts)
+
+
+class OnnxForecaster(Forecaster):
+    """One exported network with its pipeline and readout; its learning is done."""
+
+    def __init__(self, name: str, pipeline: Pipeline, readout: Readout, model: bytes) -> None:
+        """Open the model. Raises RunDamagedError."""
+        self.name, self.horizon, self.column = name, pipeline.horizon, pipeline.column
+        self.pipeline, self.readout = pipeline, readout
+        self._session = open_session(model)
 
     def fit(self, prices: pd.DataFrame, spans: Spans) -> OnnxForecaster:  # noqa: ARG002 (the contract's arguments)
         """Return self: the run was fitted when it was trained."""

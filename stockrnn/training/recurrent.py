@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, set_network_weights
+from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
 from stockrnn.training.checkpoint import Checkpoint
@@ -51,7 +53,7 @@ class RecurrentForecaster(Forecaster):
     def __init__(
         self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
     ) -> None:
-        """Store the config, whom to tell about each epoch, and the folder where the state of an unfinished training is kept."""
+        """Store the config, whom to tell about each epoch, and the path that the files of an unfinished training begin with."""
         self.config = config
         self.on_epoch = on_epoch
         self.checkpoints = checkpoints
@@ -79,7 +81,7 @@ class RecurrentForecaster(Forecaster):
                     seed=config.train.seed,
                     member=member,
                     on_epoch=self.on_epoch,
-                    checkpoint=self.checkpoints and Checkpoint(self.checkpoints / f"member{member}"),
+                    checkpoint=self.checkpoints and Checkpoint(self.checkpoints.with_name(f"{self.checkpoints.name}.member{member}")),
                 )
             )
             members.append(network_weights(network))
@@ -96,6 +98,10 @@ class RecurrentForecaster(Forecaster):
         fitted = self.fitted
         return forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows)
 
+    def state(self) -> dict[str, Any]:
+        """What else `restore` needs, as JSON."""
+        return {"pipeline": self.fitted.pipeline.to_dict(), "readout": self.fitted.readout.to_dict()}
+
     def history_table(self) -> pd.DataFrame:
         """Each epoch of each member: member, epoch, loss, validation_loss, learning_rate, gradient_norm, restored."""
         names = ["member", "epoch", "loss", "validation_loss", "learning_rate", "gradient_norm"]
@@ -106,13 +112,6 @@ class RecurrentForecaster(Forecaster):
             for history in self.fitted.histories
         ]
         return pd.concat(tables, ignore_index=True)
-
-    def weights(self) -> bytes:
-        """The members' weights as a safetensors file, named member<k>/<layer>/<weight>."""
-        from safetensors.numpy import save  # noqa: PLC0415 (needed once, at the end)
-
-        named = {f"member{k}/{name}": value for k, weights in enumerate(self.fitted.members) for name, value in weights.items()}
-        return bytes(save({name: np.ascontiguousarray(named[name]) for name in sorted(named)}))
 
     def onnx(self) -> bytes:
         """The ensemble as one ONNX model, from windows to the mean of the members' raw outputs."""
@@ -130,19 +129,67 @@ class RecurrentForecaster(Forecaster):
         return self.fitted_
 
 
-def restore(config: Config, state: Mapping[str, Any], weights: bytes) -> RecurrentForecaster:
-    """The forecaster of a finished run, from its config, scaler.json and weights.safetensors. Raises RunDamagedError."""
-    from safetensors.numpy import load  # noqa: PLC0415 (needed here and in `weights` only)
+def network_forecaster(
+    config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
+) -> RecurrentForecaster | SeparateForecaster:
+    """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
 
-    pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
-    spec = NetworkSpec(len(pipeline.names), pipeline.lookback, pipeline.horizon, config.model)
-    members: list[dict[str, np.ndarray]] = [{} for _ in range(config.train.ensemble)]
+    Args:
+        config: the whole config.
+        on_epoch: called after each epoch of each network.
+        checkpoints: folder for the state of an unfinished training.
+    """
+    numbers = itertools.count()
+
+    def of_ticker(ticker: str) -> RecurrentForecaster:
+        return RecurrentForecaster(config, on_epoch, checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}")
+
+    return {"together": lambda: of_ticker(""), "separate": lambda: SeparateForecaster(of_ticker)}[config.data.panel]()
+
+
+def parts_of(network: RecurrentForecaster | SeparateForecaster) -> dict[str, RecurrentForecaster]:
+    """The fitted networks by ticker; one that all tickers share stands under the empty name."""
+    parts = network.parts if isinstance(network, SeparateForecaster) else {"": network}
+    return {ticker: part for ticker, part in parts.items() if isinstance(part, RecurrentForecaster)}
+
+
+def histories_table(parts: Mapping[str, RecurrentForecaster]) -> pd.DataFrame:
+    """Each epoch of each network: ticker, member (numbered over all tickers), epoch, losses, learning_rate, gradient_norm, restored."""
+    tables = [part.history_table().assign(ticker=ticker) for ticker, part in parts.items()]
+    size = max(int(table["member"].max()) + 1 for table in tables)
+    table = pd.concat([each.assign(member=each["member"] + k * size) for k, each in enumerate(tables)], ignore_index=True)
+    return table[["ticker", *(name for name in table.columns if name != "ticker")]]
+
+
+def save_weights(parts: Iterable[RecurrentForecaster]) -> bytes:
+    """The weights of every member of every part as a safetensors file, named part<k>/member<j>/<layer>/<weight>."""
+    from safetensors.numpy import save  # noqa: PLC0415 (needed once, at the end)
+
+    named = {
+        f"part{k}/member{j}/{name}": np.ascontiguousarray(value)
+        for k, part in enumerate(parts)
+        for j, weights in enumerate(part.fitted.members)
+        for name, value in weights.items()
+    }
+    return bytes(save({name: named[name] for name in sorted(named)}))
+
+
+def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) -> Forecaster:
+    """The forecaster of a finished run, from its config, the parts in scaler.json and weights.safetensors."""
+    from safetensors.numpy import load  # noqa: PLC0415 (needed here and in `save_weights` only)
+
+    members: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name, value in load(weights).items():
-        member, _, weight = name.removeprefix("member").partition("/")
-        members[int(member)][weight] = value
-    forecaster = RecurrentForecaster(config)
-    forecaster.fitted_ = Fitted(pipeline, readout, spec, tuple(members), (), {})
-    return forecaster
+        part, member, weight = name.split("/", 2)
+        members.setdefault((part, member), {})[weight] = value
+    restored = {}
+    for number, state in enumerate(parts):
+        pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
+        spec = NetworkSpec(len(pipeline.names), pipeline.lookback, pipeline.horizon, config.model)
+        mine = tuple(members[f"part{number}", f"member{k}"] for k in range(config.train.ensemble))
+        restored[state["ticker"]] = RecurrentForecaster(config)
+        restored[state["ticker"]].fitted_ = Fitted(pipeline, readout, spec, mine, (), {})
+    return restored[""] if "" in restored else SeparateForecaster(lambda ticker: restored[ticker], restored)
 
 
 def mean_outputs(spec: NetworkSpec, members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:

@@ -1,0 +1,53 @@
+"""Several tickers, one forecaster each, behind the one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError, NotFittedError
+from stockrnn.features.splits import Spans
+from stockrnn.models.forecaster import Forecast, Forecaster
+from stockrnn.types import TICKER, RowIndex
+
+
+class SeparateForecaster(Forecaster):
+    """Hands each ticker's rows to a forecaster of its own; `parts` holds them by ticker."""
+
+    def __init__(self, make: Callable[[str], Forecaster], parts: Mapping[str, Forecaster] | None = None) -> None:
+        """Store how a ticker's forecaster is made, and those that are fitted already."""
+        self.make = make
+        self.parts: dict[str, Forecaster] = dict(parts or {})
+        part = next(iter(self.parts.values()), None) or make("")
+        self.name, self.horizon, self.column = part.name, part.horizon, part.column
+
+    def fit(self, prices: pd.DataFrame, spans: Spans) -> SeparateForecaster:
+        """Fit a forecaster on each ticker's rows."""
+        for ticker, rows in _by_ticker(prices):
+            self.parts[ticker] = self.make(ticker).fit(prices.iloc[rows].reset_index(drop=True), spans)
+        return self
+
+    def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
+        """Forecast each cutoff row by its ticker's forecaster. Raises DataError for a ticker without one."""
+        if not self.parts:
+            raise NotFittedError(f"{self.name} must be fitted before it forecasts. Received: no fit. Call `fit` first.")
+        point, quantiles = np.empty((len(rows), self.horizon)), np.empty((len(rows), self.horizon, 19))
+        for ticker, mine in _by_ticker(prices):
+            chosen = np.isin(rows, mine)
+            if chosen.any():
+                part = self._part(ticker).forecast(prices.iloc[mine].reset_index(drop=True), np.searchsorted(mine, rows[chosen]))
+                point[chosen], quantiles[chosen] = part.point, part.quantiles
+        return Forecast(rows, point, quantiles)
+
+    def _part(self, ticker: str) -> Forecaster:
+        if ticker not in self.parts:
+            raise DataError(f"The ticker must be one of the run's {len(self.parts)}. Received: {ticker}. Train with it, or set `data.ticker`.")
+        return self.parts[ticker]
+
+
+def _by_ticker(prices: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Each ticker and the positions of its rows."""
+    for ticker, rows in prices.groupby(TICKER, sort=False).indices.items():
+        yield str(ticker), rows
