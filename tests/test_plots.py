@@ -193,7 +193,7 @@ def test_the_loss_shows_two_curves_a_member_and_rings_the_restored_epoch(members
     table = forecasts_of(garch_path(100), 30, MODELS)
     figure = figure_of("loss", table, history, "lstm", "GOOG")
     (axes,) = figure.axes
-    rings = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    rings = [line for line in axes.get_lines() if line.get_label() == "restored epoch" or line.get_markersize() == 8]
     assert len(axes.get_lines()) == 3 * members
     best = history[history["restored"]]
     assert [float(ring.get_xdata()[0]) for ring in rings] == list(best["epoch"])

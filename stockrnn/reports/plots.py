@@ -73,8 +73,8 @@ class Subject:
 
     @property
     def tickers(self) -> list[str]:
-        """The tickers, in the order of the table."""
-        return list(self.table[TICKER].unique())
+        """The tickers whose first step is known, in the order of the table."""
+        return list(self.rows(self.network)[TICKER].unique())
 
     @property
     def models(self) -> list[str]:
@@ -128,7 +128,7 @@ def make_subject(
     """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
     known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
     for model in (network, NAIVE):
-        if model not in set(known["model"]):
+        if model not in set(known.loc[known["step"] == 1, "model"]):
             raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
     keys = [TICKER, "cutoff", "step"]
     last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
@@ -175,22 +175,7 @@ def draw_loss(subject: Subject) -> Figure:
     figure, cells = sheet(["loss"])
     (axes,) = cells["loss"]
     members = [rows.sort_values("epoch") for _, rows in subject.history.groupby("member")]
-    fade = 1.0 if len(members) == 1 else max(0.25, 0.8 - 0.05 * len(members))
-    marker = "." if subject.history["epoch"].nunique() <= 12 else ""
-    for place, rows in enumerate(members):
-        for column, name, color in (("loss", "training", COLORS["naive"]), ("validation_loss", "validation", COLORS["network"])):
-            axes.plot(rows["epoch"], rows[column], color=color, lw=1.5, alpha=fade, marker=marker, label="" if place else f"{name} loss")
-        best = rows[rows["restored"].astype(bool)]
-        axes.plot(
-            best["epoch"],
-            best["validation_loss"],
-            "o",
-            ms=8,
-            mfc="white",
-            mec=COLORS["ewma"],
-            mew=1.8,
-            label="" if place else "restored epoch",
-        )
+    _draw_losses(axes, members)
     values = subject.history[["loss", "validation_loss"]].to_numpy(float)
     values = values[np.isfinite(values)]
     logarithmic = bool(values.size and values.min() > 0 and values.max() > 5 * values.min())
@@ -202,6 +187,17 @@ def draw_loss(subject: Subject) -> Figure:
     label_axes(axes, "Epoch", "Loss (of the scaled target, no unit" + ("; log scale)" if logarithmic else ")"))
     head(figure, f"{subject.title}: loss of {inert(subject.network)}", [_members(members)])
     return figure
+
+
+def _draw_losses(axes: Axes, members: list[pd.DataFrame]) -> None:
+    fade = 1.0 if len(members) == 1 else max(0.25, 0.8 - 0.05 * len(members))
+    ring: dict[str, Any] = {"marker": "o", "ls": "", "ms": 8, "mfc": "white", "mec": COLORS["ewma"], "mew": 1.8}
+    for place, rows in enumerate(members):
+        dot = "." if len(rows) <= 12 else ""
+        for column, name, color in (("loss", "training", COLORS["naive"]), ("validation_loss", "validation", COLORS["network"])):
+            axes.plot(rows["epoch"], rows[column], color=color, lw=1.5, alpha=fade, marker=dot, label="" if place else f"{name} loss")
+        best = rows[rows["restored"].astype(bool)]
+        axes.plot(best["epoch"], best["validation_loss"], label="" if place else "restored epoch", **ring)
 
 
 def _members(members: list[pd.DataFrame]) -> str:
@@ -279,9 +275,8 @@ def draw_change(subject: Subject) -> Figure:
 
 def _changes(rows: pd.DataFrame) -> pd.DataFrame:
     """Log returns in percent: `today` and `foreseen` from the last close, `yesterday`'s, the forecast `line`'s own."""
-    returns, last = _returns(rows), 100 * np.log(rows["last"].where(rows["last"] > 0))
-    yesterday = last.diff()
-    foreseen = returns["forecast"]
+    returns = _returns(rows)
+    yesterday, foreseen = 100 * np.log(rows["last"].where(rows["last"] > 0)).diff(), returns["forecast"]
     return pd.DataFrame({"today": returns["actual"], "foreseen": foreseen, "yesterday": yesterday, "line": foreseen.diff() + yesterday})
 
 
@@ -299,18 +294,8 @@ def draw_calibration(subject: Subject) -> Figure:
     figure, cells = sheet([""], widths=(1.2, 1.25, 1.1) if longer else (1.0, 1.25), alone=(13.2 if longer else 9.6, 4.2))
     square, detail = cells[""][:2]
     levels = np.array(list(LEVELS), dtype=float)
-    sessions = len(subject.rows(subject.network))
-    low, high = _binomial_band(levels / 100, sessions)
-    for axes, shift in ((square, levels), (detail, 0 * levels)):
-        axes.fill_between(
-            levels, 100 * low - levels + shift, 100 * high - levels + shift, color=FAINT, lw=0, label="95 % band of a perfect forecaster"
-        )
-        axes.plot(levels, shift, color=MUTED, lw=1)
-        for model, style in _styles(subject):
-            measured = np.array([_coverage(subject.rows(model), *columns) for columns in LEVELS.values()])
-            axes.plot(levels, measured - levels + shift, marker="o", ms=4, label=inert(model, 24), **style)
-        axes.set_xlim(5, 95)
-        axes.set_xticks(levels)
+    _coverage_by_level(square, subject, levels)
+    _coverage_by_level(detail, subject, 0 * levels)
     square.set(ylim=(0, 100), box_aspect=1)
     square.set_yticks(range(0, 101, 20))
     number_axis(detail.yaxis)
@@ -319,12 +304,22 @@ def draw_calibration(subject: Subject) -> Figure:
     if longer:
         _coverage_by_step(cells[""][2], subject)
     tickers = f"{len(subject.tickers)} tickers pooled" if len(subject.tickers) > 1 else ""
-    head(
-        figure,
-        f"{subject.title}: calibration of the intervals{subject.ahead}",
-        [f"{sessions:,} forecasts", tickers, "below the line: too narrow, above: too wide"],
-    )
+    notes = [f"{len(subject.rows(subject.network)):,} forecasts", tickers, "below the line: too narrow, above: too wide"]
+    head(figure, f"{subject.title}: calibration of the intervals{subject.ahead}", notes)
     return figure
+
+
+def _coverage_by_level(axes: Axes, subject: Subject, line: np.ndarray) -> None:
+    """Measured coverage of every level, drawn so that a perfect forecaster lies on `line`."""
+    levels = np.array(list(LEVELS), dtype=float)
+    low, high = (100 * bound - levels + line for bound in _binomial_band(levels / 100, len(subject.rows(subject.network))))
+    axes.fill_between(levels, low, high, color=FAINT, lw=0, label="95 % band of a perfect forecaster")
+    axes.plot(levels, line, color=MUTED, lw=1)
+    for model, style in _styles(subject):
+        measured = np.array([_coverage(subject.rows(model), *columns) for columns in LEVELS.values()])
+        axes.plot(levels, measured - levels + line, marker="o", ms=4, label=inert(model, 24), **style)
+    axes.set_xlim(5, 95)
+    axes.set_xticks(levels)
 
 
 def _coverage_by_step(axes: Axes, subject: Subject) -> None:

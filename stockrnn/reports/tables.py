@@ -13,7 +13,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -34,8 +34,8 @@ ROOMY_WIDTH = 92
 """Letters in a line from which a score table takes two spaces between its columns instead of one."""
 
 
-def make_console(stream: TextIO | None = None) -> Console:
-    """A console on `stream` (stdout when None): as wide as its terminal, plain and `PIPE_WIDTH` wide where it is none."""
+def make_console(stream: Any = None) -> Console:
+    """A console on a text stream (stdout when None): as wide as its terminal, plain and `PIPE_WIDTH` wide where it is none."""
     from rich.console import Console  # noqa: PLC0415  slow; loaded by output alone
 
     target = sys.stdout if stream is None else stream
@@ -236,13 +236,13 @@ def verdict(sentences: Iterable[str]) -> Table:
 
 
 @contextlib.contextmanager
-def training_progress(total_epochs: int, members: int, stream: TextIO | None = None) -> Iterator[Callable[[EpochReport], None]]:
+def training_progress(total_epochs: int, members: int, stream: Any = None) -> Iterator[Callable[[EpochReport], None]]:
     """Show on a terminal how training goes: network, epoch, loss, validation loss, the longest it can still take.
 
     Args:
         total_epochs: most epochs of one network.
         members: networks of the ensemble, trained one after another.
-        stream: where to; stderr when None. Nothing is written where it is no terminal.
+        stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
 
     Yields:
         What is called with the report of each epoch.
