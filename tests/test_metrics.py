@@ -201,7 +201,8 @@ def test_every_score_that_can_be_none_has_its_reason():
     flat = random_walk()
     flat[CLOSE] = 10.0
     scores = metrics.score_table(make_table(flat, 1, ("naive",)), scales_of(flat))["naive"]
-    assert {name for name, value in scores.items() if value is None} == set(metrics.UNDEFINED) - {"mape", "smape"}
+    assert {name for name, value in scores.items() if value is None} == {"mase", "r2", "directional_accuracy", "skill_mae", "skill_crps"}
+    assert set(metrics.UNDEFINED) >= {name for name, value in scores.items() if value is None}
 
 
 @pytest.mark.parametrize("by", metrics.GROUPS)
@@ -247,3 +248,37 @@ def test_steps_beyond_the_end_of_the_file_do_not_count():
     assert len(inside) < len(whole)
     assert metrics.score_table(whole, {}) == metrics.score_table(inside, {})
     assert len(cutoffs(prices, spans_of(prices), 3)) < whole["cutoff"].nunique()
+
+
+def cross_section(dates: int, tickers: int, seed: int) -> pd.DataFrame:
+    """A naive and a noisy model over a panel of one-step forecasts."""
+    random = np.random.default_rng(seed)
+    size = dates * tickers
+    frame = pd.DataFrame({"ticker": np.tile([f"T{k}" for k in range(tickers)], dates), "step": 1})
+    frame["cutoff"] = np.repeat(pd.bdate_range("2020-01-01", periods=dates), tickers)
+    frame["date"] = frame["cutoff"] + pd.Timedelta(days=1)
+    last, moved = 10 + np.arange(size) % tickers, 0.01 * random.standard_normal(size)
+    frame["actual"] = last * (1 + moved)
+    guess = last * (1 + 0.5 * moved + 0.01 * random.standard_normal(size))
+    frame[list(QUANTILE_COLUMNS)] = last[:, None] * np.linspace(0.98, 1.02, 19)
+    return pd.concat([frame.assign(model="naive", forecast=last * 1.0), frame.assign(model="gru", forecast=guess)], ignore_index=True)
+
+
+def test_information_coefficients_equal_pandas_correlations_date_by_date():
+    forecasts = cross_section(30, 8, 0)
+    scores = metrics.panel_table(forecasts)
+    gru, naive = (forecasts[forecasts["model"] == name].reset_index(drop=True) for name in ("gru", "naive"))
+    returns = pd.DataFrame({"a": gru["actual"] / naive["forecast"], "f": gru["forecast"] / naive["forecast"], "cutoff": gru["cutoff"]})
+    daily = [day["a"].corr(day["f"]) for _, day in returns.groupby("cutoff")]
+    ranked = [day["a"].corr(day["f"], method="spearman") for _, day in returns.groupby("cutoff")]
+    assert scores["gru"]["ic"] == pytest.approx(np.mean(daily))
+    assert scores["gru"]["rank_ic"] == pytest.approx(np.mean(ranked))
+    assert scores["gru"]["icir"] == pytest.approx(np.mean(daily) / np.std(daily, ddof=1))
+
+
+def test_information_coefficients_are_none_without_a_cross_section(table):
+    assert metrics.panel_table(table)["ewma"] == {"ic": None, "rank_ic": None, "icir": None}
+    assert metrics.panel_table(cross_section(30, 8, 0))["naive"]["ic"] is None
+    one_day = metrics.panel_table(cross_section(1, 8, 0))["gru"]
+    assert one_day["ic"] is not None
+    assert one_day["icir"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ from stockrnn.evaluation.significance import (
     losses_by_date,
     newey_west_lags,
     pesaran_timmermann,
+    significance_document,
     skill_interval,
     stationary_rows,
 )
@@ -241,3 +243,35 @@ def test_the_unit_of_prices_does_not_move_the_losses():
     forecasts = table(random_walk(), 1)
     prices = [c for c in forecasts if c.startswith("q") or c in {"actual", "forecast"}]
     pd.testing.assert_frame_equal(losses_by_date(forecasts.assign(**forecasts[prices] * 1000), "crps"), losses_by_date(forecasts, "crps"))
+
+
+def test_the_document_holds_every_test_corrected_and_json_able():
+    forecasts = table(panel(), 2)
+    document = significance_document(forecasts, "ewma", seed=0)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document.keys() == {"diebold_mariano", "skill_interval_95", "pesaran_timmermann", "kupiec", "christoffersen"}
+    tests = [t for losses in document["diebold_mariano"].values() for t in losses.values() if t]
+    assert set(document["diebold_mariano"]) == {"naive", "drift"}
+    assert all(t["p_value"] <= t["p_holm"] <= 1 for t in tests)
+    assert min(t["p_holm"] for t in tests) == pytest.approx(min(1, len(tests) * min(t["p_value"] for t in tests)))
+
+
+def test_the_document_agrees_with_the_single_tests():
+    forecasts = table(random_walk(), 1)
+    document = significance_document(forecasts, "drift", seed=3)
+    losses = losses_by_date(forecasts, "squared")
+    single = diebold_mariano(losses["drift"], losses["ewma"], 1, newey_west_lags(len(losses)))
+    assert document["diebold_mariano"]["ewma"]["squared"]["statistic"] == single.statistic
+    assert document["skill_interval_95"]["squared"] == list(skill_interval(losses["drift"], losses["naive"], 3))
+    rows = forecasts[(forecasts["model"] == "drift") & forecasts["actual"].notna()]
+    missed = ~rows["actual"].between(rows["q05"], rows["q95"])
+    assert document["kupiec"]["WALK"]["p_value"] == kupiec(missed, 0.1).p_value
+    assert document["christoffersen"]["WALK"]["statistic"] == christoffersen(missed, 0.1).statistic
+
+
+def test_what_is_undefined_is_none_in_the_document():
+    forecasts = table(random_walk(), 1)
+    flat = significance_document(forecasts.assign(actual=forecasts["forecast"]), "ewma", seed=0)
+    assert flat["skill_interval_95"]["absolute"] is None
+    assert flat["diebold_mariano"]["naive"]["squared"] is None
+    assert flat["pesaran_timmermann"]["WALK"] is None

@@ -30,6 +30,9 @@ UNDEFINED = {
     "mase": "a ticker has no price change in its training span",
     "r2": "the actual returns do not vary",
     "directional_accuracy": "no row where both the forecast and the actual price differ from the cutoff's",
+    "ic": "no date on which three tickers have forecast and actual returns that vary",
+    "rank_ic": "as for ic",
+    "icir": "fewer than two such dates, or an IC that never varies",
     "skill_mae": "naive's error is zero",
     "skill_crps": "naive's CRPS is zero",
 }
@@ -231,6 +234,17 @@ def distribution_table(forecasts: pd.DataFrame) -> dict[str, Scores]:
     return {model: _distribution_scores(rows) for model, rows in by_model(forecasts).items()}
 
 
+def panel_table(forecasts: pd.DataFrame, step: int = 1) -> dict[str, Scores]:
+    """How well each model orders the tickers of a panel by their return since the cutoff, date by date.
+
+    Returns:
+        `{model: {"ic": …, "rank_ic": …, "icir": …}}`: the mean over dates of the correlation between forecast and actual
+        returns across tickers, of the correlation of their ranks, and the mean of the former over its standard deviation.
+        Source: Grinold and Kahn 1999, Active Portfolio Management, 2nd ed., chapter 6.
+    """
+    return {model: _information(rows[rows["step"] == step]) for model, rows in by_model(forecasts).items()}
+
+
 def by_model(forecasts: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each model that have an actual, sorted alike, with the cutoff's price in a new column `last`.
 
@@ -283,6 +297,18 @@ def _distribution_scores(rows: pd.DataFrame) -> Scores:
     for name, level in zip(QUANTILE_COLUMNS, QUANTILES, strict=True):
         scores[f"pinball_{name}"] = pinball(actual, rows[name].to_numpy(float), level)
     return scores
+
+
+def _information(rows: pd.DataFrame) -> Scores:
+    returns = pd.DataFrame({"actual": rows["actual"] / rows["last"] - 1, "forecast": rows["forecast"] / rows["last"] - 1})
+    pairs = [pair for _, pair in returns.groupby(rows["cutoff"]) if len(pair) >= 3 and (pair.nunique() > 1).all()]
+    if not pairs:
+        return {"ic": None, "rank_ic": None, "icir": None}
+    daily = np.array([np.corrcoef(pair.to_numpy().T)[0, 1] for pair in pairs])
+    ranked = [np.corrcoef(pair.rank().to_numpy().T)[0, 1] for pair in pairs]
+    varies = len(daily) > 1 and np.ptp(daily) > 0
+    icir = float(daily.mean() / daily.std(ddof=1)) if varies else None
+    return {"ic": float(daily.mean()), "rank_ic": float(np.mean(ranked)), "icir": icir}
 
 
 def _pinball(residual: np.ndarray, level: float | np.ndarray) -> np.ndarray:

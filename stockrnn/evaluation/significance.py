@@ -5,8 +5,9 @@ A test that the data leave undefined (no variation, too few rows) returns None, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from stockrnn.evaluation.metrics import REFERENCE, by_model, crps_rows
 from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 ArrayLike = npt.ArrayLike
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
+def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> dict[str, Any]:
+    """Every test of a network's forecasts, as JSON-able values; what the data leave undefined is None.
+
+    Returns:
+        `diebold_mariano`: `{baseline: {loss: {"statistic", "p_value", "p_holm"}}}` for `squared`, `absolute` and `crps` loss
+        per date, Holm over all of them; a negative statistic favours the network.
+        `skill_interval_95`: `{loss: [low, high]}` of the skill against naive.
+        `pesaran_timmermann`, `kupiec`, `christoffersen`: `{ticker: {"statistic", "p_value", "p_holm"}}` of the one-step
+        forecasts, for the direction (one-sided) and for the 90 % interval; Holm over the tickers of each.
+    """
+    losses = {loss: losses_by_date(forecasts, loss) for loss in LOSSES}
+    horizon = int(forecasts["step"].max())
+    lags = newey_west_lags(len(losses["crps"]), horizon)
+    rivals = [(model, loss) for model in losses["crps"] if model != network for loss in LOSSES]
+    compared = _corrected({key: diebold_mariano(losses[key[1]][network], losses[key[1]][key[0]], horizon, lags) for key in rivals})
+    tables = by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])
+    return {
+        "diebold_mariano": {model: {loss: compared[model, loss] for loss in LOSSES} for model, _ in rivals[:: len(LOSSES)]},
+        "skill_interval_95": {loss: _interval(table, network, seed, horizon) for loss, table in losses.items()},
+        **_ticker_tests(tables[network][tables[network]["step"] == 1]),
+    }
+
+
 def losses_by_date(forecasts: pd.DataFrame, loss: str) -> pd.DataFrame:
     """The losses of every model summed per cutoff date, in units of each ticker's mean naive loss.
 
@@ -217,6 +242,33 @@ LOSSES: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
     "crps": lambda rows: crps_rows(rows["actual"].to_numpy(float), rows[list(QUANTILE_COLUMNS)].to_numpy(float)),
 }
 """The losses that are compared, from rows of the forecast table to shape (rows,)."""
+
+
+def _interval(losses: pd.DataFrame, network: str, seed: int, horizon: int) -> list[float] | None:
+    if not losses[REFERENCE].any():
+        return None
+    return list(skill_interval(losses[network], losses[REFERENCE], seed, horizon=horizon))
+
+
+def _ticker_tests(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float] | None]]:
+    found: dict[str, dict[str, Outcome | None]] = {"pesaran_timmermann": {}, "kupiec": {}, "christoffersen": {}}
+    for ticker, mine in rows.groupby(TICKER, sort=True):
+        missed = (mine["actual"] < mine["q05"]) | (mine["actual"] > mine["q95"])
+        direction = pesaran_timmermann(mine["actual"] - mine["last"], mine["forecast"] - mine["last"])
+        found["pesaran_timmermann"][str(ticker)] = direction and replace(direction, p_value=direction.p_greater)
+        found["kupiec"][str(ticker)] = kupiec(missed, 0.1)
+        found["christoffersen"][str(ticker)] = christoffersen(missed, 0.1)
+    return {name: _corrected(outcomes) for name, outcomes in found.items()}
+
+
+def _corrected(outcomes: Mapping[Key, Outcome | None]) -> dict[Key, dict[str, float] | None]:
+    """Each outcome with its p-value after Holm's correction for all that are defined."""
+    tested = {key: outcome for key, outcome in outcomes.items() if outcome is not None}
+    adjusted = dict(zip(tested, holm([outcome.p_value for outcome in tested.values()]), strict=True))
+    return {
+        key: None if outcome is None else {"statistic": outcome.statistic, "p_value": outcome.p_value, "p_holm": adjusted[key]}
+        for key, outcome in outcomes.items()
+    }
 
 
 def _coverage_ratio(misses: np.ndarray, rate: float) -> float:

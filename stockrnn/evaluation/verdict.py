@@ -57,7 +57,9 @@ def verdict(forecasts: pd.DataFrame, network: str) -> list[str]:
         return [f"No verdict: {dates} scored sessions are too few for any claim; at least {LEAST_SESSIONS} are needed."]
     claims = _claims(forecasts, network)
     coverage, outcome = _coverage(forecasts, network)
-    adjusted = holm([1.0 if o is None else o.p_value for o in [*(claim.outcome for claim in claims), outcome]])
+    outcomes = [*(claim.outcome for claim in claims), outcome]
+    defined = iter(holm([o.p_value for o in outcomes if o is not None]))
+    adjusted = [1.0 if o is None else next(defined) for o in outcomes]
     sentences = [_sentence(claim, p) for claim, p in zip(claims, adjusted, strict=False)]
     fits = "too wide" if coverage > 0.9 else "too narrow"
     word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
