@@ -1,4 +1,4 @@
-"""The one door to TensorFlow and Keras: imported once, in silence, with its threads set.
+"""The one door to TensorFlow and Keras: imported once, in silence, on one thread.
 
 TensorFlow reads its environment at import and its C++ start-up lines go straight to file descriptor 2, whatever the
 log level; so the environment is set first and descriptor 2 points to a temporary file while the import lasts.
@@ -46,15 +46,9 @@ with quiet_descriptor():
 
     HAS_GPU = bool(tf.config.list_physical_devices("GPU"))
 
+# One thread an operation: the products of a recurrent network are too small to share (two threads were slower at the
+# reference size), and a sum split over threads has other last digits. Several networks run in several processes.
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
 
-def set_threads(threads: int) -> None:
-    """Let one operation use this many threads. Must be called before TensorFlow's first operation.
-
-    Raises:
-        RuntimeError: TensorFlow has already started.
-    """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-
-
-__all__ = ["HAS_GPU", "keras", "quiet_descriptor", "set_threads", "tf"]
+__all__ = ["HAS_GPU", "keras", "quiet_descriptor", "tf"]

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stockrnn.models.backend import HAS_GPU, keras, tf
 
 _compiled = not HAS_GPU
+
+Tensors = tuple[Any, ...]
 
 
 @contextlib.contextmanager
@@ -41,44 +43,52 @@ class CellMath:
 
     Attributes:
         gates: blocks of `units` columns in the kernels.
+        apart: whether the input part and the recurrent part of the pre-activations have different gradients.
         forward: (input part, recurrent part, states) → (new states, saved); parts of shape (batch, gates · units).
-        backward: (gradient of new states, saved) → (gradient of the input part, of the recurrent part, of the old
+        backward: (gradients of the new states, saved) → (gradient of the input part, of the recurrent part, of the old
             states except through the recurrent product).
     """
 
     gates: int
-    forward: Callable[[Any, Any, tuple], tuple[tuple, tuple]]
-    backward: Callable[[tuple, tuple], tuple[Any, Any, tuple]]
+    apart: bool
+    forward: Callable[[Any, Any, Tensors], tuple[Tensors, Tensors]]
+    backward: Callable[[Tensors, Tensors], tuple[Any, Any, Tensors]]
 
 
-def _simple_forward(gx: Any, gh: Any, states: tuple) -> tuple[tuple, tuple]:
-    """h = tanh(x W + b + h' U) (Elman 1990, doi:10.1207/s15516709cog1402_1)."""
+def _sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), written as (1 + tanh(x/2)) / 2: XLA has a fast tanh."""
+    return 0.5 * tf.tanh(0.5 * x) + 0.5
+
+
+def _simple_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
+    """New state h = tanh(x W + b + h' U) (Elman 1990, doi:10.1207/s15516709cog1402_1)."""
     del states
     h = tf.tanh(gx + gh)
     return (h,), (h,)
 
 
-def _simple_backward(gradients: tuple, saved: tuple) -> tuple[Any, Any, tuple]:
-    """da = dh (1 - h²); the old state is reached through h' U alone."""
+def _simple_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+    """Pre-activation: da = dh (1 - h²). The old state is reached through h' U alone."""
     (dh,), (h,) = gradients, saved
     da = dh * (1.0 - h * h)
     return da, da, (tf.zeros_like(dh),)
 
 
-def _lstm_forward(gx: Any, gh: Any, states: tuple) -> tuple[tuple, tuple]:
-    """i, f, o = σ(a_i), σ(a_f), σ(a_o); g = tanh(a_g); c = f c' + i g; h = o tanh(c), where a = x W + b + h' U.
+def _lstm_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
+    """Gates i, f, o = sigmoid(a_i, a_f, a_o), g = tanh(a_g); c = f c' + i g; h = o tanh(c), where a = x W + b + h' U.
 
-    Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers et al. 2000.
+    Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gate: Gers et al. 2000,
+    doi:10.1162/089976600300015015.
     """
     _, c_old = states
     ai, af, ag, ao = tf.split(gx + gh, 4, axis=-1)
-    i, f, g, o = tf.sigmoid(ai), tf.sigmoid(af), tf.tanh(ag), tf.sigmoid(ao)
+    i, f, g, o = _sigmoid(ai), _sigmoid(af), tf.tanh(ag), _sigmoid(ao)
     c = f * c_old + i * g
     t = tf.tanh(c)
     return (o * t, c), (i, f, g, o, t, c_old)
 
 
-def _lstm_backward(gradients: tuple, saved: tuple) -> tuple[Any, Any, tuple]:
+def _lstm_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
     """With t = tanh(c): dc += dh o (1 - t²); da = [dc g i(1-i), dc c' f(1-f), dc i (1-g²), dh t o(1-o)]; dc' = dc f."""
     (dh, dc), (i, f, g, o, t, c_old) = gradients, saved
     dc = dc + dh * o * (1.0 - t * t)
@@ -87,21 +97,21 @@ def _lstm_backward(gradients: tuple, saved: tuple) -> tuple[Any, Any, tuple]:
     return da, da, (tf.zeros_like(dh), dc * f)
 
 
-def _gru_forward(gx: Any, gh: Any, states: tuple) -> tuple[tuple, tuple]:
-    """z, r = σ(x_z + h_z), σ(x_r + h_r); n = tanh(x_n + r h_n); h = z h' + (1 - z) n, where h_k = h' U_k + b_k.
+def _gru_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
+    """Gates z, r = sigmoid(x_z + h_z, x_r + h_r); n = tanh(x_n + r h_n); h = z h' + (1 - z) n, where h_k = h' U_k + b_k.
 
     Source: Cho et al. 2014, doi:10.3115/v1/D14-1179, reset gate after the product (Keras' `reset_after`, cuDNN's GRU).
     """
     (h_old,) = states
     xz, xr, xn = tf.split(gx, 3, axis=-1)
     hz, hr, hn = tf.split(gh, 3, axis=-1)
-    z, r = tf.sigmoid(xz + hz), tf.sigmoid(xr + hr)
+    z, r = _sigmoid(xz + hz), _sigmoid(xr + hr)
     n = tf.tanh(xn + r * hn)
     return (n + z * (h_old - n),), (z, r, n, hn, h_old)
 
 
-def _gru_backward(gradients: tuple, saved: tuple) -> tuple[Any, Any, tuple]:
-    """dn = dh (1-z)(1-n²); da_z = dh (h'-n) z(1-z); da_r = dn h_n r(1-r); the recurrent part sees dn r; dh' = dh z."""
+def _gru_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+    """With a_n's gradient dn = dh (1-z)(1-n²): da_z = dh (h'-n) z(1-z); da_r = dn h_n r(1-r); dh_n = dn r; dh' = dh z."""
     (dh,), (z, r, n, hn, h_old) = gradients, saved
     dn = dh * (1.0 - z) * (1.0 - n * n)
     dz = dh * (h_old - n) * z * (1.0 - z)
@@ -109,12 +119,12 @@ def _gru_backward(gradients: tuple, saved: tuple) -> tuple[Any, Any, tuple]:
     return tf.concat((dz, dr, dn), axis=-1), tf.concat((dz, dr, dn * r), axis=-1), (dh * z,)
 
 
-SIMPLE_RNN = CellMath(1, _simple_forward, _simple_backward)
-LSTM_CELL = CellMath(4, _lstm_forward, _lstm_backward)
-GRU_CELL = CellMath(3, _gru_forward, _gru_backward)
+SIMPLE_RNN = CellMath(1, False, _simple_forward, _simple_backward)
+LSTM_CELL = CellMath(4, False, _lstm_forward, _lstm_backward)
+GRU_CELL = CellMath(3, True, _gru_forward, _gru_backward)
 
 
-def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: tuple, *, drop: list[Any] | None = None, keep: Any = None) -> tuple:
+def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: Tensors, *, drop: Sequence[Any] = (), keep: Any = None) -> Tensors:
     """Run a cell over all timesteps, with the hand-derived gradient.
 
     Args:
@@ -129,31 +139,31 @@ def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: tuple, *, dro
     Returns:
         The outputs, shape (timesteps, batch, units), then the final states.
     """
-    product = _Product(math.gates, kernel, drop)
 
     @tf.custom_gradient
-    def run(gx: Any, kernel: Any, bias: Any, *states: Any) -> tuple:
-        del kernel
-        outputs, saved, finals = _forward(math, product, gx, bias, states, keep)
+    def run(gx: Any, kernel: Any, *rest: Any) -> Tensors:
+        states, bias = rest[: len(rest) - biased], rest[-1] if biased else None
+        sweep = _Sweep(math, _Product(math.gates, kernel, drop), bias, keep)
+        outputs, saved, finals = sweep.forward(gx, states)
 
-        def gradient(d_outputs: Any, *d_finals: Any) -> tuple:
-            dgx, dgh, d_states = _backward(math, product, d_outputs, d_finals, saved, keep)
+        def gradient(d_outputs: Any, *d_finals: Any) -> Tensors:
+            dgx, dgh, d_states = sweep.backward(d_outputs, d_finals, saved)
             before = tf.concat((states[0][None], outputs[:-1]), axis=0)
-            return dgx, product.kernel_gradient(before, dgh), tf.reduce_sum(dgh, axis=(0, 1)), *d_states
+            d_bias = (tf.reduce_sum(dgh, axis=(0, 1)),) if biased else ()
+            return dgx, sweep.product.kernel_gradient(before, dgh), *d_states, *d_bias
 
         return (outputs, *finals), gradient
 
-    zero = tf.zeros(gx.shape[-1:], gx.dtype)
-    return run(gx, kernel, zero if bias is None else bias, *states)
+    biased = bias is not None
+    return tuple(run(gx, kernel, *states, *((bias,) if biased else ())))
 
 
 class _Product:
-    """h' U with its dropout, the way back, and the gradient of U."""
+    """The product h' U with its dropout, the way back, and the gradient of U."""
 
-    def __init__(self, gates: int, kernel: Any, drop: list[Any] | None) -> None:
-        self.drop = drop or []
-        self.kernel, self.transposed = kernel, tf.transpose(kernel)
-        self.blocks = tf.split(kernel, gates, axis=1) if len(self.drop) > 1 else [kernel]
+    def __init__(self, gates: int, kernel: Any, drop: Sequence[Any]) -> None:
+        self.kernel, self.transposed, self.drop = kernel, tf.transpose(kernel), drop
+        self.blocks = tf.split(kernel, gates, axis=1) if len(drop) > 1 else [kernel]
 
     def forward(self, h: Any) -> Any:
         if not self.drop:
@@ -173,66 +183,81 @@ class _Product:
         return tf.concat([tf.matmul(_flat(before * mask), _flat(part), transpose_a=True) for mask, part in parts], axis=-1)
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """The two loops over time, forward and backward."""
+
+    math: CellMath
+    product: _Product
+    bias: Any
+    keep: Any
+
+    def forward(self, gx: Any, states: Tensors) -> tuple[Any, Tensors, Tensors]:
+        """Outputs (timesteps, batch, units), what the way back needs, and the final states."""
+        length = tf.shape(gx)[0]
+        inputs = _readable(gx, self.keep)
+
+        def body(t: Any, states: Tensors, outputs: Any, saved: Tensors) -> Tensors:
+            gx_t, keep_t = _read(inputs, t)
+            new, kept = self._step(gx_t, keep_t, states)
+            return t + 1, new, outputs.write(t, new[0]), _written(saved, t, kept)
+
+        new, kept = self._step(gx[0], None, states)
+        start = (tf.constant(0), states, _arrays(new[:1], length)[0], _arrays(kept, length))
+        _, finals, outputs, saved = tf.while_loop(lambda t, *_: t < length, body, start)
+        return outputs.stack(), tuple(array.stack() for array in saved), finals
+
+    def _step(self, gx: Any, keep: Any, states: Tensors) -> tuple[Tensors, Tensors]:
+        gh = self.product.forward(states[0])
+        new, saved = self.math.forward(gx, gh if self.bias is None else gh + self.bias, states)
+        return new if keep is None else tuple(tf.where(keep, a, b) for a, b in zip(new, states, strict=True)), saved
+
+    def backward(self, d_outputs: Any, d_finals: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+        """Gradients of the input part and of the recurrent part of all timesteps, and of the initial states."""
+        length = tf.shape(d_outputs)[0]
+        inputs = _readable(d_outputs, self.keep, *saved)
+        parts = 2 if self.math.apart else 1
+
+        def body(t: Any, gradients: Tensors, written: Tensors) -> Tensors:
+            d_out, keep, *saved_t = _read(inputs, t)
+            *parts_t, old = self._step_back(d_out, keep, tuple(saved_t), gradients)
+            return t - 1, old, _written(written, t, parts_t[:parts])
+
+        like = self._step_back(d_outputs[0], None, tuple(x[0] for x in saved), d_finals)[:parts]
+        _, gradients, written = tf.while_loop(lambda t, *_: t >= 0, body, (length - 1, d_finals, _arrays(like, length)))
+        stacked = [array.stack() for array in written]
+        return stacked[0], stacked[-1], gradients
+
+    def _step_back(self, d_out: Any, keep: Any, saved: Tensors, gradients: Tensors) -> tuple[Any, Any, Tensors]:
+        gradients = (gradients[0] + d_out, *gradients[1:])
+        through = gradients if keep is None else tuple(tf.where(keep, d, tf.zeros_like(d)) for d in gradients)
+        dgx, dgh, old = self.math.backward(through, saved)
+        old = (old[0] + self.product.backward(dgh), *old[1:])
+        if keep is not None:
+            old = tuple(tf.where(keep, d, d_still) for d, d_still in zip(old, gradients, strict=True))
+        return dgx, dgh, old
+
+
 def _flat(sequence: Any) -> Any:
     return tf.reshape(sequence, (-1, sequence.shape[-1]))
 
 
-def _arrays(like: tuple, length: Any) -> tuple:
+def _arrays(like: Tensors, length: Any) -> Tensors:
     return tuple(tf.TensorArray(x.dtype, size=length, element_shape=x.shape) for x in like)
 
 
-def _forward(math: CellMath, product: _Product, gx: Any, bias: Any, states: tuple, keep: Any) -> tuple[Any, tuple, tuple]:
-    length = tf.shape(gx)[0]
-
-    def step(gx_t: Any, keep_t: Any, states: tuple) -> tuple[tuple, tuple]:
-        new, saved = math.forward(gx_t, product.forward(states[0]) + bias, states)
-        return new if keep_t is None else tuple(tf.where(keep_t, a, b) for a, b in zip(new, states, strict=True)), saved
-
-    inputs = _readable(gx, keep)
-    like = step(*(None if x is None else x[0] for x in (gx, keep)), states)
-
-    def body(t: Any, states: tuple, outputs: Any, saved: tuple) -> tuple:
-        new, kept = step(*_read(inputs, t), states)
-        return t + 1, new, outputs.write(t, new[0]), tuple(array.write(t, x) for array, x in zip(saved, kept, strict=True))
-
-    start = (tf.constant(0), states, _arrays(like[0][:1], length)[0], _arrays(like[1], length))
-    _, finals, outputs, saved = tf.while_loop(lambda t, *_: t < length, body, start)
-    return outputs.stack(), tuple(array.stack() for array in saved), finals
+def _written(arrays: Tensors, t: Any, values: Sequence[Any]) -> Tensors:
+    return tuple(array.write(t, value) for array, value in zip(arrays, values, strict=True))
 
 
-def _backward(math: CellMath, product: _Product, d_outputs: Any, d_finals: tuple, saved: tuple, keep: Any) -> tuple[Any, Any, tuple]:
-    length = tf.shape(d_outputs)[0]
-
-    def step(d_out: Any, keep_t: Any, saved_t: tuple, gradients: tuple) -> tuple[Any, Any, tuple]:
-        gradients = (gradients[0] + d_out, *gradients[1:])
-        through = gradients if keep_t is None else tuple(tf.where(keep_t, d, tf.zeros_like(d)) for d in gradients)
-        dgx, dgh, old = math.backward(through, saved_t)
-        old = (old[0] + product.backward(dgh), *old[1:])
-        if keep_t is not None:
-            old = tuple(tf.where(keep_t, d, d_still) for d, d_still in zip(old, gradients, strict=True))
-        return dgx, dgh, old
-
-    inputs = _readable(d_outputs, keep, *saved)
-    like = step(d_outputs[0], None if keep is None else keep[0], tuple(x[0] for x in saved), d_finals)
-
-    def body(t: Any, gradients: tuple, dgx: Any, dgh: Any) -> tuple:
-        d_out, keep_t, *saved_t = _read(inputs, t)
-        gx_t, gh_t, old = step(d_out, keep_t, tuple(saved_t), gradients)
-        return t - 1, old, dgx.write(t, gx_t), dgh.write(t, gh_t)
-
-    start = (length - 1, d_finals, *_arrays(like[:2], length))
-    _, gradients, dgx, dgh = tf.while_loop(lambda t, *_: t >= 0, body, start)
-    return dgx.stack(), dgh.stack(), gradients
-
-
-def _readable(*sequences: Any) -> tuple:
+def _readable(*sequences: Any) -> Tensors:
     return tuple(
         None if x is None else tf.TensorArray(x.dtype, size=tf.shape(x)[0], clear_after_read=False, element_shape=x.shape[1:]).unstack(x)
         for x in sequences
     )
 
 
-def _read(arrays: tuple, t: Any) -> list[Any]:
+def _read(arrays: Tensors, t: Any) -> list[Any]:
     return [None if array is None else array.read(t) for array in arrays]
 
 
@@ -242,34 +267,41 @@ class _Compiled:
     math: CellMath
     cell: Any
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take Keras' arguments; warn if they need Keras' own pass."""
+        super().__init__(*args, **kwargs)
+        reason = stock_reason(self)
+        if reason is not None:
+            warnings.warn(f"{self.name} runs Keras' own, slower pass: {reason}.", RuntimeWarning, stacklevel=2)  # type: ignore[attr-defined]
+
     def _maybe_config_dropout_masks(self, cell: Any, input_sequence: Any, input_state: Any) -> None:
         """Keras draws the masks here even for a forecast; `inner_loop` draws them when they are used."""
 
-    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple:
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Tensors:
         """Keras' hook for the loop: (last output, outputs, states)."""
         if training:
             super()._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], list(initial_state))  # type: ignore[misc]
         if not _compiled or stock_reason(self) is not None:
-            return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc]
+            return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc, no-any-return]
         states = tuple(keras.tree.flatten(initial_state))
         gx = _input_projection(self.cell, self.math.gates, sequences, training)
         keep = None if mask is None else tf.transpose(tf.cast(keras.tree.flatten(mask)[0], tf.bool))[..., None]
         if self.go_backwards:  # type: ignore[attr-defined]
             gx, keep = tf.reverse(gx, [0]), None if keep is None else tf.reverse(keep, [0])
         bias = self.cell.bias[1] if self.cell.bias is not None and len(self.cell.bias.shape) == 2 else None
-        drop = _masks(self.cell.get_recurrent_dropout_mask(states[0])) if training and self.cell.recurrent_dropout > 0 else None
+        drop = _masks(self.cell.get_recurrent_dropout_mask(states[0])) if training and self.cell.recurrent_dropout > 0 else ()
         kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
         outputs, *finals = recur(self.math, gx, kernel, bias, states, drop=drop, keep=keep)
         outputs = _masked_outputs(outputs, keep, self.zero_output_for_mask)  # type: ignore[attr-defined]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), finals
 
 
-def _masks(masks: Any) -> list[Any]:
-    return list(masks) if isinstance(masks, list | tuple) else [masks]
+def _masks(masks: Any) -> Sequence[Any]:
+    return masks if isinstance(masks, list | tuple) else [masks]
 
 
 def _input_projection(cell: Any, gates: int, sequences: Any, training: bool) -> Any:
-    """x W + b of all timesteps, time-major: shape (timesteps, batch, gates · units)."""
+    """The projection x W + b of all timesteps, time-major: shape (timesteps, batch, gates · units)."""
     x = tf.transpose(sequences, (1, 0, 2))
     kernel = tf.convert_to_tensor(cell.kernel)
     blocks = [(x, kernel)]
@@ -304,22 +336,11 @@ def stock_reason(layer: Any) -> str | None:
     return next((reason for reason, holds in checks.items() if not holds), None)
 
 
-def _warn_of_stock(layer: Any) -> None:
-    reason = stock_reason(layer)
-    if reason is not None:
-        warnings.warn(f"{layer.name} runs Keras' own, slower pass: {reason}.", RuntimeWarning, stacklevel=3)
-
-
 @keras.saving.register_keras_serializable(package="stockrnn")
 class SimpleRNN(_Compiled, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with the compiled pass."""
 
     math = SIMPLE_RNN
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take Keras' arguments."""
-        super().__init__(*args, **kwargs)
-        _warn_of_stock(self)
 
 
 @keras.saving.register_keras_serializable(package="stockrnn")
@@ -328,22 +349,12 @@ class LSTM(_Compiled, keras.layers.LSTM):
 
     math = LSTM_CELL
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take Keras' arguments."""
-        super().__init__(*args, **kwargs)
-        _warn_of_stock(self)
-
 
 @keras.saving.register_keras_serializable(package="stockrnn")
 class GRU(_Compiled, keras.layers.GRU):
     """`keras.layers.GRU` with the compiled pass."""
 
     math = GRU_CELL
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take Keras' arguments."""
-        super().__init__(*args, **kwargs)
-        _warn_of_stock(self)
 
 
 CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}

@@ -56,11 +56,6 @@ def build_network(*, features: int, lookback: int, horizon: int, model: ModelCon
     return network
 
 
-def initial_weights(spec: NetworkSpec, seed: int) -> dict[str, np.ndarray]:
-    """The weights a network of this spec starts from."""
-    return network_weights(build_network(features=spec.features, lookback=spec.lookback, horizon=spec.horizon, model=spec.model, seed=seed))
-
-
 def _recurrent_layer(model: ModelConfig, depth: int, seed: int) -> Any:
     name = f"recurrent_{depth}"
     return CELLS[model.cell](

@@ -35,6 +35,10 @@ class TrainingState:
     arrays: Mapping[str, np.ndarray]
     facts: Mapping[str, Any]
 
+    def part(self, prefix: str) -> dict[str, np.ndarray]:
+        """The arrays whose names begin with `prefix`, by the rest of the name."""
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+
 
 @dataclass
 class Checkpoint:
@@ -88,16 +92,16 @@ class Checkpoint:
 
 
 def _encode(state: TrainingState, job: str, generation: int) -> bytes:
-    from safetensors.numpy import save
+    from safetensors.numpy import save  # noqa: PLC0415 (needed once a state is written)
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     facts = json.dumps({"format": FORMAT, "generation": generation, "job": job, "epoch": state.epoch, "facts": state.facts})
-    return save(arrays, {"facts": facts, "sha256": _digest(arrays, facts)})
+    return bytes(save(arrays, {"facts": facts, "sha256": _digest(arrays, facts)}))
 
 
 def _decode(path: Path) -> tuple[int, str, TrainingState] | None:
     """The content of a whole file; None when it is absent, cut short, altered or of another format."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (needed once a state is read)
 
     if not path.is_file():
         return None

@@ -1,0 +1,231 @@
+"""The compiled functions: a whole epoch, a whole validation, a whole forecast, each one XLA program.
+
+Series and targets stay resident and windows are gathered by the rows of their cutoffs, so memory grows with rows alone.
+Networks of one spec share one engine, and so one compilation, in a process: weights are put in and taken out. The number
+of updates is an argument and arrays are padded to shared sizes with windows of weight zero, so that folds share it too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stockrnn.features.windows import Windows
+from stockrnn.models.backend import HAS_GPU, keras, tf
+from stockrnn.models.cells import layers_are_compiled
+from stockrnn.models.heads import LOSSES
+from stockrnn.models.networks import NetworkSpec, build_network, network_weights, set_network_weights
+from stockrnn.models.seeds import derive_seed
+
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
+"""The update rule of each `train.optimizer`, with Keras' defaults."""
+
+FORECAST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Windows in batches, padded.
+
+    Attributes:
+        rows: row of each window's cutoff, int32, shape (padded steps, batch).
+        weights: 1 for a window and 0 for padding, float32, the same shape.
+        steps: batches in use.
+    """
+
+    rows: np.ndarray
+    weights: np.ndarray
+    steps: int
+
+    def tensors(self) -> tuple[Any, Any, Any]:
+        """What the compiled functions take."""
+        return tf.constant(self.rows), tf.constant(self.weights), tf.constant(self.steps)
+
+
+def in_batches(ends: np.ndarray, batch: int) -> Batches:
+    """Cut windows into batches; the last one is filled up with repetitions of weight zero."""
+    n = len(ends)
+    steps = math.ceil(n / batch)
+    size = roomy(steps) * batch
+    rows = np.full(size, ends[0], np.int32)
+    rows[:n] = ends
+    weights = (np.arange(size) < n).astype(np.float32)
+    return Batches(rows.reshape(-1, batch), weights.reshape(-1, batch), steps)
+
+
+def roomy(n: int) -> int:
+    """Round up so that nearby sizes share a compiled shape: four sizes an octave, a quarter too much at most."""
+    step = 1 << max(0, n.bit_length() - 3)
+    return max(1, -(-n // step) * step)
+
+
+def resident(array: np.ndarray) -> Any:
+    """An array of the series as a tensor, with rows of zeros at its end up to a shared size."""
+    return tf.pad(tf.convert_to_tensor(array), ((0, roomy(len(array)) - len(array)), (0, 0)))
+
+
+def _windows(series: Any, rows: Any, lookback: int) -> Any:
+    """The windows that end at these rows, shape (batch, lookback, features)."""
+    return tf.gather(series, rows[:, None] + tf.range(1 - lookback, 1))
+
+
+def _network(spec: NetworkSpec) -> Any:
+    return build_network(features=spec.features, lookback=spec.lookback, horizon=spec.horizon, model=spec.model, seed=0)
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """All that fixes a compiled epoch besides array shapes."""
+
+    network: NetworkSpec
+    optimizer: str
+    loss: str
+    clip_norm: float | None
+    batch_size: int
+    compiled: bool
+
+
+def training_engine(network: NetworkSpec, *, optimizer: str, loss: str, clip_norm: float | None, batch_size: int) -> TrainingEngine:
+    """The engine of a spec; the same one each time in a process, as a traced function keeps its layers."""
+    return _training_engine(TrainingSpec(network, optimizer, loss, clip_norm, batch_size, layers_are_compiled()))
+
+
+@functools.lru_cache(maxsize=16)
+def _training_engine(spec: TrainingSpec) -> TrainingEngine:
+    return TrainingEngine(spec)
+
+
+class TrainingEngine(keras.Model):
+    """A network with its optimizer and compiled functions; trainings borrow it one after the other.
+
+    To Keras it is a model whose one batch is a whole epoch: `fit` hands `train_function` the number of the epoch.
+    """
+
+    def __init__(self, spec: TrainingSpec) -> None:
+        """Build network and optimizer; nothing is compiled before the first epoch."""
+        super().__init__(name="engine")
+        self.spec, self.lookback = spec, spec.network.lookback
+        self.network = _network(spec.network)
+        self.window_loss = LOSSES[spec.loss]
+        self.built = True
+        self.compile(optimizer=OPTIMIZERS[spec.optimizer](), jit_compile=False)
+        self.optimizer.build(self.network.trainable_variables)
+        self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
+        self.compiled_epoch = tf.function(self._epoch, jit_compile=not HAS_GPU)
+        self.compiled_score = tf.function(self._score, jit_compile=not HAS_GPU)
+
+    def borrow(self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int]) -> None:
+        """Forget the training before: these weights and data, a fresh optimizer, and (seed, member) for all randomness."""
+        set_network_weights(self.network, network_weights(network))
+        for variable in self.optimizer.variables:
+            variable.assign(tf.zeros(variable.shape, variable.dtype))
+        self.seeds, self.ends = seeds, train.ends
+        self.train_data = resident(train.series), resident(train.targets)
+        shared = validation.series is train.series and validation.targets is train.targets
+        self.score_data = self.train_data if shared else (resident(validation.series), resident(validation.targets))
+        self.score_batches = in_batches(validation.ends, self.spec.batch_size).tensors()
+
+    def give_back(self) -> None:
+        """Let go of the data."""
+        del self.train_data, self.score_data, self.score_batches, self.ends
+
+    @property
+    def metrics(self) -> list[Any]:
+        """None: an epoch returns its own means."""
+        return []
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras' hook: what `fit` calls with a batch is called with the number of an epoch."""
+        del force
+        self.train_function = lambda iterator: self._run_epoch(int(next(iterator)))
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Keras' hook: the whole validation set at once."""
+        del force
+        self.test_function = lambda _: self.compiled_score(*self.score_data, *self.score_batches)
+
+    def _run_epoch(self, epoch: int) -> dict[str, Any]:
+        """Derive the epoch's order and dropout from (seed, member, epoch), and run it."""
+        seed, member = self.seeds
+        for number, variable in enumerate(self.randomness):
+            variable.assign([derive_seed(seed, "dropout", member, epoch, number), 0])
+        order = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(len(self.ends))
+        batches = in_batches(self.ends[order], self.spec.batch_size)
+        means: dict[str, Any] = self.compiled_epoch(*self.train_data, *batches.tensors())
+        return means
+
+    def _epoch(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
+        """One update a batch, in order; the means of loss and gradient norm."""
+
+        def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
+            loss, norm = self._update(_windows(series, rows[step], self.lookback), tf.gather(targets, rows[step]), weights[step])
+            return step + 1, total + loss * tf.reduce_sum(weights[step]), norms + norm
+
+        _, total, norms = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0, 0.0))
+        return {"loss": total / tf.reduce_sum(weights), "gradient_norm": norms / tf.cast(steps, tf.float32)}
+
+    def _update(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self._mean_loss(y, self.network(x, training=True), weights) + tf.add_n([tf.zeros(()), *self.network.losses])
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        norm = tf.linalg.global_norm(gradients)
+        if self.spec.clip_norm is not None:
+            shrink = tf.minimum(1.0, self.spec.clip_norm / tf.maximum(norm, 1e-30))
+            gradients = [gradient * shrink for gradient in gradients]
+        self.optimizer.apply(gradients, variables)
+        return loss, norm
+
+    def _mean_loss(self, y: Any, output: Any, weights: Any) -> Any:
+        return tf.reduce_sum(self.window_loss(y, output) * weights) / tf.reduce_sum(weights)
+
+    def _score(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
+        """The mean loss of all windows, without penalties and dropout."""
+
+        def body(step: Any, total: Any) -> tuple[Any, ...]:
+            output = self.network(_windows(series, rows[step], self.lookback), training=False)
+            return step + 1, total + self._mean_loss(tf.gather(targets, rows[step]), output, weights[step]) * tf.reduce_sum(weights[step])
+
+        _, total = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0))
+        return {"loss": total / tf.reduce_sum(weights)}
+
+
+def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH) -> np.ndarray:
+    """The network's output for each window, shape (n, horizon, params), in scaled units."""
+    if len(windows) == 0:
+        return np.empty((0, *network.output_shape[1:]), np.float32)
+    engine = _forecast_engine(network.spec, layers_are_compiled())
+    set_network_weights(engine.network, network_weights(network))
+    rows, _, steps = in_batches(windows.ends, batch).tensors()
+    outputs = engine.compiled(resident(windows.series), rows, steps).numpy()
+    return np.asarray(outputs.reshape(-1, *outputs.shape[2:])[: len(windows)])
+
+
+@functools.lru_cache(maxsize=16)
+def _forecast_engine(spec: NetworkSpec, compiled: bool) -> _ForecastEngine:
+    del compiled  # part of the key: a traced function keeps the pass it was traced with
+    return _ForecastEngine(_network(spec), spec.lookback)
+
+
+class _ForecastEngine:
+    """A network and its compiled forecast of all windows."""
+
+    def __init__(self, network: Any, lookback: int) -> None:
+        self.network, self.lookback = network, lookback
+        self.compiled = tf.function(self._forecast, jit_compile=not HAS_GPU)
+
+    def _forecast(self, series: Any, rows: Any, steps: Any) -> Any:
+        def body(step: Any, outputs: Any) -> tuple[Any, Any]:
+            return step + 1, outputs.write(step, self.network(_windows(series, rows[step], self.lookback), training=False))
+
+        empty = tf.TensorArray(tf.float32, size=rows.shape[0], element_shape=(rows.shape[1], *self.network.output_shape[1:]))
+        return tf.while_loop(lambda step, *_: step < steps, body, (0, empty))[1].stack()
