@@ -1,0 +1,1 @@
+"""Price files → the price table."""

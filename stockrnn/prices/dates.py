@@ -17,6 +17,9 @@ from stockrnn.errors import DataError
 EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), "epoch_ns": (19, "ns")}
 """Name → digits of a date between 2001 and 2286, and the unit."""
 
+EXCEL, _EXCEL_DAYS = "excel_serial", (20_000, 80_000)
+"""A spreadsheet's day number, and the days from 1954 to 2119."""
+
 _MONTHS = {
     1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв ocak oca sty stycznia",
     2: "feb february februar février févr fév febrero febbraio fevereiro fev februari февраля фев şubat şub lut lutego",
@@ -89,8 +92,10 @@ def epoch_format(cells: Sequence[str]) -> str | None:
 
 
 def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
-    """Cells without weekday names and time zones, with English month names; and the first zone that was cut off."""
+    """Cells without weekday names and time zones, with English months and Taiwan's years made Western; and the zones cut off."""
     cells = cells.str.strip()
+    if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").mean() > 0.5:
+        cells = cells.str.replace(r"^1\d{2}(?=\D)", lambda match: str(int(match.group()) + 1911), regex=True)
     sample = cells.iloc[:: max(1, len(cells) // 50)]
     zone = ""
     if sample.str.contains(_ZONE).any():
@@ -179,6 +184,11 @@ def _time_format(tokens: list[str], start: int) -> str | None:
 
 def parse(cells: pd.Series, date_format: str) -> pd.Series:
     """Datetimes of tidy cells, NaT where one does not fit the format."""
+    if date_format == EXCEL:
+        days = pd.to_numeric(cells, errors="coerce")
+        return pd.to_datetime(days.where(days.between(*_EXCEL_DAYS)), unit="D", origin="1899-12-30", errors="coerce").astype(
+            "datetime64[ns]"
+        )
     if date_format in EPOCHS:
         numbers = pd.to_numeric(cells, errors="coerce")
         whole = pd.to_numeric(cells.str.removesuffix(".0"), errors="coerce").astype("Int64") if numbers.notna().all() else numbers
@@ -196,6 +206,8 @@ def candidates(cells: pd.Series) -> Iterator[tuple[str, pd.Series]]:
     sample = [cell for cell in cells.iloc[:: max(1, len(cells) // 40)].tolist() if cell]
     seen: set[str] = set()
     epoch = epoch_format(sample)
+    if sample and all(re.fullmatch(r"\d{5}(?:\.0)?", cell) for cell in sample):
+        epoch = EXCEL
     for name in ([epoch] if epoch else []) + [name for cell in sample for name in formats_of(cell)]:
         if name in seen:
             continue

@@ -17,7 +17,7 @@ ROLES = ("date", "time", "ticker", "open", "high", "low", "close", "adj_close", 
 _WORDS: dict[str, dict[str, str]] = {
     "date": {
         "en": "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, datetime, date time, timestamp, "
-        "gmt time, local time, utc time, snapped at, time open, open time, opentime, bar time, time start, time period start, dt, time, "
+        "gmt time, local time, utc time, snapped at, candle date time kst, candle date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period start, dt, time, "
         "unix, unix timestamp, unix time, epoch, ts",
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간",
         "ja": "日付, 日付け, 年月日, 取引日, 日時",
@@ -100,7 +100,7 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "close": {
         "en": "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, settle, settlement price, "
-        "last, last price, latest, last traded price, ltp, price, rate, c",
+        "last, last price, latest, last traded price, ltp, trade price, price, rate, c",
         "ko": "종가, 현재가, 마감가, 체결가, 매매기준율",
         "ja": "終値, 現在値",
         "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价",
@@ -126,13 +126,13 @@ _WORDS: dict[str, dict[str, str]] = {
     "adj_volume": {"en": "adj volume, adjusted volume"},
     "volume": {
         "en": "volume, vol, volumes, shares traded, total trade quantity, total traded quantity, tottrdqty, traded volume, trade volume, total volume, "
-        "volume traded, no of shares, number of shares, base volume, base asset volume, px volume, tickvol, tick volume, quantity, qty, v",
+        "volume traded, no of shares, number of shares, base volume, base asset volume, px volume, tickvol, tick volume, candle acc trade volume, quantity, qty, v",
         "ko": "거래량, 누적거래량",
         "ja": "出来高",
         "zh": "成交量, 交易量, 成交股数, 成交股數",
         "pt": "quantidade negociada, volume negociado, quatot",
         "es": "volumen",
-        "de": "stuecke, stücke, stück, volumen",
+        "de": "stuecke, stücke, stück, umsatz in stück, volumen",
         "tr": "hacim, hac",
         "ru": "объем, объём",
         "pl": "wolumen, wol",
@@ -150,7 +150,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "zh": "涨跌幅, 涨跌额, 成交额, 成交金额, 换手率, 振幅, 前收盘, 涨跌",
         "pt": "variação, var%, var %, variação %, var",
         "es": "% var, var",
-        "de": "+/ %, veränderung",
+        "de": "+/ %, veränderung, umsatz in euro",
         "fr": "variation %, variation",
         "it": "var %",
         "tr": "fark %",
@@ -201,7 +201,7 @@ def meanings(header: str) -> tuple[Word, ...]:
     """What a header may mean; empty when unknown. `Volume BTC` is a volume of low rank."""
     key = normalise(header)
     known = _word_table().get(key, ())
-    if not known and re.fullmatch(r"vol(?:ume)? [a-z]{2,5}", key) and header.strip()[-2:].isupper():
+    if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
         return (Word("volume", 50, "en"),)
     return known
 

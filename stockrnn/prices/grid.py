@@ -153,7 +153,8 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     if at is None:
         return Head(first, ("",) * width, (), tuple(map(_joined, block)), width, headerless=True)
     names = [_uncommented(cell) for cell in block[at]]
-    names = _fit_names(names, rows[first], width)
+    names = _fit_names(names, rows[first : first + 20], path)
+    width = len(names)
     others = [row for i, row in enumerate(block) if i != at and any(row)]
     above = next((tuple(row + [""] * (width - len(row))) for row in others if _is_second_header(row, names)), ())
     preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
@@ -174,27 +175,36 @@ def _last_wide(block: Sequence[Sequence[str]], width: int) -> int | None:
     return wide[-1] if wide else None
 
 
-def _fit_names(names: list[str], data: Sequence[str], width: int) -> list[str]:
-    """Header cells for every column: a row name has none (R), or the lines end in a separator."""
-    while len(names) > max(width, len(data)) and not names[-1]:
+def _fit_names(names: list[str], data: Sequence[Sequence[str]], path: Path) -> list[str]:
+    """Header cells for every column: row names have none (R), and lines may end in separators. Raises DataError."""
+    used = max(max((j + 1 for j, cell in enumerate(row) if cell), default=0) for row in data)
+    while len(names) > used and not names[-1]:
         names.pop()
-    if len(names) == len(data) - 1 and data[-1] and (looks_like_date(data[0]) or not meanings(names[0]) or not looks_like_date(data[0])):
-        dated = [i for i, cell in enumerate(data) if looks_like_date(cell)]
-        named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
-        if not named or (dated and dated[0] == named[0] + 1):
-            return ["", *names]
-    return names + [""] * (max(width, len(data)) - len(names))
+    extra = used - len(names)
+    if extra == 1 and _has_row_names(names, data[0]):
+        return ["", *names]
+    if extra > 0:
+        raise DataError(
+            f"{path}: rows must have as many cells as the header, {len(names)}. Received: {used}, {shown(','.join(data[0]))}. Quote cells."
+        )
+    return names + [""] * (max(map(len, data)) - len(names))
+
+
+def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
+    """Whether the first cell of a row is its name: no header means a date, or the date stands one cell further."""
+    dated = [i for i, cell in enumerate(first) if looks_like_date(cell)]
+    named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
+    return bool(dated) and (not named and dated[0] == 0 or named[:1] == [dated[0] - 1])
 
 
 def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
-    """A line of tickers under or over the fields: as wide, no known words but the first, no numbers."""
+    """A line of tickers over or under the fields: as wide, or one cell for each repetition of the fields (merged cells)."""
     cells = [cell for cell in row[1:] if cell]
-    return (
-        len(row) >= len(names) - 1
-        and bool(cells)
-        and len(cells) >= (len(names) - 1) // 2
-        and not any(_typed(cell) for cell in cells if "." in cell)
-    )
+    if not cells or any(_typed(cell) for cell in cells if "." in cell):
+        return False
+    repeats = max(names.count(name) for name in names if name)
+    merged = repeats > 1 and len(cells) == repeats
+    return merged or (len(row) >= len(names) - 1 and len(cells) >= (len(names) - 1) // 2)
 
 
 def _is_name_row(row: Sequence[str], width: int) -> bool:

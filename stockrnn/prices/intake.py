@@ -185,6 +185,7 @@ class _Reader:
         self.path, self.data, self.grid, self.encoding = path, data, grid, encoding
         self.findings: list[Finding] = []
         self.stamps: np.ndarray | None = None
+        self.price_cells: list[Any] = []
         self.decimal = "."
         self.sure = ["no header"] if grid.headerless else []
 
@@ -342,13 +343,45 @@ class _Reader:
             self.findings.append(Finding("corporate_action_row", int(events.sum()), places, "left out"))
             self._keep(~events)
             parsed = self._parsed(layout)
+        used = {i for _, roles in layout.series for role, i in roles.items() if role in ("open", "high", "low", "close")}
+        self.price_cells = [self.grid.columns[i] for i in used if pa.types.is_string(self.grid.columns[i].type)]
         parts: dict[str, np.ndarray] = {}
         for role in VALUE_ROLES:
             if any(role in roles for _, roles in layout.series):
                 blank = np.full(len(self.grid.rows), np.nan)
                 parts[role] = np.concatenate([parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series])
         self._check_short(layout, parts)
+        self._check_order(layout, parts)
         return parts
+
+    def _check_order(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
+        """Prices of one bar are near each other and the high is no low: else columns were mistaken."""
+        self._unsigned(values)
+        bars = np.column_stack([values[role] for role in ("open", "high", "low", "close") if role in values])
+        bars = np.where(bars > 0, bars, np.nan)
+        bars = bars[np.isfinite(bars).all(axis=1)]
+        if len(bars) == 0 or bars.shape[1] < 2:
+            return
+        torn = bars.max(axis=1) > 3 * bars.min(axis=1)
+        if "high" in values and "low" in values:
+            torn |= bars[:, 1 if "open" in values else 0] < 0.999 * bars[:, 2 if "open" in values else 1]
+        if torn.mean() > 0.1:
+            names = ", ".join(f"{role} {shown(self._header(i))}" for role, i in layout.series[0][1].items())
+            raise DataError(
+                f"open, high, low and close must fit each other. Received: {names}, which do not in {torn.mean():.0%} of rows. Set `data.columns`."
+            )
+
+    def _unsigned(self, values: dict[str, np.ndarray]) -> None:
+        """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""
+        roles = [role for role in ("open", "high", "low", "close") if role in values]
+        below = np.logical_or.reduce([values[role] < 0 for role in roles])
+        if below.any() and any(bool(pc.any(pc.starts_with(column, "+")).as_py()) for column in self.price_cells):
+            for role in roles:
+                values[role] = np.abs(values[role])
+            rows = self.grid.rows[np.flatnonzero(below[: len(self.grid.rows)])]
+            self.findings.append(
+                Finding("signed_price", len(rows), tuple(Place(str(self.path), int(row)) for row in rows[:MOST_PLACES]), "sign left out")
+            )
 
     def _parsed(self, layout: Layout) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         return {i: to_numbers(self.grid.columns[i], self.decimal) for _, roles in layout.series for i in roles.values()}

@@ -118,14 +118,16 @@ def _date_column(grid: Grid, words: Sequence[Sequence[Word]], kinds: Sequence[st
     ]
     if ranked:
         return min(ranked)[1]
-    six = [i for i, options in enumerate(words) for word in options if word.role == "date" and word.rank < 12 and kinds[i] == "number"]
     values = [i for i, options in enumerate(words) if any(word.role in VALUE_ROLES for word in options)]
     dated = [i for i, kind in enumerate(kinds) if kind == "date" and (i not in values or i == 0)]
     if dated:
         return dated[0]
     if grid.headerless and "epoch" in kinds[:2]:
         return kinds.index("epoch")
-    return six[0] if six else None
+    unreadable = [
+        (word.rank, i) for i, options in enumerate(words) for word in options if word.role == "date" and kinds[i] in ("text", "number")
+    ]
+    return min(unreadable)[1] if unreadable else None
 
 
 def _time_column(words: Sequence[Sequence[Word]], cells: Sequence[Sequence[str]], taken: set[int]) -> int | None:
@@ -172,7 +174,8 @@ def _series(
     known = [grid.headers[i] for i in free if words[i]]
     counters = [i for i in unknown if _is_counter(grid.headers[i], cells[i])]
     wide = [i for i in unknown if i not in counters]
-    if wide and not known and not roles:
+    mixed = len(wide) > 1 and any(_names_value(part) for i in wide for part in _parts(grid.headers[i]))
+    if wide and not known and not roles and not mixed:
         if len(wide) == 1:
             return (("", {"close": wide[0]}),), f"the only column of numbers, {shown(grid.headers[wide[0]])}, is the close"
         return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), "one column of closes a ticker"
@@ -240,7 +243,7 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
     """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
     stems: dict[str, dict[str, int]] = {}
     for i in free:
-        parts = [part for part in re.split(r"[\s_.\-:|,()'\"]+", headers[i].strip()) if part]
+        parts = _parts(headers[i])
         for cut in (1, len(parts) - 1):
             if len(parts) < 2 or kinds[i] == "text":
                 break
@@ -253,6 +256,14 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
         if "close" not in roles and "adj_close" in roles:
             roles["close"] = roles.pop("adj_close")
     return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _names_value(part: str) -> bool:
+    return any(word.role in VALUE_ROLES and not _is_letter(word) for word in meanings(part))
+
+
+def _parts(header: str) -> list[str]:
+    return [part for part in re.split(r"[\s_.\-:|,()'\"]+", header.strip()) if part]
 
 
 def _headerless(

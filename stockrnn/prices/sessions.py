@@ -41,7 +41,7 @@ CLOSED = {
     "XJSE": ((4, 27), (9, 24), (12, 16)), "XMIL": ((5, 1), (12, 26)), "XMAD": ((5, 1), (12, 26)), "XIDX": ((5, 1), (8, 17)),
 }  # fmt: skip
 """Days (month, day) on which an exchange never trades: a file with two such rows is not its."""
-_RECENT, _GOOD, _FAIR = 375, 0.012, 0.03
+_RECENT, _GOOD, _FAIR = 375, 0.003, 0.03
 _DAY = pd.Timedelta(days=1)
 
 
