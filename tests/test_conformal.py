@@ -37,12 +37,12 @@ def inside(forecasts: pd.DataFrame) -> pd.Series:
     return ((forecasts["q05"] <= forecasts["actual"]) & (forecasts["actual"] <= forecasts["q95"])).astype(float)
 
 
-def test_each_level_takes_its_finite_sample_rank():
-    n = 39
+@pytest.mark.parametrize("n", [39, 40])
+def test_each_level_takes_its_finite_sample_rank(n):
     actual = 100 + np.arange(n, dtype=float)
     moved = calibrate(table(np.random.default_rng(0).permutation(actual))).apply(table(actual[:1]))
-    expected = [100 + np.floor(40 * q + 1e-9) - 1 if q < 0.5 else 100 + np.ceil(40 * q - 1e-9) - 1 for q in QUANTILES]
-    np.testing.assert_allclose(moved[COLUMNS].to_numpy()[0], expected)
+    ranks = [np.floor((n + 1) * q + 1e-9) if q < 0.5 else np.ceil((n + 1) * q - 1e-9) for q in QUANTILES]
+    np.testing.assert_allclose(moved[COLUMNS].to_numpy()[0], 99 + np.array(ranks))
 
 
 def test_split_conformal_covers_at_least_its_level_on_average():
@@ -110,6 +110,12 @@ def test_a_miss_is_judged_by_the_interval_that_was_given():
     widened = 9.5 * np.exp(0.5 * 0.9)
     assert widened > 12
     assert adapt(table(actual), rate=0.5)["q95"].iloc[2] == pytest.approx(100 + 9.5 * np.exp(0.5 * 0.8))
+
+
+def test_the_ends_of_the_interval_belong_to_it_and_the_default_rate_is_a_twentieth():
+    for end in (109.5, 90.5):
+        moved = adapt(table(np.array([end, 100.0])))
+        assert moved["q95"].iloc[1] == pytest.approx(100 + 9.5 * np.exp(-0.05 * 0.1))
 
 
 @pytest.mark.parametrize("step", [1, 3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +92,11 @@ def test_a_walk_that_does_not_fit_is_refused(options):
         walk(**options)
 
 
+def test_the_refusal_says_what_there_is():
+    with pytest.raises(DataError, match=r"each of 31 folds\. Received: 165 sessions of history, 30 to test"):
+        walk(folds=31, gap=5)
+
+
 def test_the_longest_gap_leaves_too_little_to_split():
     with pytest.raises(DataError, match="split"):
         walk(gap=169)
@@ -101,7 +108,13 @@ def test_the_order_of_dates_and_repeats_do_not_matter():
     assert list(walk_forward(shuffled, folds=4, **SHARES)) == walk(folds=4)
 
 
-@pytest.mark.parametrize("prices", [random_walk(200), panel(200)], ids=["one", "panel"])
+def late_panel() -> pd.DataFrame:
+    """A panel whose second ticker begins inside the test span, on a date that the first one's fold scores."""
+    prices = panel(200)
+    return prices.drop(prices.index[200:330]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize("prices", [random_walk(200), panel(200), late_panel()], ids=["one", "panel", "late"])
 def test_each_cutoff_belongs_to_the_fold_of_its_next_session(prices):
     folds = list(walk_forward(prices[DATE], folds=4, **SHARES))
     cutoffs = np.arange(len(prices))
@@ -129,3 +142,10 @@ def test_history_runs_from_the_start_to_the_calibration_end_numbered_afresh():
     assert past.index.tolist() == list(range(len(past)))
     assert (past[DATE].min(), past[DATE].max()) == (fold.start, fold.spans.calibration_end)
     assert past["ticker"].nunique() == 2
+    assert list(past) == list(prices)
+
+
+def test_a_fold_is_a_value():
+    (fold,) = walk(folds=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fold.number = 3

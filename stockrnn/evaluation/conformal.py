@@ -107,7 +107,7 @@ def _tracked(rows: pd.DataFrame, rate: float) -> np.ndarray:
     factors = np.ones(len(rows))
     log_factor, seen = 0.0, 0
     for row in range(len(rows)):
-        while seen < row and date[seen] <= cutoff[row]:
+        while date[seen] <= cutoff[row]:
             if np.isfinite(actual[seen]):
                 k, residual = factors[seen], actual[seen] - centre[seen]
                 missed = residual < k * (low[seen] - centre[seen]) or residual > k * (high[seen] - centre[seen])
