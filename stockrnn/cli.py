@@ -40,7 +40,9 @@ app.add_typer(configs_app, name="configs")
 
 Config = Annotated[str | None, typer.Option("--config", help="A YAML file, else the name of a shipped config; lstm.yaml by default.")]
 Data = Annotated[str | None, typer.Option("--data", help="A price file, folder or glob instead of the config's.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")
+]
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, else a name in runs/, else the newest there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
@@ -67,7 +69,9 @@ def train(
     data: Data = None,
     overrides: Set = None,
     run: Annotated[str | None, typer.Option("--run", help="Folder of the new run; runs/<date>-<config> by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --run, else with the newest in runs/.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run in --run, else with the newest in runs/.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a network, score it beside the baselines and write a run.

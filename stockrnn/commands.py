@@ -67,7 +67,7 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
 def plot(run: str | None, output: Path | None, picture_format: str) -> None:
     """`stockrnn plot`."""
     for path in recipes.plot(open_run(find_run(run)), output, picture_format):
-        print(path)  # noqa: T201 (the result)
+        print(path)
 
 
 def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool) -> None:
@@ -100,7 +100,7 @@ def runs_show(run: str | None, json: bool) -> None:
     if json:
         _print_json({"run": str(opened.folder), "manifest": dict(opened.manifest), "metrics": metrics})
         return
-    print(to_yaml(opened.config))  # noqa: T201 (the result)
+    print(to_yaml(opened.config))
     _print_scores(opened, metrics)
 
 
@@ -111,7 +111,7 @@ def configs_list(json: bool) -> None:
         _print_json(first_lines)
         return
     for name, line in first_lines.items():
-        print(f"{name:28} {line}")  # noqa: T201 (the result)
+        print(f"{name:28} {line}")
 
 
 def configs_show(name: str, overrides: Sequence[str], json: bool) -> None:
@@ -120,7 +120,7 @@ def configs_show(name: str, overrides: Sequence[str], json: bool) -> None:
     if json:
         _print_json(config.model_dump(mode="json"))
     else:
-        print(to_yaml(config), end="")  # noqa: T201 (the result)
+        print(to_yaml(config), end="")
 
 
 def configs_schema() -> None:
@@ -162,7 +162,12 @@ def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
 def _row(run: Run) -> dict[str, Any]:
     metrics = run.json("metrics.json")
     scores = metrics["test"]["models"][metrics["network"]]
-    facts = {"name": run.name, "network": metrics["network"], "created": run.manifest.get("created"), "data": Path(run.config.data.path).name}
+    facts = {
+        "name": run.name,
+        "network": metrics["network"],
+        "created": run.manifest.get("created"),
+        "data": Path(run.config.data.path).name,
+    }
     return {**facts, "sessions": metrics["test"]["n"], **scores}
 
 
@@ -184,9 +189,9 @@ def _iso(date: pd.Timestamp) -> str:
 
 
 def _print_json(document: Any) -> None:
-    print(jsonlib.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201 (the result)
+    print(jsonlib.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201 (notes, not results)
+        print(line, file=sys.stderr)

@@ -127,7 +127,8 @@ class FeatureConfig(Section):
     indicators: tuple[Literal["log_return", "abs_return", "range", "overnight", "relative_volume"], ...] = Field(
         default=("log_return", "abs_return", "range", "overnight", "relative_volume"), strict=False
     )
-    """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume against its last 60 sessions."""
+    """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume less its mean
+    over the last 60 sessions."""
     scaler: Literal["minmax", "standard", "robust"] = "standard"
     """Scaling of features and target, fitted on the training span."""
 

@@ -128,7 +128,7 @@ def _train(
     config: Config, folder: Path, prices: Prices, spans: Spans, watch: Stopwatch, on_epoch: Callable[[EpochReport], None] | None
 ) -> Trained:
     with watch.stage("import"):
-        from stockrnn.training.recurrent import histories_table, network_forecaster, parts_of, save_weights  # noqa: PLC0415 (TensorFlow)
+        from stockrnn.training.recurrent import histories_table, network_forecaster, parts_of, save_weights
 
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
@@ -223,20 +223,24 @@ def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
 
 def read_forecasts(run: Run) -> pd.DataFrame:
     """The forecast table of a run, tickers as text."""
-    return pd.read_csv(run.folder / "forecasts.csv", parse_dates=["cutoff", DATE], dtype={TICKER: str}, keep_default_na=False, na_values={"actual": ""})
+    return pd.read_csv(
+        run.folder / "forecasts.csv", parse_dates=["cutoff", DATE], dtype={TICKER: str}, keep_default_na=False, na_values={"actual": ""}
+    )
 
 
 def _forecaster(run: Run) -> Forecaster:
     if run.manifest.get("onnx_difference", 0.0) <= TOLERANCE:
         return load_forecaster(run)
-    from stockrnn.training.recurrent import restore  # noqa: PLC0415 (TensorFlow, where the exported model is not trusted)
+    from stockrnn.training.recurrent import restore
 
     return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
 
 
 def _possible_rows(parts: Mapping[str, RecurrentForecaster], table: pd.DataFrame) -> np.ndarray:
     """Rows of a price table at which a window can end."""
-    return np.concatenate([_rows_of(table, ticker)[part.fitted.pipeline.prepare(_table_of(table, ticker)).rows] for ticker, part in parts.items()])
+    return np.concatenate(
+        [_rows_of(table, ticker)[part.fitted.pipeline.prepare(_table_of(table, ticker)).rows] for ticker, part in parts.items()]
+    )
 
 
 def _rows_of(table: pd.DataFrame, ticker: str) -> np.ndarray:
@@ -262,7 +266,9 @@ def _known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[st
     if not unknown or len(known) == len(here) == 1:
         return table, []
     if len(unknown) == len(here):
-        raise DataError(f"The data must hold a ticker the run learnt ({_listed(sorted(known))}). Received: {_listed(here)}. Train with them.")
+        raise DataError(
+            f"The data must hold a ticker the run learnt ({_listed(sorted(known))}). Received: {_listed(here)}. Train with them."
+        )
     return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
 
 
@@ -295,7 +301,7 @@ def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
 
 def _outliers(part: RecurrentForecaster, table: pd.DataFrame, ticker: str) -> list[dict[str, Any]]:
     _, touched = part.fitted.pipeline.limits.apply(_table_of(table, ticker))
-    return [{**row, DATE: f"{row[DATE]:%Y-%m-%d}"} for row in touched.to_dict("records")]
+    return [{str(k): v for k, v in row.items()} | {DATE: f"{row[DATE]:%Y-%m-%d}"} for row in touched.to_dict("records")]
 
 
 def _train_notes(left_out: Sequence[str], absent: Collection[str], difference: float) -> Iterator[str]:

@@ -43,8 +43,8 @@ for _kind, _pattern, _first in _CORE:
         _Loader.yaml_implicit_resolvers.setdefault("" if _letter == "\0" else _letter, []).append(
             (f"tag:yaml.org,2002:{_kind}", re.compile(rf"^(?:{_pattern})$"))
         )
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))
-_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(loader.construct_scalar(node).replace("_", "")))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(str(node.value).replace("_", "")))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(str(node.value).replace("_", "")))
 
 
 def parse_yaml(data: bytes, origin: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _check_events(text: str, origin: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        place = f"line {event.start_mark.line + 1}"
+        place = f"line {event.start_mark.line + 1}" if event.start_mark else "its start"
         if depth > MAX_DEPTH:
             raise ConfigError(f"{origin} must nest at most {MAX_DEPTH} deep. Received: more, at {place}.")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):

@@ -12,7 +12,19 @@ LADDER = ["ground", "prices", "features", "models", "training", "evaluation", "r
 GROUND = {"errors", "types", "interrupts", "config", "strictyaml", "storage", "__init__", "__version__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 KERAS_FILES = {"models/backend.py", "models/cells.py", "models/heads.py", "models/networks.py"}
-HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "scipy", "onnxruntime", "onnx", "exchange_calendars", "arch", "statsforecast", "rich"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "sklearn",
+    "matplotlib",
+    "scipy",
+    "onnxruntime",
+    "onnx",
+    "exchange_calendars",
+    "arch",
+    "statsforecast",
+    "rich",
+}
 BANNED = {"load_model", "eval", "exec", "from_config", "model_from_json"}
 
 
@@ -71,7 +83,9 @@ def test_nothing_executes_what_a_file_says_and_only_storage_writes(path):
             assert name not in BANNED, f"{path}:{node.lineno}"
             assert not any(k.arg == "allow_pickle" for k in node.keywords), f"{path}:{node.lineno}"
             if path.name != "storage.py":
-                assert name not in {"write_text", "write_bytes"} or isinstance(node.func, ast.Name), f"{path}:{node.lineno} writes past storage"
+                assert name not in {"write_text", "write_bytes"} or isinstance(node.func, ast.Name), (
+                    f"{path}:{node.lineno} writes past storage"
+                )
                 mode = [a.value for a in node.args[1:2] if isinstance(a, ast.Constant)]
                 assert not (name == "open" and mode and set(str(mode[0])) & set("wax+")), f"{path}:{node.lineno} writes past storage"
 
@@ -86,7 +100,8 @@ def test_the_command_line_starts_without_heavy_libraries():
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys, contextlib\nsys.argv=['stockrnn','train','--help']\nfrom stockrnn.cli import main\nwith contextlib.suppress(SystemExit): main()"
+    code = "import sys, contextlib\nsys.argv=['stockrnn','train','--help']\nfrom stockrnn.cli import main\n"
+    code += "with contextlib.suppress(SystemExit): main()"
     assert loaded_after(code) & {"tensorflow", "keras", "pandas", "matplotlib", "sklearn"} == set()
 
 

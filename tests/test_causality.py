@@ -10,7 +10,6 @@ from stockrnn.config import load_config
 from stockrnn.evaluation.scoring import history_until
 from stockrnn.features.splits import split_time
 from stockrnn.models.baselines import default_baselines
-from stockrnn.models.forecaster import forecast_table
 from stockrnn.prices.loading import load_prices
 from stockrnn.training.recurrent import RecurrentForecaster
 from tests.factories import panel, random_walk
@@ -103,7 +102,10 @@ def test_reading_and_cleaning_a_file_is_causal(tmp_path, policy):
         text[k] = f"{frame['date'][k]:%Y-%m-%d},null,null,null,null,null"
     paths = []
     for name, last in (("a.csv", 160), ("b.csv", 120)):
-        lines = text[:last] + [f"{frame['date'][k]:%Y-%m-%d},{v},{v * 1.1},{v * 0.9},{v},5" for k, v in zip(range(last, 160), rng.lognormal(3, 1, 160 - last).round(2), strict=True)]
+        lines = text[:last] + [
+            f"{frame['date'][k]:%Y-%m-%d},{v},{v * 1.1},{v * 0.9},{v},5"
+            for k, v in zip(range(last, 160), rng.lognormal(3, 1, 160 - last).round(2), strict=True)
+        ]
         paths.append(tmp_path / name)
         paths[-1].write_text("Date,Open,High,Low,Close,Volume\n" + "\n".join(lines) + "\n")
     config = load_config(None, [*SMALL, f"data.missing={policy}", "data.ticker=null"])

@@ -75,7 +75,10 @@ def test_the_terminal_shows_our_own_output_only(place, run):
 def recompute(table):
     """The four scores from the forecast table, by pandas alone."""
     residual = table["actual"] - table["forecast"]
-    pinball = [np.maximum(q * (d := table["actual"] - table[c]), (q - 1) * d) for q, c in zip(np.arange(0.05, 0.96, 0.05), QUANTILE_COLUMNS, strict=True)]
+    pinball = [
+        np.maximum(q * (d := table["actual"] - table[c]), (q - 1) * d)
+        for q, c in zip(np.arange(0.05, 0.96, 0.05), QUANTILE_COLUMNS, strict=True)
+    ]
     return {
         "mae": residual.abs().mean(),
         "rmse": (residual**2).mean() ** 0.5,
@@ -226,7 +229,10 @@ def csv(text):
 
 ROWS = random_walk(200)
 HEAD = "Date,Open,High,Low,Close,Volume\n"
-LINES = [f"{d:%Y-%m-%d},{o:.4f},{h:.4f},{lo:.4f},{c:.4f},{v:.0f}" for d, o, h, lo, c, v in ROWS[["date", "open", "high", "low", "close", "volume"]].itertuples(index=False)]
+LINES = [
+    f"{d:%Y-%m-%d},{o:.4f},{h:.4f},{lo:.4f},{c:.4f},{v:.0f}"
+    for d, o, h, lo, c, v in ROWS[["date", "open", "high", "low", "close", "volume"]].itertuples(index=False)
+]
 GOOD = HEAD + "\n".join(LINES) + "\n"
 
 

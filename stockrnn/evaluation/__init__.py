@@ -1,0 +1,1 @@
+"""Forecast tables → scores, tests and verdicts."""

@@ -39,7 +39,9 @@ def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, pos
     return rows
 
 
-def score_document(network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def score_document(
+    network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
     """What metrics.json holds.
 
     Args:

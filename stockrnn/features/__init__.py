@@ -1,0 +1,1 @@
+"""The price table → window tensors, and back."""

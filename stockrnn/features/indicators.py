@@ -19,7 +19,8 @@ VOLUME_MEMORY = 60
 
 def log_return(prices: pd.DataFrame) -> pd.Series:
     """log(close / previous close)."""
-    return np.log(prices[CLOSE]).groupby(prices[TICKER], sort=False).diff()
+    logged: pd.Series = prices[CLOSE].transform(np.log)
+    return logged.groupby(prices[TICKER], sort=False).diff()
 
 
 def abs_return(prices: pd.DataFrame) -> pd.Series:
@@ -29,19 +30,19 @@ def abs_return(prices: pd.DataFrame) -> pd.Series:
 
 def price_range(prices: pd.DataFrame) -> pd.Series:
     """log(high / low), the range that carries most of a day's news about volatility (Parkinson 1980, doi:10.1086/296071)."""
-    return np.log(prices[HIGH] / prices[LOW])
+    return (prices[HIGH] / prices[LOW]).transform(np.log)
 
 
 def overnight(prices: pd.DataFrame) -> pd.Series:
     """log(open / previous close)."""
-    return np.log(prices[OPEN] / prices.groupby(TICKER, sort=False)[CLOSE].shift())
+    return (prices[OPEN] / prices.groupby(TICKER, sort=False)[CLOSE].shift()).transform(np.log)
 
 
 def relative_volume(prices: pd.DataFrame) -> pd.Series:
     """log(1 + volume) less its mean over the ticker's sessions before, 60 at most; a session without volume repeats the last."""
     groups = prices[TICKER]
-    logged = np.log1p(prices[VOLUME]).groupby(groups, sort=False).ffill()
-    past = logged.groupby(groups, sort=False).transform(lambda s: s.shift().rolling(VOLUME_MEMORY, min_periods=5).mean())
+    logged: pd.Series = prices[VOLUME].transform(np.log1p).groupby(groups, sort=False).ffill()
+    past: pd.Series = logged.groupby(groups, sort=False).transform(lambda s: s.shift().rolling(VOLUME_MEMORY, min_periods=5).mean())
     return logged - past
 
 
@@ -65,7 +66,9 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
     needs = {**{name: (name,) for name in columns}, **{name: INDICATORS[name][1] for name in indicators}}
     missing = [name for name in needs if empty & set(needs[name])]
     if len(missing) == len(needs):
-        raise DataError(f"`features` must name at least one column the file has. Received: {', '.join(missing)}; empty: {', '.join(sorted(empty))}.")
+        raise DataError(
+            f"`features` must name at least one column the file has. Received: {', '.join(missing)}; empty: {', '.join(sorted(empty))}."
+        )
     return [name for name in needs if name not in missing], missing
 
 

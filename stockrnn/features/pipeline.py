@@ -18,7 +18,6 @@ from stockrnn.features.windows import Windows, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
-
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
 
@@ -79,7 +78,7 @@ class Pipeline:
             rows = tickers == ticker
             series[rows] = self._scaler(self.features, ticker).transform(raw[rows])
             scaled[rows] = self._scaler(self.target, ticker).transform(targets[rows])
-        ends = window_ends(np.isfinite(series).all(axis=1), tickers, self.lookback)
+        ends = window_ends(np.asarray(np.isfinite(series).all(axis=1)), tickers, self.lookback)
         ends = ends[~cleaned[FILLED].to_numpy()[ends]]
         windows = Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback)
         return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
@@ -126,9 +125,10 @@ class Pipeline:
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Pipeline:
         """The pipeline of a state written by `to_dict`."""
-        scalers = {name: {t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target")}
+        features, target = ({t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target"))
+        limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
-        return cls(tuple(state["names"]), tuple(state["absent"]), OutlierLimits.from_dict(state["limits"]), **scalers, **plain)
+        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain)
 
     def _scaler(self, scalers: dict[str, Scaler], ticker: str) -> Scaler:
         if ticker in scalers:
@@ -184,5 +184,5 @@ def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> 
             f"`window.lookback` + `window.horizon` must fit into the training sessions of {ticker}. "
             f"Received: need {need}, have {len(learn)}. Shorten the window or give more history."
         )
-    if learn[column].nunique() < 2:  # noqa: PLR2004
+    if learn[column].nunique() < 2:
         raise DataError(f"The {column} of {ticker} must change. Received: {learn[column].iloc[0]:g} in all {len(learn)} training sessions.")

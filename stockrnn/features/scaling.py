@@ -27,11 +27,11 @@ class Scaler:
 
     def transform(self, values: np.ndarray) -> np.ndarray:
         """Scale values of shape (…, columns)."""
-        return (values - np.array(self.offset)) / np.array(self.scale)
+        return np.asarray((values - np.array(self.offset)) / np.array(self.scale))
 
     def inverse(self, scaled: np.ndarray) -> np.ndarray:
         """Undo `transform`."""
-        return scaled * np.array(self.scale) + np.array(self.offset)
+        return np.asarray(scaled * np.array(self.scale) + np.array(self.offset))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state; floats keep every bit."""
@@ -52,7 +52,7 @@ def fit_scaler(values: np.ndarray, kind: str) -> Scaler:
 
     Source: https://scikit-learn.org/stable/modules/preprocessing.html
     """
-    from sklearn import preprocessing  # noqa: PLC0415 (a second to import; fitting alone needs it)
+    from sklearn import preprocessing
 
     fitted = getattr(preprocessing, SCALERS[kind])().fit(values)
     offset = {"minmax": "data_min_", "standard": "mean_", "robust": "center_"}[kind]

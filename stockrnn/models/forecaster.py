@@ -34,8 +34,9 @@ class Forecast:
 class Forecaster(abc.ABC):
     """Fit once on history, then forecast from any cutoff.
 
-    `column` is the price that is forecast, `close` by default. The constructor stores; `fit` learns and returns self. `fit` sees rows up to `spans.calibration_end` only: the caller
-    cuts the table there. `forecast` uses, for each cutoff, that row and the rows of the same ticker before it.
+    `column` is the price that is forecast, `close` by default. The constructor stores; `fit` learns and returns self.
+    `fit` sees rows up to `spans.calibration_end` only: the caller cuts the table there. `forecast`
+    uses, for each cutoff, that row and the rows of the same ticker before it.
     """
 
     name: str

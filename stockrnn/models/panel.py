@@ -43,11 +43,13 @@ class SeparateForecaster(Forecaster):
 
     def _part(self, ticker: str) -> Forecaster:
         if ticker not in self.parts:
-            raise DataError(f"The ticker must be one of the run's {len(self.parts)}. Received: {ticker}. Train with it, or set `data.ticker`.")
+            raise DataError(
+                f"The ticker must be one of the run's {len(self.parts)}. Received: {ticker}. Train with it, or set `data.ticker`."
+            )
         return self.parts[ticker]
 
 
 def _by_ticker(prices: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """Each ticker and the positions of its rows."""
     for ticker, rows in prices.groupby(TICKER, sort=False).indices.items():
-        yield str(ticker), rows
+        yield str(ticker), np.asarray(rows)

@@ -63,7 +63,9 @@ class Run:
             raise RunDamagedError(f"{self.folder} must hold the file {name}. Received: none. Train again, or restore it.")
         data = read_bytes(path)
         if sha256(data) != self.manifest["files"].get(name):
-            raise RunDamagedError(f"{path} must be as it was written. Received: other bytes than manifest.json says. Train again, or restore it.")
+            raise RunDamagedError(
+                f"{path} must be as it was written. Received: other bytes than manifest.json says. Train again, or restore it."
+            )
         return data
 
     def json(self, name: str) -> Any:
@@ -182,7 +184,9 @@ def begin_run(folder: Path, config: Config) -> None:
         before = read_bytes(path).decode()
         changed = sorted(set(text.splitlines()) ^ set(before.splitlines()))
         if changed:
-            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(map(str.strip, changed))}.")
+            raise ConfigError(
+                f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(map(str.strip, changed))}."
+            )
     write_bytes(path, text.encode())
 
 

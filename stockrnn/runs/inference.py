@@ -57,15 +57,19 @@ class OnnxForecaster(Forecaster):
 
 def open_session(model: bytes) -> Any:
     """An ONNX Runtime session on one thread, silent. Raises RunDamagedError for a model it refuses."""
-    import onnxruntime  # noqa: PLC0415 (loaded only where a model runs)
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except (onnxruntime.capi.onnxruntime_pybind11_state.Fail, onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-            onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph, onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented) as error:
+    except (
+        onnxruntime.capi.onnxruntime_pybind11_state.Fail,
+        onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
+        onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
+        onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
+    ) as error:
         raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0]}.") from None
 
 

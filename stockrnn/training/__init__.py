@@ -1,0 +1,1 @@
+"""Windows → a trained recurrent forecaster."""

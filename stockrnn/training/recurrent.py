@@ -50,9 +50,7 @@ class Fitted:
 class RecurrentForecaster(Forecaster):
     """A SimpleRNN, LSTM or GRU network as the config describes it; `name` is its cell."""
 
-    def __init__(
-        self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
-    ) -> None:
+    def __init__(self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None) -> None:
         """Store the config, whom to tell about each epoch, and the path that the files of an unfinished training begin with."""
         self.config = config
         self.on_epoch = on_epoch
@@ -81,7 +79,7 @@ class RecurrentForecaster(Forecaster):
                     seed=config.train.seed,
                     member=member,
                     on_epoch=self.on_epoch,
-                    checkpoint=self.checkpoints and Checkpoint(self.checkpoints.with_name(f"{self.checkpoints.name}.member{member}")),
+                    checkpoint=self._checkpoint(member),
                 )
             )
             members.append(network_weights(network))
@@ -107,7 +105,7 @@ class RecurrentForecaster(Forecaster):
         names = ["member", "epoch", "loss", "validation_loss", "learning_rate", "gradient_norm"]
         tables = [
             pd.DataFrame([{name: getattr(report, name) for name in names} for report in history.epochs]).assign(
-                restored=lambda table, best=history.restored_epoch: table["epoch"] == best
+                restored=[report.epoch == history.restored_epoch for report in history.epochs]
             )
             for history in self.fitted.histories
         ]
@@ -116,6 +114,10 @@ class RecurrentForecaster(Forecaster):
     def onnx(self) -> bytes:
         """The ensemble as one ONNX model, from windows to the mean of the members' raw outputs."""
         return export_onnx(**vars(self.fitted.spec), members=self.fitted.members)
+
+    def _checkpoint(self, member: int) -> Checkpoint | None:
+        path = self.checkpoints
+        return None if path is None else Checkpoint(path.with_name(f"{path.name}.member{member}"))
 
     def outputs(self, windows: Windows) -> np.ndarray:
         """The mean of the members' raw outputs, shape (n, horizon, parameters)."""
@@ -131,7 +133,7 @@ class RecurrentForecaster(Forecaster):
 
 def network_forecaster(
     config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
-) -> RecurrentForecaster | SeparateForecaster:
+) -> Forecaster:
     """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
 
     Args:
@@ -144,10 +146,14 @@ def network_forecaster(
     def of_ticker(ticker: str) -> RecurrentForecaster:
         return RecurrentForecaster(config, on_epoch, checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}")
 
-    return {"together": lambda: of_ticker(""), "separate": lambda: SeparateForecaster(of_ticker)}[config.data.panel]()
+    kinds: dict[str, Callable[[], Forecaster]] = {
+        "together": lambda: of_ticker(""),
+        "separate": lambda: SeparateForecaster(of_ticker),
+    }
+    return kinds[config.data.panel]()
 
 
-def parts_of(network: RecurrentForecaster | SeparateForecaster) -> dict[str, RecurrentForecaster]:
+def parts_of(network: Forecaster) -> dict[str, RecurrentForecaster]:
     """The fitted networks by ticker; one that all tickers share stands under the empty name."""
     parts = network.parts if isinstance(network, SeparateForecaster) else {"": network}
     return {ticker: part for ticker, part in parts.items() if isinstance(part, RecurrentForecaster)}
@@ -163,10 +169,10 @@ def histories_table(parts: Mapping[str, RecurrentForecaster]) -> pd.DataFrame:
 
 def save_weights(parts: Iterable[RecurrentForecaster]) -> bytes:
     """The weights of every member of every part as a safetensors file, named part<k>/member<j>/<layer>/<weight>."""
-    from safetensors.numpy import save  # noqa: PLC0415 (needed once, at the end)
+    from safetensors.numpy import save
 
     named = {
-        f"part{k}/member{j}/{name}": np.ascontiguousarray(value)
+        f"part{k}/member{j}/{name}": np.asarray(value, order="C")
         for k, part in enumerate(parts)
         for j, weights in enumerate(part.fitted.members)
         for name, value in weights.items()
@@ -176,7 +182,7 @@ def save_weights(parts: Iterable[RecurrentForecaster]) -> bytes:
 
 def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) -> Forecaster:
     """The forecaster of a finished run, from its config, the parts in scaler.json and weights.safetensors."""
-    from safetensors.numpy import load  # noqa: PLC0415 (needed here and in `save_weights` only)
+    from safetensors.numpy import load
 
     members: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name, value in load(weights).items():
@@ -214,7 +220,7 @@ def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibr
         if len(parts[name]) == 0:
             sessions = int((spans.numbers(prices["date"]) == number).sum())
             raise DataError(
-                f"The {name} span must hold a whole window: `window.lookback` {pipeline.lookback} + `window.horizon` {pipeline.horizon} sessions. "
-                f"Received: {sessions} sessions. Shorten the window, or give more history."
+                f"The {name} span must hold a whole window: `window.lookback` {pipeline.lookback} + `window.horizon` {pipeline.horizon} "
+                f"sessions. Received: {sessions}. Shorten the window, or give more history."
             )
     return parts
