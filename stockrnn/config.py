@@ -157,7 +157,8 @@ class SplitConfig(Section):
     validation: Fraction = 0.15
     """Early stopping and the choice of settings."""
     calibration: Fraction = 0.1
-    """Residuals for the intervals of a `point` head; 0 leaves it out."""
+    """Where intervals are calibrated, on forecasts of sessions not learned from: a `point` head takes its quantiles from there,
+    those of other heads are shifted by split conformal; 0 leaves it out."""
     test: Fraction = 0.15
     """Scored once, at the end."""
 

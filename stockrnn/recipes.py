@@ -16,12 +16,13 @@ import pandas as pd
 
 from stockrnn.config import Config, to_yaml
 from stockrnn.errors import DataError
+from stockrnn.evaluation.conformal import Calibration, calibrate
 from stockrnn.evaluation.metrics import probability_above
 from stockrnn.evaluation.scoring import forecast_span, history_until, score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.models.baselines import default_baselines
-from stockrnn.models.forecaster import Forecaster, forecast_table
+from stockrnn.models.forecaster import Forecaster
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import future_sessions
 from stockrnn.reports.inspection import inspection_figures
@@ -141,7 +142,13 @@ def _train(
         baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
         possible = _possible_rows(parts, table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
-        forecasts = {span: forecast_span([network, *baselines], table, rows[span]) for span in rows}
+        conformal = _conformal(config, network, table, spans, possible)
+        forecasts = {
+            span: pd.concat(
+                [conformal.apply(forecast_span([network], table, each)), forecast_span(baselines, table, each)], ignore_index=True
+            )
+            for span, each in rows.items()
+        }
         metrics = score_document(network.name, table, config.target, spans, forecasts)
     with watch.stage("export"):
         exported = {ticker: _export(part, table, ticker, rows["test"]) for ticker, part in parts.items()}
@@ -155,7 +162,7 @@ def _train(
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(parts.values()),
         **{models[ticker]: model for ticker, (model, _) in exported.items()},
-        "scaler.json": to_json({"format": 1, "parts": states}),
+        "scaler.json": to_json({"format": 1, "parts": states, "conformal": conformal.to_list()}),
         "metrics.json": to_json(metrics),
         "history.csv": to_csv(losses),
         "forecasts.csv": to_csv(forecasts["test"]),
@@ -189,7 +196,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     table, unknown = _known_tickers(run, table)
     forecaster = _forecaster(run)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
-    forecasts = forecast_table(table, forecaster.name, forecaster.forecast(table, rows), forecaster.column)
+    forecasts = Calibration.from_list(run.json("scaler.json")["conformal"]).apply(forecast_span([forecaster], table, rows))
     notes = [f"Not forecast, because the run did not learn them: {_listed(unknown)}."] if unknown else []
     dates = {}
     for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
@@ -234,6 +241,14 @@ def _forecaster(run: Run) -> Forecaster:
     from stockrnn.training.recurrent import restore
 
     return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+
+
+def _conformal(config: Config, network: Forecaster, table: pd.DataFrame, spans: Spans, possible: np.ndarray) -> Calibration:
+    """Shifts learnt on the calibration span for a head that forecasts its own quantiles; none where there is no such span."""
+    if config.model.head == "point" or config.split.calibration == 0:
+        return Calibration.none(network.horizon)
+    rows = scored_rows(table, spans, "calibration", network.horizon, possible)
+    return calibrate(forecast_span([network], table, rows))
 
 
 def _possible_rows(parts: Mapping[str, RecurrentForecaster], table: pd.DataFrame) -> np.ndarray:

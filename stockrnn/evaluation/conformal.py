@@ -33,6 +33,20 @@ class Calibration:
 
     shifts: np.ndarray
 
+    @classmethod
+    def none(cls, horizon: int) -> Calibration:
+        """Shifts that change nothing."""
+        return cls(np.zeros((horizon, len(QUANTILES))))
+
+    @classmethod
+    def from_list(cls, shifts: list[list[float]]) -> Calibration:
+        """The shifts that `to_list` gave."""
+        return cls(np.array(shifts, dtype=float))
+
+    def to_list(self) -> list[list[float]]:
+        """The shifts as JSON holds them, to the last bit."""
+        return [[float(shift) for shift in step] for step in self.shifts]
+
     def apply(self, forecasts: pd.DataFrame) -> pd.DataFrame:
         """The table with shifted quantiles, sorted so that they do not cross; nothing else changes."""
         quantiles = forecasts[COLUMNS].to_numpy(float)
