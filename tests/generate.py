@@ -60,8 +60,8 @@ BLOCKS = {
 def generated(text):
     """The text with every generated block as it should be."""
     for name, block in BLOCKS.items():
-        pattern = rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)"
-        text = re.sub(pattern, lambda found, block=block: found[1] + block() + found[2], text, flags=re.DOTALL)
+        pattern = rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda found, block=block: f"{found[1]}{block()}\n{found[2]}", text, flags=re.DOTALL)
     return text
 
 
