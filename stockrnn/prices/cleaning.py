@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Sources, moved
+from stockrnn.prices.quality import CODE, Finding, Sources, moved, with_columns
 from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME
 
 MAD_TO_SD = 1.4826
@@ -193,9 +193,8 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
     if fillable.any():
         frame = _filled(frame, fillable, policy)
     names = np.array(sources.tickers, dtype=object)
-    table = frame.drop(columns=[CODE, ROW, FILE])
-    table.insert(0, TICKER, names[frame[CODE].to_numpy()])
-    return table.assign(**{FILLED: fillable}), found
+    kept_columns = {name: frame[name] for name in (DATE, *PRICES, VOLUME)}
+    return pd.DataFrame({TICKER: names[frame[CODE].to_numpy()], **kept_columns, FILLED: fillable}, copy=False), found
 
 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
@@ -203,7 +202,7 @@ def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list
     close = frame[CLOSE].to_numpy()
     found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
     if (close == 0).any():
-        frame = frame.assign(**{CLOSE: np.where(close == 0, np.nan, close)})
+        frame = with_columns(frame, {CLOSE: np.where(close == 0, np.nan, close)})
     valid = frame[CLOSE].notna().to_numpy()
     halted = np.zeros(len(frame), dtype=bool)
     changes: dict[str, np.ndarray] = {}
@@ -214,16 +213,16 @@ def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list
             changes[name] = np.where(absent, frame[CLOSE].to_numpy(), values)
             halted |= absent
     found += sources.finding(frame, "halted_session", halted, CLOSE, "missing prices set to the close")
-    frame = frame.assign(**changes) if changes else frame
+    frame = with_columns(frame, changes) if changes else frame
     impossible = (frame[VOLUME].to_numpy() == 0) & moved(frame) & valid
     found += sources.finding(frame, "zero_volume_with_move", impossible, VOLUME, "volume taken as missing")
-    return (frame.assign(**{VOLUME: frame[VOLUME].where(~impossible)}) if impossible.any() else frame), found
+    return (with_columns(frame, {VOLUME: frame[VOLUME].where(~impossible)}) if impossible.any() else frame), found
 
 
 def _filled(frame: pd.DataFrame, rows: np.ndarray, policy: str) -> pd.DataFrame:
     close = frame.groupby(CODE, sort=False)[CLOSE].transform(_FILLERS[policy]).to_numpy()
     flat = {name: np.where(rows, close, frame[name]) for name in PRICES if frame[name].notna().any()}
-    return frame.assign(**flat, **{VOLUME: frame[VOLUME].where(~rows)})
+    return with_columns(frame, {**flat, VOLUME: frame[VOLUME].where(~rows)})
 
 
 _FILLERS: dict[str, Callable[[pd.Series], pd.Series]] = {

@@ -222,13 +222,13 @@ def _plausible(stamps: pd.Series) -> bool:
     return bool(len(years)) and bool(years.min() >= 1780) and bool(years.max() <= 2100)
 
 
-def choose(cells: pd.Series, codes: np.ndarray, series: np.ndarray, given: str = "auto") -> Dates:
+def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray], given: str = "auto") -> Dates:
     """Decide the date format by evidence and parse.
 
     Args:
         cells: the distinct cells.
         codes: for each row, which cell it holds. Shape (rows,).
-        series: for each row, a number of its ticker. Shape (rows,).
+        series: gives, for each row, a number of its ticker. Shape (rows,).
         given: a format that the user set, or `auto`.
 
     Raises:
@@ -247,7 +247,7 @@ def choose(cells: pd.Series, codes: np.ndarray, series: np.ndarray, given: str =
     best = [pair for pair, n in zip(found, fits, strict=True) if n == max(fits)]
     evidence = "" if len(best) == len(found) else f"only {best[0][0]} fits every row"
     if len(best) > 1:
-        best, evidence = _decide(best, codes, series)
+        best, evidence = _decide(best, codes, series())
     name, stamps = best[0]
     stamps, name = _with_variants(tidied, stamps, name)
     return Dates(stamps.to_numpy()[codes], name + ("%z" if zone else ""), evidence, zone)

@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from stockrnn.prices.decoding import decode, is_workbook, unpack
 from stockrnn.prices.dialects import COMMA_LANGUAGES
 from stockrnn.prices.grid import Grid, read_rows, read_text
 from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout, name_dialect
-from stockrnn.prices.numerals import decimal_mark, is_nothing, to_numbers
+from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
 from stockrnn.storage import read_bytes
 
@@ -96,9 +96,8 @@ def read_file(path: Path, data: DataConfig) -> Rows:
         DataError: it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    raw = unpack(read_bytes(path), path)
     try:
-        grid, encoding = _grid(raw, path, data)
+        grid, encoding = _grid(unpack(read_bytes(path), path), path, data)
         return _Reader(path, data, grid, encoding).read()
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
@@ -185,7 +184,7 @@ class _Reader:
         self.path, self.data, self.grid, self.encoding = path, data, grid, encoding
         self.findings: list[Finding] = []
         self.stamps: np.ndarray | None = None
-        self.price_cells: list[Any] = []
+        self.signed = False
         self.decimal = "."
         self.sure = ["no header"] if grid.headerless else []
 
@@ -226,7 +225,11 @@ class _Reader:
     def _decimal(self, layout: Layout) -> str:
         if self.data.decimal != "auto":
             return _MARKS[self.data.decimal]
-        used = [self.grid.columns[i] for _, roles in layout.series for i in roles.values()]
+        numbers = {i for _, roles in layout.series for i in roles.values()}
+        if layout.language not in COMMA_LANGUAGES and self._take_plain(numbers):
+            return "."
+        used = [self.grid.columns[i] for i in numbers]
+        self.signed = self._has_plus(numbers)
         mark = decimal_mark(used)
         if mark.endswith("?"):
             others = [c for i, c in enumerate(self.grid.columns) if i not in (layout.date, layout.time, layout.ticker)]
@@ -239,6 +242,20 @@ class _Reader:
                 "numbers must have one decimal mark. Received: both `.` and `,` used as one. Set `data.decimal` to point or comma."
             )
         return self._ambiguous(mark, layout.language)
+
+    def _take_plain(self, numbers: set[int]) -> bool:
+        """The fast way for files that write numbers as programs do: keep them as numbers from here on."""
+        plain = {i: as_plain(self.grid.columns[i]) for i in numbers}
+        if any(column is None for column in plain.values()):
+            return False
+        if any((pc.min(column).as_py() or 0) < 0 for column in plain.values()):
+            self.signed = self._has_plus(numbers)
+        self.grid = replace(self.grid, columns=tuple(plain.get(i, column) for i, column in enumerate(self.grid.columns)))
+        return True
+
+    def _has_plus(self, numbers: set[int]) -> bool:
+        columns = [self.grid.columns[i] for i in numbers]
+        return any(bool(pc.any(pc.starts_with(column, "+")).as_py()) for column in columns if pa.types.is_string(column.type))
 
     def _ambiguous(self, mark: str, language: str) -> str:
         """Every mark is followed by three digits: thousands or decimals by the language of the header, else an error."""
@@ -256,8 +273,7 @@ class _Reader:
             return None
         for attempt in range(2):
             cells, codes = self._date_cells(layout)
-            series = self._distinct(layout.ticker)[1] if layout.ticker is not None else np.zeros(len(codes), dtype=np.int64)
-            dates = choose(cells, codes, series, self.data.date_format)
+            dates = choose(cells, codes, lambda: self._series(layout), self.data.date_format)
             bad = np.isnat(dates.stamps)
             if not bad.any() or attempt:
                 break
@@ -287,6 +303,9 @@ class _Reader:
                 column = pc.binary_join_element_wise(column, digits if plain else clock, " ")
         coded = pc.dictionary_encode(column)
         return pd.Series(coded.dictionary.to_pylist(), dtype=object), coded.indices.to_numpy().astype(np.int64)
+
+    def _series(self, layout: Layout) -> np.ndarray:
+        return np.zeros(len(self.grid.rows), dtype=np.int64) if layout.ticker is None else self._distinct(layout.ticker)[1]
 
     def _distinct(self, i: int) -> tuple[list[str], np.ndarray]:
         coded = pc.dictionary_encode(self._text(self.grid.columns[i]))
@@ -343,8 +362,6 @@ class _Reader:
             self.findings.append(Finding("corporate_action_row", int(events.sum()), places, "left out"))
             self._keep(~events)
             parsed = self._parsed(layout)
-        used = {i for _, roles in layout.series for role, i in roles.items() if role in ("open", "high", "low", "close")}
-        self.price_cells = [self.grid.columns[i] for i in used if pa.types.is_string(self.grid.columns[i].type)]
         parts: dict[str, np.ndarray] = {}
         for role in VALUE_ROLES:
             if any(role in roles for _, roles in layout.series):
@@ -357,7 +374,8 @@ class _Reader:
     def _check_order(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
         """Prices of one bar are near each other and the high is no low: else columns were mistaken."""
         self._unsigned(values)
-        bars = np.column_stack([values[role] for role in ("open", "high", "low", "close") if role in values])
+        stride = max(1, len(values["close"]) // 50_000)
+        bars = np.column_stack([values[role][::stride] for role in ("open", "high", "low", "close") if role in values])
         bars = np.where(bars > 0, bars, np.nan)
         bars = bars[np.isfinite(bars).all(axis=1)]
         if len(bars) == 0 or bars.shape[1] < 2:
@@ -375,7 +393,7 @@ class _Reader:
         """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""
         roles = [role for role in ("open", "high", "low", "close") if role in values]
         below = np.logical_or.reduce([values[role] < 0 for role in roles])
-        if below.any() and any(bool(pc.any(pc.starts_with(column, "+")).as_py()) for column in self.price_cells):
+        if below.any() and self.signed:
             for role in roles:
                 values[role] = np.abs(values[role])
             rows = self.grid.rows[np.flatnonzero(below[: len(self.grid.rows)])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import SUFFIXES, Reading, Rows, read_file
 from stockrnn.prices.ordering import first_duplicate, order_of, step_of, time_order, to_days, undated_order
-from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Place, Sources, check, date_text, shown
-from stockrnn.storage import sha256, shipped, storage_errors
+from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
+from stockrnn.storage import shipped, storage_errors
 from stockrnn.types import CLOSE, DATE, PRICE_TABLE, PRICES, TICKER, VOLUME
 
 
@@ -64,7 +65,6 @@ def load_prices(data: DataConfig) -> Prices:
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
     if table.empty:
         raise DataError(f"{data.path} must hold a close in at least one row. Received: none. Give another file.")
-    table = table[list(PRICE_TABLE)]
     return Prices(table, readings, tuple(found + done), readings[0].step, table_hash(table))
 
 
@@ -155,10 +155,10 @@ def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.Dat
     frames = []
     for i, (rows, _, frame) in enumerate(files):
         lookup = np.array([number[ticker] for ticker in rows.tickers], dtype=np.int64)
-        frames.append(frame.assign(**{CODE: lookup[frame[CODE].to_numpy()], FILE: np.int32(i)}))
+        frames.append(with_columns(frame, {CODE: lookup[frame[CODE].to_numpy()], FILE: np.full(len(frame), i, dtype=np.int32)}))
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     sort = time_order(frame[CODE].to_numpy(), frame[DATE].to_numpy())
-    frame = frame if np.array_equal(sort, np.arange(len(frame))) else frame.take(sort).reset_index(drop=True)
+    frame = frame if isinstance(sort, slice) else frame.take(sort).reset_index(drop=True)
     sources = Sources(tuple(names), tuple(reading.path for _, reading, _ in files), tuple(reading.columns for _, reading, _ in files))
     twice = first_duplicate(frame[CODE].to_numpy(), frame[DATE].to_numpy())
     if twice is not None:
@@ -198,13 +198,13 @@ def table_hash(table: pd.DataFrame) -> str:
     """SHA-256 of a price table's tickers, dates and numbers; the same on every machine."""
     ticker = table[TICKER].to_numpy()
     change = np.flatnonzero(np.r_[True, ticker[1:] != ticker[:-1]])
-    parts = [
-        "\n".join(map(str, ticker[change])).encode(),
-        change.astype("<i8").tobytes(),
-        table[DATE].to_numpy("datetime64[ns]").astype("<i8").tobytes(),
-    ]
-    parts += [np.where(np.isnan(table[name]), np.nan, table[name]).astype("<f8").tobytes() for name in (*PRICES, VOLUME)]
-    return sha256(b"\0".join(parts))
+    digest = hashlib.sha256("\n".join(map(str, ticker[change])).encode())
+    digest.update(change.astype("<i8").tobytes())
+    digest.update(table[DATE].to_numpy("datetime64[ns]").astype("<i8"))
+    for name in (*PRICES, VOLUME):
+        values = table[name].to_numpy("<f8")
+        digest.update(np.ascontiguousarray(np.where(np.isnan(values), np.nan, values)))
+    return digest.hexdigest()
 
 
 def inspect_document(prices: Prices, path: str) -> dict[str, Any]:

@@ -114,28 +114,30 @@ def to_numbers(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
         float64 values, NaN where the cell holds nothing, and the mask of cells that are neither a number nor nothing
         (infinite ones among them). Both of shape (rows,).
     """
-    if not pa.types.is_string(column.type):
-        values = _as_float64(column)
-        return np.where(np.isinf(values), np.nan, values), np.isinf(values)
-    values, bad = _plain(column) if decimal == "." else (None, None)
-    if values is None or bad is None:
-        values, bad = _written(column, decimal)
+    plain = as_plain(column) if decimal == "." or not pa.types.is_string(column.type) else None
+    values, bad = (_as_float64(plain), None) if plain is not None else _written(column, decimal)
     infinite = np.isinf(values)
-    return np.where(infinite, np.nan, values), bad | infinite
+    if infinite.any():
+        values = np.where(infinite, np.nan, values)
+    return values, infinite if bad is None else bad | infinite
 
 
 def _as_float64(column: Any) -> np.ndarray:
-    return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=float)
+    return np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=float)
 
 
-def _plain(column: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The fast way: every cell is empty or a plain number with a point."""
+def as_plain(column: Any) -> Any:
+    """The column as Arrow numbers by the fast way; None when a cell is neither empty nor a plain number with a point."""
+    if not pa.types.is_string(column.type):
+        return column
     try:
-        empty = pc.equal(column, "")
-        values = _as_float64(pc.if_else(empty, pa.scalar(None, pa.string()), column) if pc.any(empty).as_py() else column)
+        return pc.cast(column, pa.float64())
     except pa.ArrowInvalid:
-        return None, None
-    return values, np.zeros(len(values), dtype=bool)
+        empty = pc.equal(column, "")
+    try:
+        return pc.cast(pc.if_else(empty, pa.scalar(None, pa.string()), column), pa.float64()) if pc.any(empty).as_py() else None
+    except pa.ArrowInvalid:
+        return None
 
 
 def _written(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
