@@ -10,7 +10,7 @@ from factories import garch_path, random_walk
 from scipy.stats import binom, norm
 
 from stockrnn.errors import DataError
-from stockrnn.reports.plots import FIGURES, LEVELS, make_subject, run_figures
+from stockrnn.reports.plots import FIGURES, LEVELS, make_subject, render_figures, run_figures
 from stockrnn.reports.sheet import MINUS, drawing
 from stockrnn.types import CLOSE, DATE, FORECAST_TABLE, QUANTILE_COLUMNS, QUANTILES, TICKER
 
@@ -149,6 +149,14 @@ def test_every_axis_has_a_label_with_its_unit(case, drawn):
                 assert label in ("Date", "Epoch", "Sessions") or re.search(r"\(.+\)$", label), (name, label)
 
 
+def test_the_layout_has_settled_when_a_picture_is_rendered(drawn):
+    figure = drawn("tiny prices")["change"]
+    render_figures({"change": figure}, "png")
+    before = [axes.get_window_extent().bounds for axes in figure.axes]
+    figure.draw_without_rendering()
+    assert np.allclose(before, [axes.get_window_extent().bounds for axes in figure.axes], atol=3)
+
+
 def test_a_run_has_the_six_pictures_at_screen_size(drawn):
     figures = drawn("160 sessions")
     assert list(figures) == list(FIGURES) == ["forecast", "closeup", "loss", "residuals", "change", "calibration"]
@@ -222,7 +230,7 @@ def test_residuals_are_actual_minus_forecast_beside_naives():
 
 
 def lags(axes):
-    return [float(value.replace(MINUS, "-")) for value in re.findall(r"[+−]\d\.\d\d", axes.get_title(loc="left"))]  # noqa: RUF001 (a true minus)
+    return [float(value.replace(MINUS, "-")) for value in re.findall(r"[+−]\d\.\d\d", axes.get_title(loc="left"))]
 
 
 def change_of(model):
@@ -304,6 +312,7 @@ def test_models_never_share_a_line_style():
     axes = figure_of("calibration", table, history_of(), "lstm", "GOOG").axes[0]
     styles = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines() if not line.get_label().startswith("_")]
     assert len(styles) == 8 == len(set(styles))
+    assert dict(styles)["#009e73"] == "--"  # drift's quantiles are often naive's: both must be seen where they lie on one another
 
 
 def test_text_of_a_file_cannot_break_a_picture(drawn):
@@ -324,6 +333,13 @@ def test_a_table_without_the_network_or_naive_is_refused(absent):
     table = forecasts_of(garch_path(100), 30, MODELS)
     with pytest.raises(DataError, match=f"must hold actuals for {absent}"):
         run_figures(table[table["model"] != absent], history_of(), "lstm", "GOOG")
+
+
+def test_a_network_whose_first_step_is_never_known_is_refused():
+    table = forecasts_of(garch_path(100), 30, MODELS, 2)
+    unknown = (table["model"] == "lstm") & (table["step"] == 1)
+    with pytest.raises(DataError, match="must hold actuals for lstm"):
+        run_figures(table.assign(actual=table["actual"].mask(unknown)), history_of(), "lstm", "GOOG")
 
 
 def test_prices_at_or_below_zero_are_drawn_without_their_log_returns():

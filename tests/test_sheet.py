@@ -167,6 +167,8 @@ with drawing():
 render_figures({"x": figure}, "png")
 assert "matplotlib.pyplot" not in sys.modules
 """
-    environment = {"MPLCONFIGDIR": str(tmp_path / "fresh"), "PATH": ""}  # an empty font cache is made anew
+    unusable = tmp_path / "file"
+    unusable.write_text("")
+    environment = {"MPLCONFIGDIR": str(unusable), "PATH": ""}  # matplotlib would say so, and make its font cache anew
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -1,6 +1,7 @@
 """What the terminal shows."""
 
 import io
+import itertools
 import math
 import os
 import pty
@@ -50,8 +51,8 @@ def test_the_score_table_puts_the_network_first_and_a_dash_where_nothing_is_know
     assert head2 == ["Model", "MAE", "RMSE", "%", "MASE", "way %", "CRPS", "cover", "width", "MAE %", "CRPS %"]
     assert head1 == ["MAPE", "Right", "90 %", "90 %", "Skill", "Skill"]
     assert network == ["simple_rnn", "4.312", "6.120", "1.21", "1.033", "53.1", "3.214", "90.6", "18.30", "-2.3", "+6.9"]
-    assert naive == ["naive", "4.312", "6.120", "1.21", "1.033", "–", "3.214", "86.6", "18.30", "+0.0", "+0.0"]  # noqa: RUF001 (a dash)
-    assert drift == ["drift", "4.000", *"–––––––––"]  # noqa: RUF001 (dashes)
+    assert naive == ["naive", "4.312", "6.120", "1.21", "1.033", "–", "3.214", "86.6", "18.30", "+0.0", "+0.0"]
+    assert drift == ["drift", "4.000", *"–––––––––"]
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 300.0, 1e6])
@@ -208,15 +209,23 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys):
 def test_progress_on_a_terminal_shows_network_epoch_losses_and_the_longest_time_left(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
+    clock = itertools.count(0, 10)  # an epoch takes 10 s
+    monkeypatch.setattr(tables, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal, tables.training_progress(10, 2, terminal) as show:
         show(report(0, 1))
-        show(report(1, 3))
+        show(report(1, 3))  # the first network stopped early
     seen = os.read(leader, 65536).decode()
     os.close(leader)
     assert "network 2/2" in seen
-    assert re.search(r"epoch 3/10  loss 0\.3021  validation 0\.3309  at most 0:00 left", seen)
-    assert seen.rstrip().endswith("\x1b[2K") or "\x1b[?25h" in seen  # the cursor is given back
+    assert "epoch 3/10  loss 0.3021  validation 0.3309  at most 1:10 left" in seen
+    assert seen.rstrip("\r\n").endswith("\x1b[2K")  # the line is taken away at the end
+
+
+def test_a_console_prints_text_as_it_is():
+    stream = io.StringIO()
+    tables.make_console(stream).print("[red]x[/red] :smile:")
+    assert stream.getvalue() == "[red]x[/red] :smile:\n"
 
 
 @pytest.mark.parametrize(("left_s", "expected"), [(0.2, "0:00"), (61.0, "1:01"), (3599.7, "60:00")])

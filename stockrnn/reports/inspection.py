@@ -78,7 +78,7 @@ def draw_prices(prices: pd.DataFrame, title: str, unit: str) -> Figure:
 
 
 def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
-    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415  slow; loaded by pictures alone
+    from matplotlib.ticker import FuncFormatter
 
     if rows[VOLUME].notna().any():
         axes.vlines(rows[DATE], 0, rows[VOLUME], color=MUTED, lw=width)

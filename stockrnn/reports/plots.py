@@ -316,7 +316,8 @@ def _coverage_by_level(axes: Axes, subject: Subject, line: np.ndarray) -> None:
     axes.fill_between(levels, low, high, color=FAINT, lw=0, label="95 % band of a perfect forecaster")
     axes.plot(levels, line, color=MUTED, lw=1)
     for model, style in _styles(subject):
-        measured = np.array([_coverage(subject.rows(model), *columns) for columns in LEVELS.values()])
+        rows = subject.rows(model)
+        measured = np.array([_coverage(rows, *columns) for columns in LEVELS.values()])
         axes.plot(levels, measured - levels + line, marker="o", ms=4, label=inert(model, 24), **style)
     axes.set_xlim(5, 95)
     axes.set_xticks(levels)
@@ -340,7 +341,7 @@ def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:
 
 
 def _binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.stats import binom  # noqa: PLC0415  slow; needed here alone
+    from scipy.stats import binom
 
     return binom.ppf(0.025, count, levels) / count, binom.ppf(0.975, count, levels) / count
 

@@ -68,6 +68,7 @@ SPARE = (("#cc79a7", "-"), ("#56b4e9", "-"), ("#7a5195", "--"), ("#8c6d31", "--"
 
 MISSING_GLYPH = "\N{WHITE SQUARE}"
 MAX_TICKERS = 6
+MOST_PASSES = 6
 LETTER_INCHES = 0.067
 """Mean width of a letter."""
 MINUS = "\N{MINUS SIGN}"
@@ -82,7 +83,7 @@ def drawing() -> Iterator[None]:
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        import matplotlib.style  # noqa: PLC0415  slow; loaded by pictures alone
+        import matplotlib.style
 
         with matplotlib.style.context(["default", STYLE]):
             yield
@@ -98,7 +99,7 @@ def inert(text: object, limit: int = 40) -> str:
 
 @functools.cache
 def _glyphs() -> frozenset[int]:
-    from matplotlib import font_manager  # noqa: PLC0415  slow; loaded by pictures alone
+    from matplotlib import font_manager
 
     return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
 
@@ -123,8 +124,8 @@ def sheet(
     Returns:
         The figure, and the axes of each cell, row by row; a cell of several carries its name as a title.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  slow; loaded by pictures alone
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     shown = list(names[:MAX_TICKERS])
     columns = min(2, len(shown))
@@ -176,7 +177,20 @@ def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
         )
     box = (0.04 / width, 0.04 / height, 1 - 0.12 / width, 1 - (above + 0.04) / height)
     figure.set_layout_engine("constrained", rect=box, w_pad=0.06, h_pad=0.09)
-    figure.draw_without_rendering()  # the layout settles at its second pass: the first one is here
+    _settle(figure)
+
+
+def _settle(figure: Figure) -> None:
+    """Lay out until no panel moves by two pixels: square panels need several passes, others the one of their drawing."""
+    engine, places = figure.get_layout_engine(), np.zeros((len(figure.axes), 4))
+    if engine is None or all(axes.get_box_aspect() is None for axes in figure.axes):
+        return
+    for _ in range(MOST_PASSES):
+        before = places
+        engine.execute(figure)
+        places = np.array([axes.get_window_extent().bounds for axes in figure.axes])
+        if np.abs(places - before).max() < 2.0:
+            return
 
 
 def _legend_columns(letters: Sequence[int], width: float) -> int:
@@ -194,7 +208,7 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
 
 def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
     """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood."""
-    from matplotlib.dates import AutoDateFormatter, AutoDateLocator  # noqa: PLC0415  slow; loaded by pictures alone
+    from matplotlib.dates import AutoDateFormatter, AutoDateLocator
 
     first, last = dates.min(), dates.max()
     days = int((last - first) / np.timedelta64(1, "D"))
@@ -209,7 +223,7 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
 
 def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:
     """Let an axis show plain numbers: thousands apart, as many decimals as its ticks need, no exponent and no offset."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415  slow; loaded by pictures alone
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     locator = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole)
 
@@ -225,7 +239,7 @@ def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:
 
 def log_axis(axis: Axis) -> None:
     """Let an axis be logarithmic with plain numbers at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415  slow; loaded by pictures alone
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.axes.set_yscale("log")
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))

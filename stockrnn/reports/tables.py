@@ -36,7 +36,7 @@ ROOMY_WIDTH = 92
 
 def make_console(stream: Any = None) -> Console:
     """A console on a text stream (stdout when None): as wide as its terminal, plain and `PIPE_WIDTH` wide where it is none."""
-    from rich.console import Console  # noqa: PLC0415  slow; loaded by output alone
+    from rich.console import Console
 
     target = sys.stdout if stream is None else stream
     encoding, reconfigure = getattr(target, "encoding", None), getattr(target, "reconfigure", None)
@@ -215,7 +215,7 @@ def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) ->
 
 def facts(pairs: Mapping[str, object]) -> Table:
     """Names and what they stand for, a line each; None is shown as a dash."""
-    from rich.table import Table  # noqa: PLC0415  slow; loaded by output alone
+    from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -227,7 +227,7 @@ def facts(pairs: Mapping[str, object]) -> Table:
 
 def verdict(sentences: Iterable[str]) -> Table:
     """The verdict, a bullet a sentence, wrapped to the terminal."""
-    from rich.table import Table  # noqa: PLC0415  slow; loaded by output alone
+    from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
     for sentence in sentences:
@@ -247,7 +247,7 @@ def training_progress(total_epochs: int, members: int, stream: Any = None) -> It
     Yields:
         What is called with the report of each epoch.
     """
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  slow; loaded by output alone
+    from rich.progress import BarColumn, Progress, TextColumn
 
     console = make_console(sys.stderr if stream is None else stream)
     if not console.is_terminal:
@@ -278,8 +278,8 @@ def progress_text(report: EpochReport, total_epochs: int, left_s: float) -> str:
 
 def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
     """An empty table whose first `left` columns are text and whose others are numbers, `gap` + 1 spaces apart."""
-    from rich import box  # noqa: PLC0415  slow; loaded by output alone
-    from rich.table import Table  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     for place, header in enumerate(headers):
@@ -289,7 +289,7 @@ def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
 
 
 def _text(text: str) -> Text:
-    from rich.text import Text  # noqa: PLC0415  slow; loaded by output alone
+    from rich.text import Text
 
     return Text(text)
 
