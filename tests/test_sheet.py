@@ -96,6 +96,7 @@ def test_what_the_font_lacks_becomes_a_square_and_control_characters_vanish():
         ([1.0, 2.0, 3.0], "mean 2.0, sd 1.0"),
         ([-4e-5, 2e-5], f"mean {MINUS}0.000010, sd 0.000042"),
         ([50_000.0, 54_000.0], "mean 52,000, sd 2,828"),
+        ([-1.0, 0.98], "mean 0.0, sd 1.4"),
         ([7.0, 7.0], "mean 7.00, sd 0.00"),
         ([7.0], ""),
     ],

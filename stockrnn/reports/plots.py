@@ -227,7 +227,7 @@ def draw_residuals(subject: Subject) -> Figure:
         pile.set_ylim(-1.04 * bound, 1.04 * bound)
         axes.sharey(pile)
         pile.tick_params(labelleft=False)
-        time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 3)
+        time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 4)
         for axis in (axes.yaxis, pile.xaxis):
             number_axis(axis, 7 if axis is axes.yaxis else 3)
         label_axes(axes, "Date", f"Actual - forecast ({unit})")

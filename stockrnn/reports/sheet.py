@@ -256,7 +256,9 @@ def moments(values: np.ndarray) -> str:
     """Mean and standard deviation, to two digits of the latter; empty where there are no two values."""
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 0 else 2
-    return minus(f"mean {values.mean():,.{decimals}f}, sd {spread:,.{decimals}f}") if len(values) > 1 else ""
+    if len(values) < 2:
+        return ""
+    return minus(f"mean {round(values.mean(), decimals) + 0.0:,.{decimals}f}, sd {spread:,.{decimals}f}")
 
 
 def _true_minus(text: str) -> str:

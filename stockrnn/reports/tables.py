@@ -254,7 +254,7 @@ def training_progress(total_epochs: int, members: int, stream: Any = None) -> It
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
         task = progress.add_task("training", total=total_epochs * members, facts="preparing")
         start, seen = time.monotonic(), 0
 
