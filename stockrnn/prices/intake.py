@@ -362,11 +362,12 @@ class _Reader:
             self.findings.append(Finding("corporate_action_row", int(events.sum()), places, "left out"))
             self._keep(~events)
             parsed = self._parsed(layout)
+        blank = np.full(len(self.grid.rows), np.nan)
         parts: dict[str, np.ndarray] = {}
         for role in VALUE_ROLES:
             if any(role in roles for _, roles in layout.series):
-                blank = np.full(len(self.grid.rows), np.nan)
-                parts[role] = np.concatenate([parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series])
+                each = [parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series]
+                parts[role] = each[0] if len(each) == 1 else np.concatenate(each)
         self._check_short(layout, parts)
         self._check_order(layout, parts)
         return parts

@@ -15,6 +15,7 @@ MOST_PLACES = 5
 CODE, ROW, FILE = "code", "row", "file"
 """Columns beside the price columns until the table is clean: number of the ticker, row in the file, number of the file."""
 SPLIT_RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0, 10.0, 20.0, 25.0, 50.0)
+_SLACK = 1 - 1e-6
 STALE_ROWS, LONG_GAP = 5, {"daily": 15, "weekly": 30, "monthly": 93}
 """Equal closes in a row that are called stale; days without a row that are called a gap."""
 
@@ -82,9 +83,24 @@ def check(frame: pd.DataFrame, sources: Sources, step: str) -> list[Finding]:
     """
     found: list[Finding] = []
     with np.errstate(divide="ignore", invalid="ignore"):
+        facts = Facts(frame, step, _same(frame), moves(frame))
         for kind, test, column in _CHECKS:
-            found += sources.finding(frame, kind, test(frame, step), column, "kept")
+            found += sources.finding(frame, kind, test(facts), column, "kept")
     return found
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the checks look at: the frame and its step, whether the row before is of the same ticker, and close over the close before."""
+
+    frame: pd.DataFrame
+    step: str
+    same: np.ndarray
+    ratio: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """A column's values."""
+        return self.frame[name].to_numpy()
 
 
 def _same(frame: pd.DataFrame) -> np.ndarray:
@@ -93,96 +109,105 @@ def _same(frame: pd.DataFrame) -> np.ndarray:
     return np.r_[False, code[1:] == code[:-1]]
 
 
-def _moves(frame: pd.DataFrame) -> np.ndarray:
-    """Close over the close before it; NaN on a ticker's first row."""
+def moves(frame: pd.DataFrame) -> np.ndarray:
+    """Close over the close before it; NaN on a ticker's first row. Shape (rows,)."""
     close = frame[CLOSE].to_numpy()
     ratio = np.full(len(close), np.nan)
-    ratio[1:] = close[1:] / close[:-1]
-    return np.where(_same(frame), ratio, np.nan)
-
-
-def _future(frame: pd.DataFrame, step: str) -> np.ndarray:
-    return (frame[DATE] > pd.Timestamp.now() + pd.Timedelta(days=1)).to_numpy() & (step != "none")
-
-
-def _high_below_low(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001 (one signature for all checks)
-    return frame[HIGH].to_numpy() < frame[LOW].to_numpy() * (1 - 1e-6)
-
-
-def _close_outside(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    close, high, low = (frame[name].to_numpy() for name in (CLOSE, HIGH, LOW))
-    return ((close > high * (1 + 1e-6)) | (close < low * (1 - 1e-6))) & (high > 0) & (low > 0) & (high >= low * (1 - 1e-6))
-
-
-def _open_outside(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    opening, high, low = (frame[name].to_numpy() for name in (OPEN, HIGH, LOW))
-    return ((opening > high * (1 + 1e-6)) | (opening < low * (1 - 1e-6))) & (opening > 0) & (high > 0) & (low > 0)
-
-
-def _split_like(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    ratio = _moves(frame)
-    size = np.maximum(ratio, 1 / ratio)
-    return np.logical_or.reduce([np.abs(size / near - 1) < 0.04 for near in SPLIT_RATIOS]) & (size > 1.45)
-
-
-def _hundredfold(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    ratio = _moves(frame)
-    return (np.abs(np.log10(np.maximum(ratio, 1 / ratio)) - 2) < 0.05) | (np.abs(np.log10(np.maximum(ratio, 1 / ratio)) - 3) < 0.05)
-
-
-def _stale(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    """The first row of each run of at least `STALE_ROWS` equal closes."""
-    close = frame[CLOSE].to_numpy()
-    new = np.r_[True, close[1:] != close[:-1]][: len(close)] | ~_same(frame)
-    starts = np.flatnonzero(new)
-    lengths = np.diff(np.r_[starts, len(close)])
-    mask = np.zeros(len(close), dtype=bool)
-    mask[starts[lengths >= STALE_ROWS]] = True
-    return mask
-
-
-def _long_gap(frame: pd.DataFrame, step: str) -> np.ndarray:
-    days = np.r_[0.0, np.diff(frame[DATE].to_numpy()) / np.timedelta64(1, "D")][: len(frame)]
-    return (days > LONG_GAP.get(step, np.inf)) & _same(frame)
-
-
-def _flat_zero_volume(frame: pd.DataFrame, step: str) -> np.ndarray:  # noqa: ARG001
-    return (frame[VOLUME].to_numpy() == 0) & ~moved(frame)
-
-
-def _weekend(frame: pd.DataFrame, step: str) -> np.ndarray:
-    """Rows on a weekend in a file that has few of them."""
-    weekend = (frame[DATE].to_numpy().astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
-    return weekend & (step == "daily" and weekend.mean() < 0.05)
-
-
-def _thin_last_day(frame: pd.DataFrame, step: str) -> np.ndarray:
-    """A ticker's last row with under a tenth of the usual volume, which may be an unfinished session."""
-    volume = frame[VOLUME].to_numpy()
-    last = np.r_[~_same(frame)[1:], True][: len(frame)]
-    usual = frame.groupby(CODE)[VOLUME].transform("median").to_numpy() if last.sum() < 2000 else np.full(len(frame), np.nan)
-    return last & (volume < 0.1 * usual) & (volume > 0) & (step == "daily")
+    np.divide(close[1:], close[:-1], out=ratio[1:])
+    ratio[~_same(frame)] = np.nan
+    return ratio
 
 
 def moved(frame: pd.DataFrame) -> np.ndarray:
-    """Whether price moved in a row: within it, or since the row before."""
+    """Whether price moved in a row: within it, or since the row before. Shape (rows,)."""
     within = np.nan_to_num(frame[HIGH].to_numpy() - frame[LOW].to_numpy()) != 0
-    ratio = _moves(frame)
+    ratio = moves(frame)
     return within | (np.isfinite(ratio) & (ratio != 1))
 
 
-_CHECKS: tuple[tuple[str, Callable[[pd.DataFrame, str], np.ndarray], str | None], ...] = (
+def _future(facts: Facts) -> np.ndarray:
+    ahead: np.ndarray = facts[DATE] > (pd.Timestamp.now() + pd.Timedelta(days=1)).to_datetime64()
+    return ahead & (facts.step != "none")
+
+
+def _high_below_low(facts: Facts) -> np.ndarray:
+    below: np.ndarray = facts[HIGH] < facts[LOW] * _SLACK
+    return below
+
+
+def _outside(name: str) -> Callable[[Facts], np.ndarray]:
+    def test(facts: Facts) -> np.ndarray:
+        value, high, low = facts[name], facts[HIGH], facts[LOW]
+        outside: np.ndarray = ((value * _SLACK > high) | (value < low * _SLACK)) & (value > 0) & (high > 0) & (low > 0)
+        return outside & ~_high_below_low(facts)
+
+    return test
+
+
+def _jumps(facts: Facts, sizes: tuple[float, ...], slack: float) -> np.ndarray:
+    """Rows whose close is about so many times, or such a part of, the close before."""
+    rows = np.flatnonzero((facts.ratio > 1.45) | (facts.ratio < 1 / 1.45))
+    size = np.maximum(facts.ratio[rows], 1 / facts.ratio[rows])
+    mask = np.zeros(len(facts.ratio), dtype=bool)
+    mask[rows] = np.any(np.abs(size[:, None] / np.array(sizes) - 1) < slack, axis=1)
+    return mask
+
+
+def _split_like(facts: Facts) -> np.ndarray:
+    return _jumps(facts, SPLIT_RATIOS, 0.04)
+
+
+def _hundredfold(facts: Facts) -> np.ndarray:
+    return _jumps(facts, (100.0, 1000.0), 0.12)
+
+
+def _stale(facts: Facts) -> np.ndarray:
+    """The first row of each run of at least `STALE_ROWS` equal closes."""
+    starts = np.flatnonzero(~facts.same | (facts.ratio != 1))
+    mask = np.zeros(len(facts.ratio), dtype=bool)
+    mask[starts[np.diff(np.r_[starts, len(mask)]) >= STALE_ROWS]] = True
+    return mask
+
+
+def _long_gap(facts: Facts) -> np.ndarray:
+    gaps = np.zeros(len(facts.same))
+    gaps[1:] = np.diff(facts[DATE]) / np.timedelta64(1, "D")
+    return (gaps > LONG_GAP.get(facts.step, np.inf)) & facts.same
+
+
+def _flat_zero_volume(facts: Facts) -> np.ndarray:
+    idle: np.ndarray = facts[VOLUME] == 0
+    return idle & ~moved(facts.frame) if idle.any() else idle
+
+
+def _weekend(facts: Facts) -> np.ndarray:
+    """Rows on a weekend in a daily file that has few of them."""
+    weekend: np.ndarray = (facts[DATE].astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
+    return weekend & (facts.step == "daily" and bool(weekend.mean() < 0.05))
+
+
+def _thin_last(facts: Facts) -> np.ndarray:
+    """A ticker's last row with under a tenth of the usual volume, which may be an unfinished session."""
+    last = np.r_[~facts.same[1:], True]
+    if facts.step != "daily":
+        return last & False
+    usual = facts.frame.groupby(CODE)[VOLUME].transform("median").to_numpy()
+    thin: np.ndarray = (facts[VOLUME] < 0.1 * usual) & (facts[VOLUME] > 0)
+    return last & thin
+
+
+_CHECKS: tuple[tuple[str, Callable[[Facts], np.ndarray], str | None], ...] = (
     ("future", _future, None),
     ("high_below_low", _high_below_low, HIGH),
-    ("close_outside_range", _close_outside, CLOSE),
-    ("open_outside_range", _open_outside, OPEN),
+    ("close_outside_range", _outside(CLOSE), CLOSE),
+    ("open_outside_range", _outside(OPEN), OPEN),
     ("split_like_jump", _split_like, CLOSE),
     ("hundredfold_jump", _hundredfold, CLOSE),
     ("stale_run", _stale, CLOSE),
     ("long_gap", _long_gap, None),
     ("zero_volume", _flat_zero_volume, VOLUME),
     ("weekend", _weekend, None),
-    ("thin_last_session", _thin_last_day, VOLUME),
+    ("thin_last_session", _thin_last, VOLUME),
 )
 
 
