@@ -10,13 +10,26 @@ import pandas as pd
 import pytest
 from factories import cutoffs, gappy, garch_path, history, near_constant, panel, random_walk, spans_of
 
+from stockrnn.config import load_config
 from stockrnn.errors import NotFittedError
 from stockrnn.models.baselines import BASELINES, BaselineWarning, Naive
 from stockrnn.models.forecaster import Forecast, Forecaster
+from stockrnn.training.recurrent import network_forecaster
 from stockrnn.types import CLOSE, DATE, FILLED, PRICES, QUANTILES, TICKER, VOLUME
 
 Make = Callable[[int], Forecaster]
 FORECASTERS: dict[str, Make] = {name: (lambda horizon, kind=kind: kind(horizon=horizon)) for name, kind in BASELINES.items()}
+SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5"]
+NETWORKS = {
+    "lstm": ["split.calibration=0"],
+    "gru-ensemble": ["model.cell=gru", "train.ensemble=2", "data.outliers.action=clip"],
+    "simple_rnn-point": ["model.cell=simple_rnn", "model.head=point", "target.transform=difference", "features.scaler=robust"],
+    "separate": ["data.panel=separate"],
+}
+FORECASTERS |= {
+    name: lambda horizon, settings=settings: network_forecaster(load_config(None, [*SMALL, *settings, f"window.horizon={horizon}"]))
+    for name, settings in NETWORKS.items()
+}
 """Every forecaster, made for a horizon."""
 SAME = 1e-6
 """Relative difference allowed where a batch of another size may round otherwise: float32 of a network."""

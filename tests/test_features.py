@@ -87,3 +87,9 @@ def test_a_scaler_equals_scikit_learns_and_survives_json(kind):
 @pytest.mark.parametrize("kind", sorted(SCALERS))
 def test_a_constant_column_scales_to_finite_values(kind):
     assert np.isfinite(fit_scaler(np.full((10, 1), 5.0), kind).transform(np.array([[5.0], [7.0]]))).all()
+
+
+def test_a_price_that_seldom_moves_is_scaled_by_its_own_size():
+    values = np.zeros((100, 1))
+    values[::10] = 1e-6
+    assert 0.1 < fit_scaler(values, "robust").transform(values).std() < 10

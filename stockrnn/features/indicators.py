@@ -39,9 +39,9 @@ def overnight(prices: pd.DataFrame) -> pd.Series:
 
 
 def relative_volume(prices: pd.DataFrame) -> pd.Series:
-    """log(1 + volume) less its mean over the ticker's sessions before, 60 at most; a session without volume repeats the last."""
+    """log(1 + volume) less its mean over the ticker's sessions before, 60 at most."""
     groups = prices[TICKER]
-    logged: pd.Series = prices[VOLUME].transform(np.log1p).groupby(groups, sort=False).ffill()
+    logged: pd.Series = prices[VOLUME].transform(np.log1p)
     past: pd.Series = logged.groupby(groups, sort=False).transform(lambda s: s.shift().rolling(VOLUME_MEMORY, min_periods=5).mean())
     return logged - past
 
@@ -75,8 +75,7 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
 def make_features(prices: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """The features of every row, float64, shape (rows, features); NaN while an indicator warms up.
 
-    Volume that is missing in a session repeats the ticker's last known one.
+    A feature that is unknown in a later session (no volume, a filled close) repeats the ticker's last known one.
     """
-    table = prices.assign(**{VOLUME: prices.groupby(TICKER, sort=False)[VOLUME].ffill()})
-    columns = [INDICATORS[name][0](prices) if name in INDICATORS else table[name] for name in names]
-    return np.column_stack([column.to_numpy(dtype=np.float64) for column in columns])
+    columns = {name: INDICATORS[name][0](prices) if name in INDICATORS else prices[name] for name in names}
+    return pd.DataFrame(columns).groupby(prices[TICKER], sort=False).ffill().to_numpy(dtype=np.float64)

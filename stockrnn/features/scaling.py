@@ -44,7 +44,10 @@ class Scaler:
 
 
 def fit_scaler(values: np.ndarray, kind: str) -> Scaler:
-    """Learn offset and scale of each column from training rows alone; a constant column is only shifted.
+    """Learn offset and scale of each column from training rows alone.
+
+    A column whose interquartile range is zero (a price that seldom moves) is scaled by its standard deviation instead,
+    and a constant column is only shifted.
 
     Args:
         values: finite training values, shape (rows, columns).
@@ -57,5 +60,8 @@ def fit_scaler(values: np.ndarray, kind: str) -> Scaler:
     fitted = getattr(preprocessing, SCALERS[kind])().fit(values)
     offset = {"minmax": "data_min_", "standard": "mean_", "robust": "center_"}[kind]
     scale = {"minmax": "data_range_", "standard": "scale_", "robust": "scale_"}[kind]
-    spread = np.where(getattr(fitted, scale) == 0.0, 1.0, getattr(fitted, scale))
+    spread = getattr(fitted, scale)
+    if kind == "robust":  # scikit-learn puts 1 for a zero range, whatever the column's unit
+        spread = np.where(np.ptp(np.quantile(values, (0.25, 0.75), axis=0), axis=0) == 0.0, values.std(axis=0), spread)
+    spread = np.where(spread == 0.0, 1.0, spread)
     return Scaler(kind, tuple(map(float, getattr(fitted, offset))), tuple(map(float, spread)))
