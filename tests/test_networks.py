@@ -1,0 +1,89 @@
+"""Networks from the config: names, rebuilding, seeds, ONNX."""
+
+import numpy as np
+import pytest
+
+from stockrnn.config import ModelConfig
+from stockrnn.errors import RunDamagedError
+from stockrnn.models.cells import CELLS
+from stockrnn.models.networks import build_network, export_onnx, network_weights, set_network_weights
+
+pytestmark = pytest.mark.network
+SHAPE = {"features": 3, "lookback": 6, "horizon": 2}
+
+
+def network(seed=0, **model):
+    return build_network(**SHAPE, model=ModelConfig(**{"units": (4, 5), **model}), seed=seed)
+
+
+def windows(n=7, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, SHAPE["lookback"], SHAPE["features"])).astype("float32")
+
+
+@pytest.mark.parametrize(("head", "params"), [("point", 1), ("quantile", 19)])
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_a_network_goes_from_windows_to_the_heads_numbers(cell, head, params):
+    assert network(cell=cell, head=head)(windows()).shape == (7, 2, params)
+
+
+def test_weights_have_names_that_do_not_depend_on_what_was_built_before():
+    names = ["recurrent_1/kernel", "recurrent_1/recurrent_kernel", "recurrent_1/bias", "recurrent_2/kernel"]
+    names += ["recurrent_2/recurrent_kernel", "recurrent_2/bias", "head/kernel", "head/bias"]
+    assert list(network_weights(network(cell="gru"))) == list(network_weights(network(cell="gru"))) == names
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, again, other = (network_weights(network(seed)) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not any(np.array_equal(first[name], other[name]) for name in first if name.endswith("kernel"))
+
+
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_config_and_weights_are_all_there_is(cell):
+    model = {"cell": cell, "dropout": 0.2, "recurrent_dropout": 0.1}
+    original, rebuilt = network(1, **model), network(2, **model)
+    set_network_weights(rebuilt, network_weights(original))
+    np.testing.assert_array_equal(rebuilt(windows()), original(windows()))
+
+
+def test_every_unit_of_every_layer_is_there():
+    weights = network_weights(network(cell="lstm", units=(4, 5, 6)))
+    assert [weights[f"recurrent_{k}/recurrent_kernel"].shape for k in (1, 2, 3)] == [(4, 16), (5, 20), (6, 24)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda w: w.pop("head/bias"), lambda w: w.update(stranger=np.zeros(3)), lambda w: w.update({"head/bias": np.zeros(99)})],
+)
+def test_weights_of_another_network_are_refused_before_any_is_set(change):
+    target = network()
+    before, weights = network_weights(target), network_weights(network(1))
+    change(weights)
+    with pytest.raises(RunDamagedError):
+        set_network_weights(target, weights)
+    assert all(np.array_equal(value, before[name]) for name, value in network_weights(target).items())
+
+
+def test_penalties_are_those_of_the_kernels_alone():
+    net = network(cell="gru", l1=0.1, l2=0.01)
+    weights = network_weights(net)
+    kernels = [weights[f"recurrent_{k}/{name}"] for k in (1, 2) for name in ("kernel", "recurrent_kernel")]
+    wanted = sum(0.1 * np.abs(k).sum() + 0.01 * np.square(k).sum() for k in kernels)
+    np.testing.assert_allclose(float(sum(net.losses)), wanted, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_the_onnx_model_gives_the_mean_of_its_members(cell, capfd):
+    import onnxruntime
+
+    model = ModelConfig(cell=cell, units=(4, 5), dropout=0.2, recurrent_dropout=0.2)
+    networks = [build_network(**SHAPE, model=model, seed=seed) for seed in range(3)]
+    data = export_onnx(**SHAPE, model=model, members=[network_weights(n) for n in networks])
+    session = onnxruntime.InferenceSession(data)
+    for n in (1, 7):  # the batch is dynamic
+        got = session.run(None, {session.get_inputs()[0].name: windows(n)})[0]
+        wanted = np.mean([n_(windows(n)).numpy() for n_ in networks], axis=0)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+        assert (np.diff(got, axis=-1) >= 0).all()
+    assert capfd.readouterr() == ("", "")
