@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -73,7 +74,9 @@ def smoothed(close: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def test_a_forecast_that_knows_nothing_is_no_better_than_yesterdays_close():
     sentences = verdict(pointing(random_walk(2000), noise(0, 0.001)), "gru")
-    assert sentences[0].startswith("Point forecast: no better than yesterday's close (MAE ")
+    assert re.fullmatch(
+        r"Point forecast: no better than yesterday's close \(MAE (\d+\.\d|under 0\.1) % (higher|lower), p = [01]\.\d+\)\.", sentences[0]
+    )
 
 
 def test_the_last_price_itself_is_called_the_same():
@@ -112,6 +115,13 @@ def test_coverage_of_everything_is_too_wide():
     table.loc[table["model"] == "gru", "q05"] = 0.0
     table.loc[table["model"] == "gru", "q95"] = 1e9
     assert verdict(table, "gru")[-1] == "90 % interval: it held 100.0 % of the actual prices, too wide (p < 0.001)."
+    few = table[table["cutoff"].isin(sorted(table["cutoff"].unique())[:25])]
+    assert float(re.search(r"p = (\S+)\)", verdict(few, "gru")[-1])[1]) > 0.02  # Kupiec's for 0 of 25, before Holm
+
+
+def test_a_distribution_that_is_worse_is_said_to_be():
+    table = pointing(random_walk(2000), noise(0, 0.02))
+    assert [s.split(" (")[0] for s in verdict(table, "gru")[1:3]] == ["Distribution: worse than naive", "Distribution: worse than ewma"]
 
 
 def test_too_few_sessions_get_no_verdict():
@@ -164,12 +174,34 @@ def test_a_planted_fault_rings_its_alarm_alone(change, alarm):
     assert [sentence.split(":")[0] for sentence in found] == [alarm]
 
 
+def test_a_copy_is_named_with_its_correlations_and_its_ratio_to_the_last_price():
+    prices = random_walk(1500)
+    (sentence,) = alarms(pointing(prices, yesterday), "gru")
+    close, rows = prices[CLOSE].to_numpy(), cutoffs(prices, spans_of(prices), 1)
+    error, moved = close[rows + 1] / close[rows] - close[rows - 1] / close[rows], close[rows + 1] / close[rows] - 1
+    assert sentence.endswith(f"its RMSE is {np.sqrt(np.mean(error**2) / np.mean(moved**2)):.2f} times that of the last price.")
+    assert "correlation -1.00" in sentence
+
+
+def test_one_price_for_every_session_of_one_ticker_of_a_panel_is_a_collapse():
+    prices = panel(1500)
+
+    def stuck(close: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.where(prices["ticker"].to_numpy()[rows] == "BBB", 7.0, noise(0, 0.001)(close, rows))
+
+    assert "Collapsed: the network forecasts one price for every session." in alarms(pointing(prices, stuck), "gru")
+
+
+def test_alarms_stand_a_price_that_never_moves():
+    prices = random_walk(400)
+    prices[CLOSE] = 10.0
+    assert not any("Too good" in s or "Shifted" in s for s in alarms(pointing(prices, noise(0, 0.001)), "gru"))
+
+
 def test_a_panel_rings_too():
     prices = panel(1500)
-    close = prices[CLOSE].to_numpy()
     assert any("Shifted copy" in s for s in alarms(pointing(prices, yesterday), "gru"))
     assert alarms(pointing(prices, noise(0, 0.001)), "gru") == []
-    assert len(close) == len(prices)
 
 
 def test_few_test_sessions_are_named():
