@@ -182,6 +182,7 @@ def _date(text: str | None) -> pd.Timestamp | None:
 
 def _show(renderable: Any) -> None:
     tables.make_console().print(renderable)
+    print()
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -131,13 +131,13 @@ def test_runs_are_listed_with_their_honest_scores():
     assert empty == ["x", *[tables.NOTHING] * 7]
 
 
-def test_describe_takes_price_decimals_for_prices_and_none_for_volume():
+def test_describe_takes_price_decimals_for_prices_and_short_counts_for_volume():
     table = garch_path(100)
     lines = rows_of(printed(tables.describe_table(describe(table))))
     assert lines[0] == ["Column", "count", "missing", "mean", "std", "min", "25%", "50%", "75%", "max"]
     by_name = {line[0]: line[1:] for line in lines[2:]}
     assert by_name[CLOSE][:3] == ["100", "0", f"{table[CLOSE].mean():.2f}"]
-    assert by_name[VOLUME][2] == f"{table[VOLUME].mean():,.0f}"
+    assert by_name[VOLUME][2] == tables.counted(table[VOLUME].mean())
 
 
 def test_head_and_tail_stand_about_a_line_of_dots():

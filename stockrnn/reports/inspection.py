@@ -5,7 +5,7 @@ Looks and counts only; what is wrong with the file is said by `prices/quality.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ from stockrnn.reports.sheet import (
     shown_of,
     time_axis,
 )
+from stockrnn.reports.tables import counted
 from stockrnn.types import CLOSE, DATE, HIGH, LOW, PRICES, TICKER, VOLUME
 
 if TYPE_CHECKING:
@@ -194,18 +195,6 @@ def sparkline(values: np.ndarray, width: int = 60) -> str:
     spread = means.max() - means.min()
     heights = np.round((means - means.min()) / spread * (len(SPARKS) - 1)).astype(int) if spread > 0 else np.zeros(len(means), dtype=int)
     return "".join(SPARKS[height] for height in heights)
-
-
-def counted(value: float) -> str:
-    """A large count in short: 950, 12K, 3.4M, 1.2B, 5T."""
-    for unit, letter in COUNTS.items():
-        if abs(value) >= unit:
-            return f"{value / unit:.3g}{letter}"
-    return f"{value:.3g}"
-
-
-COUNTS: Mapping[float, str] = {1e12: "T", 1e9: "B", 1e6: "M", 1e3: "K"}
-"""The letters of large counts, largest first."""
 
 
 def _span(prices: pd.DataFrame) -> str:

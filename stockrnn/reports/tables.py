@@ -68,6 +68,18 @@ def number(value: float | None, decimals: int, sign: str = "") -> str:
     return NOTHING if value is None or not math.isfinite(value) else f"{round(value, decimals) + 0.0:{sign},.{decimals}f}"
 
 
+COUNTS: Mapping[float, str] = {1e12: "T", 1e9: "B", 1e6: "M", 1e3: "K"}
+"""The letters of large counts, largest first."""
+
+
+def counted(value: float) -> str:
+    """A large count in short: 950, 12K, 3.4M, 1.2B, 5T."""
+    for unit, letter in COUNTS.items():
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
 def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, width: int | None = None) -> Table:
     """The scores of each model, the network's first.
 
@@ -176,9 +188,10 @@ def describe_table(summary: pd.DataFrame) -> Table:
     """The summary made by `inspection.describe`: one row a column of the file."""
     table = _table(["Column", *map(str, summary.columns)], left=1)
     for name, row in summary.iterrows():
-        decimals = decimals_of(row["max"]) if name in PRICES else 0
-        cells = [number(value, 0 if column in ("count", "missing") else decimals) for column, value in row.items()]
-        table.add_row(*map(_text, [str(name), *cells]))
+        decimals = decimals_of(row["max"])
+        counts = [number(row[column], 0) for column in ("count", "missing")]
+        values = [number(value, decimals) if name in PRICES else counted(value) for value in row.iloc[len(counts) :]]
+        table.add_row(*map(_text, [str(name), *counts, *values]))
     return table
 
 
