@@ -186,19 +186,24 @@ def parse(cells: pd.Series, date_format: str) -> pd.Series:
     """Datetimes of tidy cells, NaT where one does not fit the format."""
     if date_format == EXCEL:
         days = pd.to_numeric(cells, errors="coerce")
-        return pd.to_datetime(days.where(days.between(*_EXCEL_DAYS)), unit="D", origin="1899-12-30", errors="coerce").astype(
-            "datetime64[ns]"
-        )
+        return _counted(days.where(days.between(*_EXCEL_DAYS)), "D", pd.Timestamp("1899-12-30"))
     if date_format in EPOCHS:
-        numbers = pd.to_numeric(cells, errors="coerce")
-        whole = pd.to_numeric(cells.str.removesuffix(".0"), errors="coerce").astype("Int64") if numbers.notna().all() else numbers
-        return pd.to_datetime(whole, unit=EPOCHS[date_format][1], errors="coerce").astype("datetime64[ns]")
+        return _counted(pd.to_numeric(cells.str.removesuffix(".0"), errors="coerce"), EPOCHS[date_format][1], pd.Timestamp(0))
     if "%" in date_format and re.fullmatch(r"(?:%[a-zA-Z])+", date_format):
         cells = cells.str.removesuffix(".0")
     try:
         return pd.to_datetime(cells, format=date_format, errors="coerce", exact=True).astype("datetime64[ns]")
     except (ValueError, OverflowError):
         return pd.Series(np.full(len(cells), np.datetime64("NaT"), dtype="datetime64[ns]"), index=cells.index)
+
+
+def _counted(numbers: pd.Series, unit: str, origin: pd.Timestamp) -> pd.Series:
+    """Stamps so many units after an origin, NaT where there is no number or it is out of range."""
+    factor = int(np.timedelta64(1, unit) / np.timedelta64(1, "ns"))  # type: ignore[call-overload] # a unit of EPOCHS, or D
+    inside = numbers.abs() <= np.iinfo(np.int64).max / factor
+    whole = numbers.where(inside).astype("Float64").round().astype("Int64") * factor
+    stamps = whole.fillna(np.iinfo(np.int64).min).to_numpy(np.int64).view("datetime64[ns]")
+    return pd.Series(stamps + (origin.to_datetime64() - np.datetime64(0, "ns")), index=numbers.index)
 
 
 def candidates(cells: pd.Series) -> Iterator[tuple[str, pd.Series]]:

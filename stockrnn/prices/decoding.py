@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from stockrnn.errors import DataError
-from stockrnn.prices.dialects import meanings
+from stockrnn.prices.words import meanings
 
 MOST_BYTES = 1 << 30
 """Largest content of a packed file."""

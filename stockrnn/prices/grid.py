@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -17,9 +16,9 @@ import pyarrow.csv
 
 from stockrnn.errors import DataError
 from stockrnn.prices.dates import looks_like_date, looks_like_epoch
-from stockrnn.prices.dialects import meanings
 from stockrnn.prices.numerals import is_nothing, looks_like_number
 from stockrnn.prices.quality import shown
+from stockrnn.prices.words import meanings
 
 SEPARATORS = {",": ",", ";": ";", "\t": "\t", "|": "|", " ": " ", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 MOST_COLUMNS = 20_000
@@ -71,7 +70,7 @@ class Head:
 def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
     """The grid of UTF-8 text. Raises DataError."""
     text = _straight(text)
-    lines = [line for line in text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]]
+    lines = text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]
     if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
     if re.match(r"\s*<(?:!doctype|html|\?xml|table)", lines[0], re.IGNORECASE):
@@ -194,7 +193,7 @@ def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
     """Whether the first cell of a row is its name: no header means a date, or the date stands one cell further."""
     dated = [i for i, cell in enumerate(first) if looks_like_date(cell)]
     named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
-    return bool(dated) and (not named and dated[0] == 0 or named[:1] == [dated[0] - 1])
+    return bool(dated) and ((not named and dated[0] == 0) or named[:1] == [dated[0] - 1])
 
 
 def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
@@ -208,7 +207,7 @@ def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def _is_name_row(row: Sequence[str], width: int) -> bool:
-    """yfinance's third header line, `Date,,,`."""
+    """Yfinance's third header line, `Date,,,`."""
     return len(row) <= width and not any(row[1:]) and bool(row[0]) and bool(meanings(row[0]))
 
 
@@ -256,7 +255,7 @@ def _with_ragged(grid: Grid, bad: Sequence[tuple[int, str]], path: Path) -> Grid
         cells = _split([line.rstrip("\n")], grid.separator or ",")[0]
         if any(cells[width:]):
             raise DataError(
-                f"{path} row {number}: must have {width} cells, as its header. Received: {len(cells)}, {shown(line)}. Quote or remove what is too much."
+                f"{path} row {number}: must have {width} cells, as its header. Received: {len(cells)}, {shown(line)}. Quote cells."
             )
         if any(cells):
             rows.append(number)

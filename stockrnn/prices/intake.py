@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import unicodedata
-import warnings
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +16,15 @@ import pyarrow.compute as pc
 
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
+from stockrnn.prices.coherence import BAR, check_bars, misplaced_close, unscaled_close
+from stockrnn.prices.containers import open_grid
 from stockrnn.prices.dates import Dates, choose
-from stockrnn.prices.decoding import decode, is_workbook, unpack
-from stockrnn.prices.dialects import COMMA_LANGUAGES
-from stockrnn.prices.grid import Grid, read_rows, read_text
-from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout, name_dialect
+from stockrnn.prices.dialects import name_dialect
+from stockrnn.prices.grid import Grid
+from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
-from stockrnn.storage import read_bytes
+from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
 SUFFIXES = (".csv", ".txt", ".tsv", ".xlsx", ".parquet", ".zip", ".gz")
 _MARKS = {"point": ".", "comma": ","}
@@ -97,84 +95,10 @@ def read_file(path: Path, data: DataConfig) -> Rows:
         StorageError: it cannot be read.
     """
     try:
-        grid, encoding = _grid(unpack(read_bytes(path), path), path, data)
+        grid, encoding = open_grid(path, data)
         return _Reader(path, data, grid, encoding).read()
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
-
-
-def _grid(raw: bytes, path: Path, data: DataConfig) -> tuple[Grid, str]:
-    if raw.startswith(b"PAR1"):
-        return _parquet(raw, path), "binary"
-    if is_workbook(raw):
-        return _workbook(raw, path, data.sheet), "binary"
-    if raw.startswith(b"\xd0\xcf\x11\xe0"):
-        raise DataError(f"{path} must be xlsx, not the old xls. Received: xls. Save it as xlsx or CSV.")
-    text, encoding = decode(raw, path, data.encoding)
-    return read_text(text, path, data.separator), encoding
-
-
-def _parquet(raw: bytes, path: Path) -> Grid:
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(pa.BufferReader(raw))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} must be an intact parquet file. Received: {shown(error)}. Write it anew.") from None
-    columns = [_plain_column(table.column(i).combine_chunks()) for i in range(table.num_columns)]
-    names = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.column_names]
-    kept = [i for i, column in enumerate(columns) if column is not None]
-    if not kept or table.num_rows == 0:
-        raise DataError(f"{path} must hold rows of prices. Received: an empty table. Give another file.")
-    return Grid(tuple(names[i] for i in kept), tuple(columns[i] for i in kept), np.arange(1, table.num_rows + 1))
-
-
-def _plain_column(column: Any) -> Any:
-    """Text, numbers, or dates as text; None for what is none of these."""
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain_column(column.dictionary_decode())
-    if pa.types.is_timestamp(kind):
-        local = column if kind.tz is None else pc.local_timestamp(column)
-        return pc.fill_null(pc.strftime(pc.cast(local, pa.timestamp("s"), safe=False), "%Y-%m-%d %H:%M:%S"), "")
-    if pa.types.is_date(kind):
-        return pc.fill_null(pc.cast(pc.cast(column, pa.date32()), pa.string()), "")
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pc.fill_null(pc.cast(column, pa.string()), "")
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return pc.cast(column, pa.float64(), safe=False)
-    return None
-
-
-def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
-    import openpyxl
-
-    faults = (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        OSError,
-        EOFError,
-        SyntaxError,
-        RuntimeError,
-        NotImplementedError,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-            rows = {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames if sheet in (None, name)}
-        except faults as error:
-            raise DataError(f"{path} must be an intact workbook. Received: {shown(error)}. Save it anew.") from None
-    if sheet is not None and sheet not in rows:
-        raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(book.sheetnames)}.")
-    filled = [part for part in rows.values() if sum(any(cell is not None for cell in row) for row in part) > 1]
-    return read_rows(filled[0] if filled else next(iter(rows.values()), []), path)
 
 
 class _Reader:
@@ -200,15 +124,27 @@ class _Reader:
         self.stamps = dates.stamps if dates else None
         values = self._values(layout)
         tickers, codes = self._tickers(layout)
-        rows, stamps = self.grid.rows, self.stamps if self.stamps is not None else np.full(len(self.grid.rows), np.datetime64("NaT", "ns"))
+        rows = self.grid.rows
+        stamps = np.full(len(rows), np.datetime64("NaT", "ns")) if self.stamps is None else self.stamps
         if len(layout.series) > 1:
             count = len(layout.series)
             codes, stamps, rows = np.repeat(np.arange(count), len(rows)), np.tile(stamps, count), np.tile(rows, count)
-        columns = self._columns(layout)
         return Rows(
-            tickers, codes, stamps, values, rows, str(self.path), name_dialect(self.grid, layout) if not self.grid.headerless else self._headerless(dates),
-            self.encoding, self.grid.separator, self.decimal, dates.date_format if dates else None, columns, "; ".join(self.sure) or "certain", tuple(self.findings),
-        )  # fmt: skip
+            tickers=tickers,
+            codes=codes,
+            stamps=stamps,
+            values=values,
+            rows=rows,
+            path=str(self.path),
+            dialect=self._headerless(dates) if self.grid.headerless else name_dialect(self.grid.headers),
+            encoding=self.encoding,
+            separator=self.grid.separator,
+            decimal=self.decimal,
+            date_format=dates.date_format if dates else None,
+            columns=self._columns(layout),
+            sureness="; ".join(self.sure) or "certain",
+            findings=tuple(self.findings),
+        )
 
     def _headerless(self, dates: Dates | None) -> str:
         epoch = dates is not None and dates.date_format.startswith("epoch")
@@ -281,14 +217,8 @@ class _Reader:
         if dates.evidence:
             self.sure.append(dates.evidence)
         if dates.zone:
-            self.findings.append(
-                Finding(
-                    "time_zone",
-                    len(codes),
-                    (Place(str(self.path), None, None, self._header(layout.date), shown(dates.zone)),),
-                    "local dates kept",
-                )
-            )
+            place = Place(str(self.path), None, None, self._header(layout.date), shown(dates.zone))
+            self.findings.append(Finding("time_zone", len(codes), (place,), "local dates kept"))
         return dates
 
     def _date_cells(self, layout: Layout) -> tuple[pd.Series, np.ndarray]:
@@ -315,15 +245,16 @@ class _Reader:
     def _text(column: Any) -> Any:
         if pa.types.is_string(column.type):
             return column
-        whole = pc.fill_null(pc.cast(pc.cast(column, pa.int64(), safe=False), pa.string()), "")
-        return whole
+        return pc.fill_null(pc.cast(pc.cast(column, pa.int64(), safe=False), pa.string()), "")
 
     def _leave_out(self, bad: np.ndarray, cells: pd.Series, codes: np.ndarray, layout: Layout) -> None:
         """Rows without a date: headers again, blank rows, and lines above or below the table; any other is an error."""
         good = np.flatnonzero(~bad)
+        if len(good) == 0:
+            raise DataError(f"dates must fit `data.date_format`. Received: {shown(cells.iloc[0])} for {self.data.date_format}.")
         header = self._header(layout.date or 0)
         reasons: dict[str, list[int]] = {}
-        for i in np.flatnonzero(bad):
+        for i in map(int, np.flatnonzero(bad)):
             cell = str(cells[codes[i]]).strip()
             outside = i > good[-1] or i < good[0]
             if cell == header:
@@ -333,9 +264,9 @@ class _Reader:
             elif outside and (not re.search(r"\d", cell) or self._valueless(i, layout)) and cell:
                 reasons.setdefault("line_outside_table", []).append(i)
             else:
+                place = f"{self.path} row {self.grid.rows[i]}, column {shown(header)}"
                 raise DataError(
-                    f"{self.path} row {self.grid.rows[i]}, column {shown(header)}: must be a date like its other rows. Received: {shown(cell)}. "
-                    "Mend the row, or set `data.date_format`."
+                    f"{place}: must be a date like its other rows. Received: {shown(cell)}. Mend the row or set `data.date_format`."
                 )
         for kind, found in reasons.items():
             places = tuple(Place(str(self.path), int(self.grid.rows[i]), None, header, shown(cells[codes[i]])) for i in found[:MOST_PLACES])
@@ -368,31 +299,31 @@ class _Reader:
             if any(role in roles for _, roles in layout.series):
                 each = [parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series]
                 parts[role] = each[0] if len(each) == 1 else np.concatenate(each)
-        self._check_short(layout, parts)
-        self._check_order(layout, parts)
+        self._unsigned(parts)
+        self._check(layout, parts)
         return parts
 
-    def _check_order(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
-        """Prices of one bar are near each other and the high is no low: else columns were mistaken."""
-        self._unsigned(values)
-        stride = max(1, len(values["close"]) // 50_000)
-        bars = np.column_stack([values[role][::stride] for role in ("open", "high", "low", "close") if role in values])
-        bars = np.where(bars > 0, bars, np.nan)
-        bars = bars[np.isfinite(bars).all(axis=1)]
-        if len(bars) == 0 or bars.shape[1] < 2:
-            return
-        torn = bars.max(axis=1) > 3 * bars.min(axis=1)
-        if "high" in values and "low" in values:
-            torn |= bars[:, 1 if "open" in values else 0] < 0.999 * bars[:, 2 if "open" in values else 1]
-        if torn.mean() > 0.1:
-            names = ", ".join(f"{role} {shown(self._header(i))}" for role, i in layout.series[0][1].items())
+    def _check(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
+        """Refuse columns and rows whose values contradict their place."""
+        roles = layout.series[0][1]
+        headers = {role: self._header(i) for role, i in roles.items()}
+        check_bars(values, headers)
+        if any(word.role == "adj_close" for word in meanings(headers["close"])) and unscaled_close(values):
             raise DataError(
-                f"open, high, low and close must fit each other. Received: {names}, which do not in {torn.mean():.0%} of rows. Set `data.columns`."
+                f"an adjusted close needs the close that open, high and low belong to. Received: {shown(headers['close'])} alone. "
+                "Set `data.columns.close`."
             )
+        if self.grid.short and len(layout.series) == 1:
+            row = misplaced_close(values, self.grid.short)
+            if row is not None:
+                place, width = f"{self.path} row {self.grid.rows[row]}", len(self.grid.headers)
+                raise DataError(f"{place}: must have {width} cells. Received: fewer, and a close outside low and high. Mend the row.")
+            places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in self.grid.short[:MOST_PLACES])
+            self.findings.append(Finding("short_row", len(self.grid.short), places, "missing cells are empty"))
 
     def _unsigned(self, values: dict[str, np.ndarray]) -> None:
         """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""
-        roles = [role for role in ("open", "high", "low", "close") if role in values]
+        roles = [role for role in BAR if role in values]
         below = np.logical_or.reduce([values[role] < 0 for role in roles])
         if below.any() and self.signed:
             for role in roles:
@@ -422,38 +353,19 @@ class _Reader:
         row = int(np.flatnonzero(wrong)[0])
         i = next(i for i, (_, bad) in parsed.items() if bad[row])
         value = self.grid.columns[i][row].as_py()
-        raise DataError(
-            f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(i))}: must be a number. Received: {shown(value)}. Mend or empty the cell."
-        )
-
-    def _check_short(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
-        """A row with too few cells may have lost one in the middle: its close must lie between its low and high."""
-        if not self.grid.short or len(layout.series) > 1:
-            return
-        rows = np.array(self.grid.short)
-        close = values["close"][rows]
-        for role, sign in (("low", 1.0), ("high", -1.0)):
-            if role in values:
-                off = sign * (values[role][rows] - close) > 0.01 * np.abs(close)
-                if off.any():
-                    row = rows[np.flatnonzero(off)[0]]
-                    raise DataError(
-                        f"{self.path} row {self.grid.rows[row]}: must have {len(self.grid.headers)} cells. Received: fewer, and a close outside low and high. Mend the row."
-                    )
-        places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in rows[:MOST_PLACES])
-        self.findings.append(Finding("short_row", len(rows), places, "missing cells are empty"))
+        place = f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(i))}"
+        raise DataError(f"{place}: must be a number. Received: {shown(value)}. Mend or empty the cell.")
 
     def _tickers(self, layout: Layout) -> tuple[tuple[str, ...], np.ndarray]:
         if layout.ticker is None or len(layout.series) > 1:
-            names = tuple(clean_ticker(name) if name else name_of(self.path) for name, _ in layout.series)
-            return names, np.zeros(len(self.grid.rows), dtype=np.int64)
+            series = tuple(clean_ticker(name) if name else name_of(self.path) for name, _ in layout.series)
+            return series, np.zeros(len(self.grid.rows), dtype=np.int64)
         cells, codes = self._distinct(layout.ticker)
         names = [clean_ticker(name) for name in cells]
         if "" in names:
             row = int(np.flatnonzero(codes == names.index(""))[0])
-            raise DataError(
-                f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(layout.ticker))}: must name a ticker. Received: an empty cell."
-            )
+            place = f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(layout.ticker))}"
+            raise DataError(f"{place}: must name a ticker. Received: an empty cell. Fill it or remove the row.")
         distinct, inverse = np.unique(np.array(names, dtype=object), return_inverse=True)
         return tuple(distinct), inverse[codes]
 

@@ -14,9 +14,9 @@ import pandas as pd
 from stockrnn.config import ColumnsConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.dates import candidates, tidy
-from stockrnn.prices.dialects import DIALECTS, Word, meanings, normalise
 from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.quality import shown
+from stockrnn.prices.words import Word, meanings, normalise
 
 VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
 _PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
@@ -179,9 +179,8 @@ def _series(
         if len(wide) == 1:
             return (("", {"close": wide[0]}),), f"the only column of numbers, {shown(grid.headers[wide[0]])}, is the close"
         return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), "one column of closes a ticker"
-    raise DataError(
-        f"the file must have a price column. Received: {shown(', '.join(grid.headers[:20]), 160)}. Name it with `data.columns.close` (header or position)."
-    )
+    names = shown(", ".join(grid.headers[:20]), 160)
+    raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
 
 
 def _is_counter(header: str, cells: Sequence[str]) -> bool:
@@ -296,7 +295,7 @@ def _headerless(
         near = np.nanmean((fifth >= 0.2 * np.nanmedian(values[:, low[0]])) & (fifth <= 1.5 * np.nanmedian(values[:, high[0]])))
         if near > 0.5:
             raise DataError(
-                "a file without a header must show what its sixth column is. Received: numbers like prices. Name the columns with `data.columns`."
+                "a file without a header must show what follows its prices. Received: numbers like prices. Name them with `data.columns`."
             )
         roles["volume"] = four[4]
     chosen = {**roles, **{role: i for role, i in named.items() if role in VALUE_ROLES}}
@@ -334,18 +333,3 @@ def _open_close(values: np.ndarray, first: int, second: int) -> tuple[int, int]:
             "a file without a header must show which column is the open and which the close. Name the columns with `data.columns`."
         )
     return best
-
-
-def name_dialect(grid: Grid, layout: Layout) -> str:
-    """The vendor whose header this is: all of its words and no more, else the one that shares the most; else `unknown`."""
-    del layout
-    found = {normalise(header) for header in grid.headers if header}
-    order = [normalise(header) for header in grid.headers]
-    exact = [d for d in DIALECTS if d.words == found and found]
-    for dialect in exact:
-        if [normalise(cell) for cell in dialect.header.split(dialect.separator)] == order:
-            return dialect.name
-    if exact:
-        return exact[0].name
-    partial = [d for d in DIALECTS if d.words and d.words <= found and len(d.words) >= 6]
-    return max(partial, key=lambda d: len(d.words)).name if partial else "unknown"

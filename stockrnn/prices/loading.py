@@ -20,7 +20,7 @@ from stockrnn.prices.intake import SUFFIXES, Reading, Rows, read_file
 from stockrnn.prices.ordering import first_duplicate, order_of, step_of, time_order, to_days, undated_order
 from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.storage import shipped, storage_errors
-from stockrnn.types import CLOSE, DATE, PRICE_TABLE, PRICES, TICKER, VOLUME
+from stockrnn.types import CLOSE, DATE, PRICES, TICKER, VOLUME
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ def load_prices(data: DataConfig) -> Prices:
     steps = {reading.step for reading in readings}
     if len(steps) > 1:
         other = next(reading for reading in readings if reading.step != readings[0].step)
-        raise DataError(
-            f"all files must have one step. Received: {readings[0].path} is {readings[0].step}, {other.path} is {other.step}. Name files of one step."
-        )
+        both = f"{readings[0].path} is {readings[0].step}, {other.path} is {other.step}"
+        raise DataError(f"all files must have one step. Received: {both}. Name files of one step.")
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
     found = [finding for rows, _, _ in files for finding in rows.findings]
@@ -77,7 +76,7 @@ def find_files(name: str) -> list[Path]:
         if path.is_dir():
             found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
         else:
-            found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+            found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207 (Path.glob knows no absolute patterns)
         ours = shipped("data") / name
         found = found or ([ours] if not path.exists() and ours.parent == shipped("data") and ours.is_file() else [])
     if not found:
@@ -142,10 +141,8 @@ def _refuse_negative(frame: pd.DataFrame, rows: Rows) -> None:
         below = np.flatnonzero(frame[name].to_numpy() < 0)
         if len(below):
             at = frame.iloc[int(below[0])]
-            header = rows.columns.get(name, name)
-            raise DataError(
-                f"{rows.path} row {int(at[ROW])}, column {shown(header)}: must not be negative. Received: {at[name]:g} on {date_text(at[DATE])}. Mend the row."
-            )
+            place = f"{rows.path} row {int(at[ROW])}, column {shown(rows.columns.get(name, name))}"
+            raise DataError(f"{place}: must not be negative. Received: {at[name]:g} on {date_text(at[DATE])}. Mend the row.")
 
 
 def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.DataFrame, Sources]:
@@ -163,10 +160,8 @@ def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.Dat
     twice = first_duplicate(frame[CODE].to_numpy(), frame[DATE].to_numpy())
     if twice is not None:
         one, two = (sources.place(frame, row) for row in (twice - 1, twice))
-        raise DataError(
-            f"{two.file} row {two.row}: each date must stand once for a ticker. Received: {shown(names[frame[CODE].iloc[twice]])} {two.date}, "
-            f"also in {one.file} row {one.row}. Remove one of them."
-        )
+        who = f"{shown(names[frame[CODE].iloc[twice]])} {two.date}, also in {one.file} row {one.row}"
+        raise DataError(f"{two.file} row {two.row}: each date must stand once for a ticker. Received: {who}. Remove one of them.")
     return frame, sources
 
 
@@ -200,10 +195,10 @@ def table_hash(table: pd.DataFrame) -> str:
     change = np.flatnonzero(np.r_[True, ticker[1:] != ticker[:-1]])
     digest = hashlib.sha256("\n".join(map(str, ticker[change])).encode())
     digest.update(change.astype("<i8").tobytes())
-    digest.update(table[DATE].to_numpy("datetime64[ns]").astype("<i8"))
+    digest.update(table[DATE].to_numpy("datetime64[ns]").astype("<i8").data)
     for name in (*PRICES, VOLUME):
         values = table[name].to_numpy("<f8")
-        digest.update(np.ascontiguousarray(np.where(np.isnan(values), np.nan, values)))
+        digest.update(np.ascontiguousarray(np.where(np.isnan(values), np.nan, values)).data)
     return digest.hexdigest()
 
 

@@ -70,7 +70,8 @@ class Sources:
 
 def with_columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
     """The frame with some columns new, the others shared and not copied."""
-    return pd.DataFrame({**{name: frame[name] for name in frame}, **columns}, index=frame.index, copy=False)
+    shared: dict[Any, Any] = {name: frame[name] for name in frame}
+    return pd.DataFrame({**shared, **columns}, index=frame.index, copy=False)
 
 
 def check(frame: pd.DataFrame, sources: Sources, step: str) -> list[Finding]:
@@ -100,13 +101,15 @@ class Facts:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A column's values."""
-        return self.frame[name].to_numpy()
+        values: np.ndarray = self.frame[name].to_numpy()
+        return values
 
 
 def _same(frame: pd.DataFrame) -> np.ndarray:
     """Whether the row before is of the same ticker."""
     code = frame[CODE].to_numpy()
-    return np.r_[False, code[1:] == code[:-1]]
+    same: np.ndarray = np.r_[False, code[1:] == code[:-1]][: len(code)]
+    return same
 
 
 def moves(frame: pd.DataFrame) -> np.ndarray:
@@ -122,24 +125,24 @@ def moved(frame: pd.DataFrame) -> np.ndarray:
     """Whether price moved in a row: within it, or since the row before. Shape (rows,)."""
     within = np.nan_to_num(frame[HIGH].to_numpy() - frame[LOW].to_numpy()) != 0
     ratio = moves(frame)
-    return within | (np.isfinite(ratio) & (ratio != 1))
+    result: np.ndarray = within | (np.isfinite(ratio) & (ratio != 1))
+    return result
 
 
 def _future(facts: Facts) -> np.ndarray:
-    ahead: np.ndarray = facts[DATE] > (pd.Timestamp.now() + pd.Timedelta(days=1)).to_datetime64()
-    return ahead & (facts.step != "none")
+    tomorrow = pd.Timestamp.now() + pd.Timedelta(days=1)
+    return np.asarray((facts[DATE] > tomorrow.to_datetime64()) & (facts.step != "none"))
 
 
 def _high_below_low(facts: Facts) -> np.ndarray:
-    below: np.ndarray = facts[HIGH] < facts[LOW] * _SLACK
-    return below
+    return np.asarray(facts[HIGH] < facts[LOW] * _SLACK)
 
 
 def _outside(name: str) -> Callable[[Facts], np.ndarray]:
     def test(facts: Facts) -> np.ndarray:
         value, high, low = facts[name], facts[HIGH], facts[LOW]
-        outside: np.ndarray = ((value * _SLACK > high) | (value < low * _SLACK)) & (value > 0) & (high > 0) & (low > 0)
-        return outside & ~_high_below_low(facts)
+        outside = ((value * _SLACK > high) | (value < low * _SLACK)) & (value > 0) & (high > 0) & (low > 0)
+        return np.asarray(outside & ~_high_below_low(facts))
 
     return test
 
@@ -172,28 +175,27 @@ def _stale(facts: Facts) -> np.ndarray:
 def _long_gap(facts: Facts) -> np.ndarray:
     gaps = np.zeros(len(facts.same))
     gaps[1:] = np.diff(facts[DATE]) / np.timedelta64(1, "D")
-    return (gaps > LONG_GAP.get(facts.step, np.inf)) & facts.same
+    return np.asarray((gaps > LONG_GAP.get(facts.step, np.inf)) & facts.same)
 
 
 def _flat_zero_volume(facts: Facts) -> np.ndarray:
-    idle: np.ndarray = facts[VOLUME] == 0
-    return idle & ~moved(facts.frame) if idle.any() else idle
+    idle = facts[VOLUME] == 0
+    return np.asarray(idle & ~moved(facts.frame) if idle.any() else idle)
 
 
 def _weekend(facts: Facts) -> np.ndarray:
     """Rows on a weekend in a daily file that has few of them."""
-    weekend: np.ndarray = (facts[DATE].astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
-    return weekend & (facts.step == "daily" and bool(weekend.mean() < 0.05))
+    weekend = (facts[DATE].astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
+    return np.asarray(weekend & (facts.step == "daily" and bool(weekend.mean() < 0.05)))
 
 
 def _thin_last(facts: Facts) -> np.ndarray:
     """A ticker's last row with under a tenth of the usual volume, which may be an unfinished session."""
-    last = np.r_[~facts.same[1:], True]
+    last: np.ndarray = np.r_[~facts.same[1:], True][: len(facts.same)]
     if facts.step != "daily":
-        return last & False
+        return np.zeros(len(last), dtype=bool)
     usual = facts.frame.groupby(CODE)[VOLUME].transform("median").to_numpy()
-    thin: np.ndarray = (facts[VOLUME] < 0.1 * usual) & (facts[VOLUME] > 0)
-    return last & thin
+    return np.asarray(last & (facts[VOLUME] < 0.1 * usual) & (facts[VOLUME] > 0))
 
 
 _CHECKS: tuple[tuple[str, Callable[[Facts], np.ndarray], str | None], ...] = (

@@ -19,27 +19,44 @@ from stockrnn.prices.quality import MOST_PLACES, Finding, Place
 from stockrnn.types import DATE, TICKER
 
 PATTERN, ALWAYS = "pattern", "24/7"
-SUFFIX_CALENDARS = {
-    "KS": "XKRX", "KQ": "XKRX", "KRX": "XKRX", "T": "XTKS", "TYO": "XTKS", "JP": "XTKS", "L": "XLON", "UK": "XLON", "HK": "XHKG", "SS": "XSHG", "SZ": "XSHG",
-    "SH": "XSHG", "DE": "XETR", "F": "XFRA", "PA": "XPAR", "AS": "XAMS", "BR": "XBRU", "LS": "XLIS", "MI": "XMIL", "MC": "XMAD", "SW": "XSWX",
-    "ST": "XSTO", "CO": "XCSE", "OL": "XOSL", "HE": "XHEL", "IR": "XDUB", "VI": "XWBO", "WA": "XWAR", "PL": "XWAR", "PR": "XPRA", "AT": "ASEX",
-    "IS": "XIST", "ME": "XMOS", "TO": "XTSE", "V": "XTSE", "SA": "BVMF", "MX": "XMEX", "BA": "XBUE", "SN": "XSGO", "NS": "XBOM", "BO": "XBOM",
-    "TW": "XTAI", "SI": "XSES", "KL": "XKLS", "JK": "XIDX", "BK": "XBKK", "AX": "XASX", "NZ": "XNZE", "JO": "XJSE", "TA": "XTAE", "US": "XNYS",
+ENDINGS = {
+    "XKRX": "KS KQ KRX", "XTKS": "T TYO JP", "XLON": "L UK", "XHKG": "HK", "XSHG": "SS SZ SH", "XETR": "DE", "XFRA": "F", "XPAR": "PA",
+    "XAMS": "AS", "XBRU": "BR", "XLIS": "LS", "XMIL": "MI", "XMAD": "MC", "XSWX": "SW", "XSTO": "ST", "XCSE": "CO", "XOSL": "OL",
+    "XHEL": "HE", "XDUB": "IR", "XWBO": "VI", "XWAR": "WA PL", "XPRA": "PR", "ASEX": "AT", "XIST": "IS", "XMOS": "ME", "XTSE": "TO V",
+    "BVMF": "SA", "XMEX": "MX", "XBUE": "BA", "XSGO": "SN", "XBOM": "NS BO", "XTAI": "TW", "XSES": "SI", "XKLS": "KL", "XIDX": "JK",
+    "XBKK": "BK", "XASX": "AX", "XNZE": "NZ", "XJSE": "JO", "XTAE": "TA", "XNYS": "US",
 }  # fmt: skip
-"""The ending of a ticker at Yahoo, Stooq and Reuters → calendar."""
+"""Calendar → endings of a ticker at Yahoo, Stooq and Reuters."""
+CALENDAR_OF_ENDING = {ending: name for name, endings in ENDINGS.items() for ending in endings.split()}
 CANDIDATES = (
-    "XNYS", "XKRX", "XTKS", "XLON", "XETR", "XHKG", "XSHG", "XPAR", "XBOM", "BVMF", "XTSE", "XASX", "XTAI", "XSES", "XSWX", "XMIL", "XMAD", "XSTO", "XIDX",
-    "XBKK", "XKLS", "XJSE", "XMEX", "XIST", "XWAR", "24/5",
+    "XNYS", "XKRX", "XTKS", "XLON", "XETR", "XHKG", "XSHG", "XPAR", "XBOM", "BVMF", "XTSE", "XASX", "XTAI", "XSES", "XSWX", "XMIL",
+    "XMAD", "XSTO", "XIDX", "XBKK", "XKLS", "XJSE", "XMEX", "XIST", "XWAR", "24/5",
 )  # fmt: skip
 """Calendars that `auto` compares with the file, the likeliest first."""
 CLOSED = {
-    "XNYS": ((7, 4), (12, 25)), "XKRX": ((3, 1), (5, 5), (8, 15), (10, 3)), "XTKS": ((1, 2), (1, 3), (2, 11), (4, 29), (5, 3), (5, 4), (5, 5), (11, 3)),
-    "XLON": ((12, 25), (12, 26)), "XETR": ((5, 1), (12, 25), (12, 26)), "XPAR": ((5, 1), (12, 25), (12, 26)), "XHKG": ((7, 1), (10, 1), (12, 25)),
-    "XSHG": ((5, 1), (10, 1), (10, 2), (10, 3)), "XBOM": ((1, 26), (8, 15), (10, 2)), "BVMF": ((4, 21), (5, 1), (9, 7), (10, 12), (11, 2)),
-    "XTSE": ((7, 1), (12, 25), (12, 26)), "XASX": ((1, 26), (4, 25), (12, 25)), "XTAI": ((2, 28), (10, 10)), "XMEX": ((5, 1), (9, 16), (12, 25)),
-    "XIST": ((4, 23), (5, 19), (8, 30), (10, 29)), "XWAR": ((5, 1), (5, 3), (11, 11)), "XSWX": ((5, 1), (8, 1)), "XSTO": ((6, 6), (12, 26)),
-    "XJSE": ((4, 27), (9, 24), (12, 16)), "XMIL": ((5, 1), (12, 26)), "XMAD": ((5, 1), (12, 26)), "XIDX": ((5, 1), (8, 17)),
-}  # fmt: skip
+    "XNYS": ((7, 4), (12, 25)),
+    "XKRX": ((3, 1), (5, 5), (8, 15), (10, 3)),
+    "XTKS": ((1, 2), (1, 3), (2, 11), (4, 29), (5, 3), (5, 4), (5, 5), (11, 3)),
+    "XLON": ((12, 25), (12, 26)),
+    "XETR": ((5, 1), (12, 25), (12, 26)),
+    "XPAR": ((5, 1), (12, 25), (12, 26)),
+    "XHKG": ((7, 1), (10, 1), (12, 25)),
+    "XSHG": ((5, 1), (10, 1), (10, 2), (10, 3)),
+    "XBOM": ((1, 26), (8, 15), (10, 2)),
+    "BVMF": ((4, 21), (5, 1), (9, 7), (10, 12), (11, 2)),
+    "XTSE": ((7, 1), (12, 25), (12, 26)),
+    "XASX": ((1, 26), (4, 25), (12, 25)),
+    "XTAI": ((2, 28), (10, 10)),
+    "XMEX": ((5, 1), (9, 16), (12, 25)),
+    "XIST": ((4, 23), (5, 19), (8, 30), (10, 29)),
+    "XWAR": ((5, 1), (5, 3), (11, 11)),
+    "XSWX": ((5, 1), (8, 1)),
+    "XSTO": ((6, 6), (12, 26)),
+    "XJSE": ((4, 27), (9, 24), (12, 16)),
+    "XMIL": ((5, 1), (12, 26)),
+    "XMAD": ((5, 1), (12, 26)),
+    "XIDX": ((5, 1), (8, 17)),
+}
 """Days (month, day) on which an exchange never trades: a file with two such rows is not its."""
 _RECENT, _GOOD, _FAIR = 375, 0.003, 0.03
 _DAY = pd.Timedelta(days=1)
@@ -93,30 +110,32 @@ def choose_calendar(days: pd.DatetimeIndex, ticker: str, calendar: str = "auto",
     recent = days[-_RECENT:]
     if np.mean(recent.dayofweek >= 5) > 0.2:
         return ALWAYS, "the file has weekends"
-    order = dict.fromkeys([hinted, *CANDIDATES] if hinted else CANDIDATES)
+    return _best_fit(recent, hinted, ticker)
+
+
+def _best_fit(days: pd.DatetimeIndex, hinted: str | None, ticker: str) -> tuple[str, str]:
+    """The calendar whose sessions are the days: at once where they are, else the nearest if it is near, else none."""
+    traded = {(int(month), int(day)) for month, day in zip(days.month, days.day, strict=True)}
     misfits: dict[str, float] = {}
-    traded = {(int(month), int(day)) for month, day in zip(recent.month, recent.day, strict=True)}
-    for name in order:
+    for name in dict.fromkeys([hinted, *CANDIDATES] if hinted else CANDIDATES):
         if name != hinted and len(traded & set(CLOSED.get(name, ()))) >= 2:
             continue
-        misfit, telling = _misfit(name, recent)
-        misfits[name] = misfit
-        if misfit <= _GOOD and (telling or name == hinted):
-            return name, f"its holidays are the file's ({100 * (1 - misfit):.1f} % of {len(recent)} days agree)"
-        if misfit <= _GOOD and name == "XNYS":
-            return name, "the file has no holiday that tells exchanges apart"
-        if name == hinted and misfit <= 3 * _FAIR:
-            return name, f"the name {ticker} ({100 * (1 - misfit):.1f} % of {len(recent)} days agree)"
+        misfits[name], telling = _misfit(name, days)
+        agree = f"{100 * (1 - misfits[name]):.1f} % of {len(days)} days agree"
+        if name == hinted and misfits[name] <= 3 * _FAIR:
+            return name, f"the name {ticker} ({agree})"
+        if misfits[name] <= _GOOD and (telling or name == "XNYS"):
+            return name, f"its holidays are the file's ({agree})" if telling else "the file has no holiday that tells exchanges apart"
     best = min(misfits, key=lambda name: misfits[name], default=PATTERN)
     if misfits.get(best, 1.0) <= _FAIR:
-        return best, f"nearest to the file's days ({100 * (1 - misfits[best]):.1f} % of {len(recent)} agree)"
+        return best, f"nearest to the file's days ({100 * (1 - misfits[best]):.1f} % of {len(days)} agree)"
     return PATTERN, "no exchange's holidays are the file's; its weekdays go on"
 
 
 def _hinted(ticker: str) -> str | None:
     ending = ticker.upper().rpartition(".")[2] if "." in ticker else ""
-    if ending in SUFFIX_CALENDARS:
-        return SUFFIX_CALENDARS[ending]
+    if ending in CALENDAR_OF_ENDING:
+        return CALENDAR_OF_ENDING[ending]
     return "XKRX" if re.search(r"[가-힣]|(?<!\d)\d{6}(?!\d)", ticker) else None
 
 
@@ -166,7 +185,7 @@ def _after(days: pd.DatetimeIndex, count: int, name: str, reason: str) -> Future
         if name != PATTERN:
             reason += f"; after {start:%Y-%m-%d} by the file's weekdays, where the calendar ends"
             name = name if len(found) else PATTERN
-        found = found.append(_by_weekdays(days, start, count - len(found)))
+        found = pd.DatetimeIndex(found.append(_by_weekdays(days, start, count - len(found))))
     return FutureSessions(pd.DatetimeIndex(found.to_numpy("datetime64[ns]")), name, reason)
 
 
@@ -174,7 +193,7 @@ def _by_weekdays(days: pd.DatetimeIndex, start: pd.Timestamp, count: int) -> pd.
     recent = days[-60:]
     weeks = max(1.0, (recent[-1] - recent[0]) / _DAY / 7)
     counts = np.bincount(recent.dayofweek, minlength=7)
-    usual = set(np.flatnonzero(counts >= 0.4 * min(weeks, counts.max()))) or {int(start.dayofweek)}
+    usual = set(map(int, np.flatnonzero(counts >= 0.4 * min(weeks, counts.max()))))
     ahead = pd.date_range(start + _DAY, periods=7 * count + 7, freq="D")
     return pd.DatetimeIndex(ahead[[day in usual for day in ahead.dayofweek]][:count])
 

@@ -1,0 +1,62 @@
+"""Whether the columns of one file fit each other: mistaken columns show in their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from stockrnn.errors import DataError
+from stockrnn.prices.quality import shown
+
+BAR = ("open", "high", "low", "close")
+_MOST_TORN, _MOST_SAMPLED = 0.1, 50_000
+
+
+def check_bars(values: Mapping[str, np.ndarray], headers: Mapping[str, str]) -> None:
+    """Prices of one bar are near each other, and the high is not below the low.
+
+    Args:
+        values: role → values of shape (rows,), NaN where missing.
+        headers: role → header.
+
+    Raises:
+        DataError: more than a tenth of the rows are otherwise.
+    """
+    roles = [role for role in BAR if role in values]
+    stride = max(1, len(values["close"]) // _MOST_SAMPLED)
+    bars = np.column_stack([values[role][::stride] for role in roles])
+    bars = bars[(bars > 0).all(axis=1)]
+    if len(bars) == 0 or len(roles) < 2:
+        return
+    torn = bars.max(axis=1) > 3 * bars.min(axis=1)
+    if "high" in roles and "low" in roles:
+        torn |= bars[:, roles.index("high")] < 0.999 * bars[:, roles.index("low")]
+    if torn.mean() > _MOST_TORN:
+        names = ", ".join(f"{role} {shown(headers[role])}" for role in roles)
+        raise DataError(
+            f"open, high, low and close must fit each other. Received: {names}; {torn.mean():.0%} of rows do not. Set `data.columns`."
+        )
+
+
+def misplaced_close(values: Mapping[str, np.ndarray], rows: Sequence[int]) -> int | None:
+    """Of some rows, the first whose close lies outside its low and high, as when a cell before it is lost."""
+    at = np.asarray(rows)
+    close = values["close"][at]
+    off = np.zeros(len(at), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        if "low" in values:
+            off |= values["low"][at] - close > 0.01 * np.abs(close)
+        if "high" in values:
+            off |= close - values["high"][at] > 0.01 * np.abs(close)
+    return int(at[np.flatnonzero(off)[0]]) if off.any() else None
+
+
+def unscaled_close(values: Mapping[str, np.ndarray]) -> bool:
+    """Whether the close lies outside low and high in more than a twentieth of the rows: adjusted beside prices that are not."""
+    if not {"high", "low"} <= values.keys():
+        return False
+    close, high, low = values["close"], values["high"], values["low"]
+    with np.errstate(invalid="ignore"):
+        outside = (close > 1.005 * high) | (close < 0.995 * low)
+    return bool(outside[np.isfinite(close) & (high > 0) & (low > 0)].sum() > 0.05 * len(close))

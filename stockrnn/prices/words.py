@@ -1,0 +1,223 @@
+"""The words of price files in many languages, and what a header cell means by them."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from dataclasses import dataclass
+
+ROLES = ("date", "time", "ticker", "open", "high", "low", "close", "adj_close", "adj_volume", "volume", "other")
+"""What a column can be; `other` is a known column that is not used."""
+
+_WORDS: dict[str, dict[str, str]] = {
+    "date": {
+        "en": (
+            "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
+            "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
+            "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
+            "start, dt, time, unix, unix timestamp, unix time, epoch, ts"
+        ),
+        "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간",
+        "ja": "日付, 日付け, 年月日, 取引日, 日時",
+        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 時間",
+        "pt": "data, data do pregão, data pregão",
+        "es": "fecha",
+        "de": "datum",
+        "tr": "tarih",
+        "ru": "дата",
+        "vi": "ngày",
+        "id": "tanggal",
+        "da": "dato",
+    },
+    "time": {
+        "en": "time, time of day",
+        "ko": "시간, 시각",
+        "ja": "時刻",
+        "pt": "hora",
+        "de": "uhrzeit, zeit",
+        "fr": "heure",
+        "ru": "время",
+    },
+    "ticker": {
+        "en": (
+            "ticker, symbol, tic, stock symbol, tickers, symbols, ts code, code, stock code, kdcode, instrument, secid, "
+            "asset, pair, stock, security, company, permno, isin, name, stock name, company name, index"
+        ),
+        "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
+        "ja": "コード, 銘柄コード, 銘柄",
+        "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號",
+        "pt": "papel, ativo, código, codneg",
+        "ru": "тикер",
+    },
+    "open": {
+        "en": "open, open price, opening price, opening, px open, open rate, bid open, day open, o",
+        "ko": "시가, 오픈, 시작가, 시초가",
+        "ja": "始値",
+        "zh": "开盘, 开盘价, 今开, 開盤, 開盤價, 開盤價",
+        "pt": "abertura, preço de abertura, preabe",
+        "es": "apertura",
+        "de": "eröffn, eröffnung, eröffnungskurs, erster",
+        "fr": "ouv, ouverture",
+        "tr": "açılış",
+        "ru": "откр, открытие, цена открытия",
+        "pl": "otwarcie",
+        "vi": "mở, mở cửa, giá mở cửa",
+        "id": "pembukaan, buka",
+        "sv": "öppen, öppning",
+    },
+    "high": {
+        "en": "high, high price, highest, highest price, px high, high rate, bid high, day high, max, h",
+        "ko": "고가, 최고가, 최고",
+        "ja": "高値",
+        "zh": "最高, 最高价, 高, 最高價",
+        "pt": "máxima, máximo, máx, preço máximo, premax",
+        "de": "hoch, tageshoch, höchst, höchstkurs",
+        "fr": "plus haut, haut, + haut",
+        "it": "massimo",
+        "tr": "yüksek, en yüksek",
+        "ru": "макс, максимум, максимальная цена",
+        "pl": "najwyższy",
+        "nl": "hoog",
+        "vi": "cao, cao nhất",
+        "id": "tertinggi",
+        "sv": "högst, høj",
+    },
+    "low": {
+        "en": "low, low price, lowest, lowest price, px low, low rate, bid low, day low, min, l",
+        "ko": "저가, 최저가, 최저",
+        "ja": "安値",
+        "zh": "最低, 最低价, 低, 最低價",
+        "pt": "mínima, mínimo, mín, preço mínimo, premin",
+        "de": "tief, tagestief, tiefst, tiefstkurs",
+        "fr": "plus bas, bas, + bas",
+        "tr": "düşük, en düşük",
+        "ru": "мин, минимум, минимальная цена",
+        "pl": "najniższy",
+        "nl": "laag",
+        "vi": "thấp, thấp nhất",
+        "id": "terendah",
+        "sv": "lägst, lav",
+    },
+    "close": {
+        "en": (
+            "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
+            "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, price, rate, c"
+        ),
+        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율",
+        "ja": "終値, 現在値",
+        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价",
+        "pt": "fechamento, preço de fechamento, último, preço, cotação, preult",
+        "es": "cierre, último, precio, precio de cierre",
+        "de": "schlusskurs, schluss, zuletzt, letzter, kurs",
+        "fr": "clôture, clôt, dernier, cours",
+        "it": "chiusura, ultimo, prezzo",
+        "tr": "kapanış, şimdi",
+        "ru": "закрытие, цена закрытия, цена",
+        "pl": "zamknięcie, ostatnio",
+        "nl": "slotkoers, slot, laatste",
+        "vi": "đóng cửa, giá đóng cửa, lần cuối",
+        "id": "penutupan, terakhir",
+        "sv": "senaste, stängning",
+    },
+    "adj_close": {
+        "en": (
+            "adj close, adjusted close, adj close price, adjusted closing price, adjusted, adjusted price, adj closing "
+            "price, close adj, close adjusted"
+        ),
+        "ko": "수정종가, 수정주가",
+        "ja": "終値調整値, 調整後終値, 調整後終値*",
+        "zh": "调整后收盘价, 复权收盘价",
+    },
+    "adj_volume": {"en": "adj volume, adjusted volume"},
+    "volume": {
+        "en": (
+            "volume, vol, volumes, shares traded, total trade quantity, total traded quantity, tottrdqty, traded volume, "
+            "trade volume, total volume, volume traded, no of shares, number of shares, base volume, base asset volume, "
+            "px volume, tickvol, tick volume, candle acc trade volume, quantity, qty, v"
+        ),
+        "ko": "거래량, 누적거래량",
+        "ja": "出来高",
+        "zh": "成交量, 交易量, 成交股数, 成交股數",
+        "pt": "quantidade negociada, volume negociado, quatot",
+        "es": "volumen",
+        "de": "stuecke, stücke, stück, umsatz in stück, volumen",
+        "tr": "hacim, hac",
+        "ru": "объем, объём",
+        "pl": "wolumen, wol",
+        "vi": "khối lượng, kl",
+    },
+    "other": {
+        "en": (
+            "change, change %, % change, chg, % chg, %chg, chg %, pct chg, pct change, change percent, percent change, p "
+            "change, net change, return, returns, turnover, amount, trading value, prev close, previous close, pre close, "
+            "preclose, prevclose, average price, average, wap, vwap, trades, no of trades, number of trades, open "
+            "interest, openint, oi, openinterest, dividend, dividends, ex dividend, dividend amount, div cash, stock "
+            "splits, split ratio, split coefficient, split factor, capital gains, market cap, marketcap, spread, series, "
+            "value, per, adj open, adj high, adj low, adjusted open, adjusted high, adjusted low, close time, quote asset "
+            "volume, quote volume, taker buy base asset volume, taker buy quote asset volume, weighted price, previous "
+            "day open interest, adj factor, change rate, spread high low, spread close open, turn, adjustflag, "
+            "tradestatus, isst, sector"
+        ),
+        "ko": (
+            "대비, 등락률, 등락율, 전일비, 전일대비, 변동 %, 변동, 변동%, "
+            "거래대금, 시가총액, 상장주식수, 기관순매매량, 외국인순매매량, 외국인보유율, 등락폭, 외국인, 기관, 개인"
+        ),
+        "ja": "変化率, 変化率 %, 前日比, 売買代金",
+        "zh": "涨跌幅, 涨跌额, 成交额, 成交金额, 换手率, 振幅, 前收盘, 涨跌",
+        "pt": "variação, var%, var %, variação %, var",
+        "es": "% var, var",
+        "de": "+/ %, veränderung, umsatz in euro",
+        "fr": "variation %, variation",
+        "it": "var %",
+        "tr": "fark %",
+        "ru": "изм %, изм",
+        "pl": "zmiana%, zmiana",
+        "vi": "% thay đổi",
+        "id": "perubahan%",
+    },
+}
+"""Role → language → words, the surest first."""
+
+COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv"})
+"""Languages that write 1.234,56."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a header word means: its role, how sure (0 is the surest) and its language."""
+
+    role: str
+    rank: int
+    language: str
+
+
+def normalise(header: str) -> str:
+    """A header as it is looked up: `<CLOSE>`, `4. close`, `Close*` and `close ` are all `close`; `adjClose` is `adj close`."""
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", header))
+    text = unicodedata.normalize("NFKD", text)
+    text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cc", "Cf")))
+    text = re.sub(r"^\s*\d+\s*[.)]\s*(?=\D)|(?<=[a-z])\.\d+$", "", text.casefold())
+    stripped = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", " ", text)
+    text = re.sub(r"[\s_.\-:/*<>\"'#|]+", " ", stripped if stripped.strip() else text).strip()
+    return re.sub(r"(?<=[\u3040-\u9fff\uac00-\ud7a3]) (?=[\u3040-\u9fff\uac00-\ud7a3])", "", text)
+
+
+@functools.cache
+def _word_table() -> dict[str, tuple[Word, ...]]:
+    table: dict[str, tuple[Word, ...]] = {}
+    for role, languages in _WORDS.items():
+        for language, words in languages.items():
+            for rank, text in enumerate(words.split(", ")):
+                key = normalise(text)
+                table[key] = (*table.get(key, ()), Word(role, rank, language))
+    return table
+
+
+def meanings(header: str) -> tuple[Word, ...]:
+    """What a header may mean; empty when unknown. `Volume BTC` is a volume of low rank."""
+    key = normalise(header)
+    known = _word_table().get(key, ())
+    if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
+        return (Word("volume", 50, "en"),)
+    return known
