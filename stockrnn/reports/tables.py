@@ -55,6 +55,11 @@ def plain_text(text: object, limit: int | None = None) -> str:
     return line if limit is None or len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def decimals_of(value: float) -> int:
     """How many decimals show a price or score of this size: 2 for 362.71, 0 for 52,300, 7 for 0.0012345."""
     if not math.isfinite(value) or value == 0:

@@ -1,0 +1,98 @@
+"""A config and a history → everything learnt from it: network, baselines and interval shifts, ready to forecast any cutoff.
+
+`train` does this once, a walk-forward once a fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.config import Config
+from stockrnn.evaluation.conformal import Calibration, calibrate
+from stockrnn.evaluation.scoring import forecast_span, history_until, scored_rows
+from stockrnn.features.splits import Spans
+from stockrnn.models.baselines import default_baselines
+from stockrnn.models.forecaster import Forecaster
+from stockrnn.types import TICKER
+
+if TYPE_CHECKING:  # these load TensorFlow
+    from stockrnn.training.loop import EpochReport
+    from stockrnn.training.recurrent import RecurrentForecaster
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one history taught.
+
+    Attributes:
+        network: the network's forecaster, one for all tickers or one for each.
+        parts: its fitted networks by ticker; one that all tickers share stands under the empty name.
+        baselines: the fitted baselines.
+        conformal: shifts of the network's quantiles.
+    """
+
+    network: Forecaster
+    parts: dict[str, RecurrentForecaster]
+    baselines: Sequence[Forecaster]
+    conformal: Calibration
+
+    def forecast(self, prices: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
+        """The forecast table of the network, then the baselines, from each cutoff row."""
+        network = self.conformal.apply(forecast_span([self.network], prices, rows))
+        return pd.concat([network, forecast_span(self.baselines, prices, rows)], ignore_index=True)
+
+    def possible_rows(self, prices: pd.DataFrame) -> np.ndarray:
+        """Rows of a price table at which a window can end."""
+        rows = []
+        for ticker, part in self.parts.items():
+            mine = rows_of(prices, ticker)
+            rows.append(mine[part.fitted.pipeline.prepare(table_of(prices, ticker)).rows])
+        return np.concatenate(rows)
+
+
+def learn(
+    config: Config,
+    prices: pd.DataFrame,
+    spans: Spans,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    checkpoints: Path | None = None,
+) -> Learned:
+    """Fit everything on the rows up to the last calibration date.
+
+    Args:
+        config: the whole config.
+        prices: a price table; rows after `spans.calibration_end` are not looked at.
+        spans: where each span ends.
+        on_epoch: called after each epoch of each network.
+        checkpoints: folder for the state of an unfinished training.
+
+    Raises:
+        DataError: too little history.
+        DivergedError: a loss that is not finite.
+    """
+    from stockrnn.training.recurrent import network_forecaster, parts_of
+
+    history = history_until(prices, spans.calibration_end)
+    network = network_forecaster(config, on_epoch, checkpoints).fit(history, spans)
+    baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
+    learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon))
+    if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
+        return learned
+    rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
+    return Learned(network, learned.parts, baselines, calibrate(forecast_span([network], history, rows)))
+
+
+def rows_of(prices: pd.DataFrame, ticker: str) -> np.ndarray:
+    """The rows a part of this name looks at: its ticker's, or all under the empty name."""
+    return np.flatnonzero(prices[TICKER] == ticker) if ticker else np.arange(len(prices))
+
+
+def table_of(prices: pd.DataFrame, ticker: str) -> pd.DataFrame:
+    """The price table a part of this name looks at, numbered afresh."""
+    return prices.iloc[rows_of(prices, ticker)].reset_index(drop=True) if ticker else prices

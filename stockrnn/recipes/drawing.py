@@ -1,0 +1,42 @@
+"""`plot` and the pictures of `inspect`: files → pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from stockrnn.prices.loading import Prices
+from stockrnn.reports.inspection import inspection_figures
+from stockrnn.reports.plots import render_figures, run_figures, save_figures
+from stockrnn.reports.tables import listed
+from stockrnn.runs.directory import PLOTS, Run, add_files
+from stockrnn.storage import lock_folder, make_folder
+from stockrnn.types import DATE, TICKER
+
+
+def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
+    """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
+    forecasts = read_forecasts(run)
+    history = pd.read_csv(run.folder / "history.csv")
+    figures = run_figures(forecasts, history, run.config.model.cell, listed(list(forecasts[TICKER].unique())), column=run.config.target.column)
+    if output is None:
+        pictures = render_figures(figures, picture_format)
+        with lock_folder(run.folder):
+            add_files(run, {f"{PLOTS}/{name}": data for name, data in pictures.items()})
+        return [run.folder / PLOTS / name for name in pictures]
+    make_folder(output)
+    return save_figures(figures, output, picture_format)
+
+
+def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
+    """Draw the prices and the histograms of a price file into a folder."""
+    make_folder(output)
+    return save_figures(inspection_figures(prices.table, Path(title).name), output, "png")
+
+
+def read_forecasts(run: Run) -> pd.DataFrame:
+    """The forecast table of a run, tickers as text."""
+    return pd.read_csv(
+        run.folder / "forecasts.csv", parse_dates=["cutoff", DATE], dtype={TICKER: str}, keep_default_na=False, na_values={"actual": ""}
+    )

@@ -1,0 +1,92 @@
+"""`predict`: a run and the prices up to a day → the next sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.evaluation.conformal import Calibration
+from stockrnn.evaluation.metrics import probability_above
+from stockrnn.evaluation.scoring import forecast_span, history_until
+from stockrnn.models.forecaster import Forecaster
+from stockrnn.prices.loading import load_prices
+from stockrnn.prices.sessions import future_sessions
+from stockrnn.reports.tables import listed
+from stockrnn.runs.directory import Run
+from stockrnn.runs.inference import TOLERANCE, load_forecaster
+from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The next sessions.
+
+    Attributes:
+        table: the forecast table; nothing is known of `actual`.
+        rows: what a person reads: ticker, step, date, forecast, lower_80, upper_80, lower_90, upper_90, p_up.
+        notes: where the dates come from, and what else a user should know.
+    """
+
+    table: pd.DataFrame
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None) -> Predicted:
+    """Forecast the next `horizon` sessions after the last row of the run's data, or of another price file.
+
+    Raises:
+        DataError: no row up to `asof`, too little history, a ticker the run does not know.
+        RunDamagedError: the run cannot be read.
+    """
+    config = run.config
+    prices = load_prices(config.data if data is None else config.data.model_copy(update={"path": data}))
+    table = prices.table if asof is None else history_until(prices.table, asof)
+    if table.empty:
+        first = prices.table[DATE].min()
+        raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
+    table, unknown = _known_tickers(run, table)
+    forecaster = _forecaster(run)
+    rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
+    forecasts = Calibration.from_list(run.json("scaler.json")["conformal"]).apply(forecast_span([forecaster], table, rows))
+    dates: dict[Any, pd.DatetimeIndex] = {}
+    sources: dict[str, list[str]] = {}
+    for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
+        future = future_sessions(sessions, str(ticker), forecaster.horizon, config.data.calendar, prices.step)
+        dates[ticker] = future.dates
+        sources.setdefault(f"sessions from {future.calendar} ({future.reason})", []).append(str(ticker))
+    notes = [f"Not forecast, because the run did not learn them: {listed(unknown)}."] if unknown else []
+    notes += [f"{listed(tickers)}: {source}." for source, tickers in sources.items()]
+    forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
+    last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
+    return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
+
+
+def _forecaster(run: Run) -> Forecaster:
+    if run.manifest.get("onnx_difference", 0.0) <= TOLERANCE:
+        return load_forecaster(run)
+    from stockrnn.training.recurrent import restore
+
+    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+
+
+def _known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of tickers the run learnt, and the other tickers. A run of one ticker takes a file of one, whatever its name."""
+    known = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+    here = list(table[TICKER].unique())
+    unknown = [ticker for ticker in here if ticker not in known]
+    if not unknown or len(known) == len(here) == 1:
+        return table, []
+    if len(unknown) == len(here):
+        raise DataError(f"The data must hold a ticker the run learnt ({listed(sorted(known))}). Received: {listed(here)}. Train with them.")
+    return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
+
+
+def _readable(forecasts: pd.DataFrame, last: np.ndarray) -> pd.DataFrame:
+    bounds = {"lower_80": "q10", "upper_80": "q90", "lower_90": "q05", "upper_90": "q95"}
+    rows = forecasts[[TICKER, "step", DATE, "forecast"]].assign(**{name: forecasts[q] for name, q in bounds.items()})
+    return rows.assign(p_up=probability_above(forecasts[list(QUANTILE_COLUMNS)].to_numpy(), last))
