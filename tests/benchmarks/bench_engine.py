@@ -1,0 +1,289 @@
+"""One epoch of the compiled engine beside stock Keras and PyTorch: same windows, weights, order and updates, interleaved.
+
+    python -m tests.benchmarks.bench_engine --torch PATH_OF_A_PYTHON_WITH_TORCH [--grid] [--rounds 9]
+
+Each contender is a process of its own that times an epoch when told to, so that threads and memory do not mix. The
+losses of the first epoch must agree, else the program stops: then the contenders did not do the same work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import contextlib
+import itertools
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FEATURES = 5
+GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+GOALS = {"lstm": (0.50, 0.35), "gru": (0.20, 0.20), "simple_rnn": (0.22, 0.15)}
+"""Largest ratio allowed to PyTorch and to stock Keras at the reference job."""
+TOLERANCE = 2e-3
+
+
+def job(cell, units=50, batch=32, timesteps=60, steps=62, layers=2):
+    return {"cell": cell, "units": units, "batch": batch, "timesteps": timesteps, "steps": steps, "layers": layers}
+
+
+def grid():
+    """The sizes of issue 5, one layer, with fewer updates where one costs more."""
+    for cell, units, batch, timesteps in itertools.product(GATES, (16, 64, 256), (32, 256), (20, 60, 250)):
+        steps = max(2, round(2e10 / (GATES[cell] * units * (units + FEATURES) * batch * timesteps * 6)))
+        yield job(cell, units, batch, timesteps, min(steps, 62), 1)
+
+
+def multiply_adds(job):
+    """Multiply-adds of an epoch: forward, and twice as many backward."""
+    units, width = job["units"], [FEATURES] + [job["units"]] * (job["layers"] - 1)
+    return 3 * job["steps"] * job["batch"] * job["timesteps"] * GATES[job["cell"]] * units * sum(w + units for w in width)
+
+
+# ---- data and weights, the same for all: raw float32 files
+
+
+def write_inputs(job, folder):
+    """Series and targets, then each layer's kernel, recurrent kernel and bias in Keras' order, then the head's."""
+    rng = random.Random(0)
+    rows = job["steps"] * job["batch"] + job["timesteps"]
+    units, gates = job["units"], GATES[job["cell"]]
+    tensors = [("series", (rows, FEATURES), 1.0), ("targets", (rows, 1), 1.0)]
+    for layer in range(job["layers"]):
+        width = FEATURES if layer == 0 else units
+        bias = (2, gates * units) if job["cell"] == "gru" else (gates * units,)
+        scale = 1 / math.sqrt(units)
+        tensors += [(f"kernel{layer}", (width, gates * units), scale), (f"recurrent{layer}", (units, gates * units), scale)]
+        tensors += [(f"bias{layer}", bias, 0.1)]
+    tensors += [("head", (units, 1), 1 / math.sqrt(units)), ("head_bias", (1,), 0.1)]
+    for name, shape, scale in tensors:
+        array.array("f", (rng.gauss(0, scale) for _ in range(math.prod(shape)))).tofile((folder / name).open("wb"))
+        (folder / f"{name}.json").write_text(json.dumps(shape))
+
+
+def numpy_inputs(folder):
+    import numpy as np
+
+    return {p.stem: np.fromfile(p.with_suffix(""), np.float32).reshape(json.loads(p.read_text())) for p in Path(folder).glob("*.json")}
+
+
+def weights_in_order(inputs, layers):
+    names = [f"{kind}{layer}" for layer in range(layers) for kind in ("kernel", "recurrent", "bias")]
+    return [inputs[name] for name in (*names, "head", "head_bias")]
+
+
+# ---- contenders: a function that makes the epoch of a job; the epoch returns its mean loss
+
+
+def make_ours(job, folder):
+    import numpy as np
+
+    from stockrnn.config import ModelConfig
+    from stockrnn.features.windows import Windows
+    from stockrnn.models.networks import NetworkSpec, network_weights, set_network_weights
+    from stockrnn.training.engine import in_batches, training_engine
+
+    inputs = numpy_inputs(folder)
+    model = ModelConfig(cell=job["cell"], units=(job["units"],) * job["layers"], head="point")
+    spec = NetworkSpec(FEATURES, job["timesteps"], 1, model)
+    engine = training_engine(spec, optimizer="adam", loss="mse", clip_norm=1.0, batch_size=job["batch"])
+    names = network_weights(engine.network)
+    set_network_weights(engine.network, dict(zip(names, weights_in_order(inputs, job["layers"]), strict=True)))
+    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    windows = Windows(inputs["series"], inputs["targets"], ends, job["timesteps"])
+    engine.borrow(engine.network, windows, windows, (0, 0))
+    engine.optimizer.learning_rate = 1e-3
+    batches = in_batches(ends, job["batch"]).tensors()
+    return lambda: float(engine.compiled_epoch(*engine.train_data, *batches)["loss"])
+
+
+def make_keras(job, folder):
+    import os
+
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import keras
+    import numpy as np
+
+    inputs = numpy_inputs(folder)
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[job["cell"]]
+    stack = [layer(job["units"], return_sequences=k + 1 < job["layers"]) for k in range(job["layers"])]
+    net = keras.Sequential([keras.Input((job["timesteps"], FEATURES)), *stack, keras.layers.Dense(1)])
+    net.set_weights(weights_in_order(inputs, job["layers"]))
+    net.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0), "mse")
+    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    x = inputs["series"][ends[:, None] + np.arange(1 - job["timesteps"], 1)]
+    y = inputs["targets"][ends]
+    return lambda: net.fit(x, y, batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
+
+
+def make_torch(job, folder):
+    import torch
+
+    torch.set_num_threads(2)
+    folder = Path(folder)
+
+    def load(name):
+        data = bytearray((folder / name).read_bytes())
+        return torch.frombuffer(data, dtype=torch.float32).reshape(json.loads((folder / f"{name}.json").read_text())).clone()
+
+    def in_torch_order(kernel):
+        """Keras' GRU gates are z, r, n; PyTorch's r, z, n. The other cells agree."""
+        if job["cell"] != "gru":
+            return kernel
+        z, r, n = kernel.split(job["units"], dim=-1)
+        return torch.cat([r, z, n], dim=-1)
+
+    cell = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "simple_rnn": torch.nn.RNN}[job["cell"]]
+    recurrent, head = cell(FEATURES, job["units"], num_layers=job["layers"], batch_first=True), torch.nn.Linear(job["units"], 1)
+    with torch.no_grad():
+        for k in range(job["layers"]):
+            getattr(recurrent, f"weight_ih_l{k}").copy_(in_torch_order(load(f"kernel{k}")).T)
+            getattr(recurrent, f"weight_hh_l{k}").copy_(in_torch_order(load(f"recurrent{k}")).T)
+            bias = in_torch_order(load(f"bias{k}"))
+            getattr(recurrent, f"bias_ih_l{k}").copy_(bias if bias.dim() == 1 else bias[0])
+            getattr(recurrent, f"bias_hh_l{k}").copy_(torch.zeros_like(bias) if bias.dim() == 1 else bias[1])
+        head.weight.copy_(load("head").T)
+        head.bias.copy_(load("head_bias"))
+    if job["cell"] != "gru":  # Keras has one bias: the second stays what it is
+        for k in range(job["layers"]):
+            getattr(recurrent, f"bias_hh_l{k}").requires_grad_(False)
+    parameters = [p for p in (*recurrent.parameters(), *head.parameters()) if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, eps=1e-7)
+    series, targets = load("series"), load("targets")
+    x = series.unfold(0, job["timesteps"], 1)[: job["steps"] * job["batch"]].transpose(1, 2).contiguous()
+    y = targets[job["timesteps"] - 1 :][: len(x)]
+
+    def epoch():
+        total = 0.0
+        for first in range(0, len(x), job["batch"]):
+            optimizer.zero_grad()
+            outputs, _ = recurrent(x[first : first + job["batch"]])
+            loss = torch.nn.functional.mse_loss(head(outputs[:, -1]), y[first : first + job["batch"]])
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            total += loss.item()
+        return total / job["steps"]
+
+    return epoch
+
+
+MAKERS = {"ours": make_ours, "keras": make_keras, "torch": make_torch}
+
+
+def serve(name):
+    """Make an epoch for each job on stdin, then time one for each empty line."""
+    epoch = None
+    for line in sys.stdin:
+        if line.strip():
+            request = json.loads(line)
+            epoch = MAKERS[name](request["job"], request["folder"])
+        start = time.perf_counter()
+        loss = epoch()
+        print(json.dumps([time.perf_counter() - start, loss]), flush=True)
+
+
+class Contender:
+    """A process that times epochs."""
+
+    def __init__(self, name, python):
+        command = [python, str(Path(__file__)), "--serve", name]
+        root = Path(__file__).parents[2]
+        self.name = name
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root, env=_environment(root)
+        )
+
+    def ask(self, line=""):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.name} ended early")
+        return json.loads(answer)
+
+
+def _environment(root):
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(root)}
+
+
+def compare(job, contenders, rounds):
+    """Seconds of `rounds` epochs of each contender, one after the other in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_inputs(job, Path(folder))
+        first = {c.name: c.ask(json.dumps({"job": job, "folder": folder}))[1] for c in contenders}
+        if max(first.values()) - min(first.values()) > TOLERANCE * max(first.values()):
+            raise SystemExit(f"{job}: not the same work, first losses {first}")
+        seconds = {c.name: [] for c in contenders}
+        for _ in range(rounds):
+            for c in contenders:
+                seconds[c.name].append(c.ask()[0])
+    return seconds
+
+
+def peak():
+    """Multiply-adds a second of one core in a large float32 product."""
+    code = "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'\nimport numpy as np, time\na = np.ones((2048, 2048), np.float32)\n"
+    code += "t = []\nfor _ in range(9):\n    s = time.perf_counter(); a @ a; t.append(time.perf_counter() - s)\nprint(2048**3 / min(t))"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def ratios(seconds, other):
+    """Ours over another's, round by round: minimum, median, maximum."""
+    each = [a / b for a, b in zip(seconds["ours"], seconds[other], strict=True)]
+    return min(each), statistics.median(each), max(each)
+
+
+def report(job, seconds, rate):
+    ours = statistics.median(seconds["ours"])
+    cells = [f"{job['cell']} {job['layers']}x{job['units']}, batch {job['batch']}, {job['timesteps']} timesteps, {job['steps']} updates"]
+    cells += [f"{ours:.3f}"]
+    cells += ["{1:.2f} ({0:.2f}-{2:.2f})".format(*ratios(seconds, other)) for other in seconds if other != "ours"]
+    cells += [f"{ours / (multiply_adds(job) / rate):.2f}"]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--serve", choices=MAKERS)
+    parser.add_argument("--torch", help="a Python with PyTorch; without it only stock Keras is compared")
+    parser.add_argument("--grid", action="store_true", help="also the grid of sizes, against PyTorch")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    if options.serve:
+        return serve(options.serve)
+    with contextlib.ExitStack() as stack:
+        pythons = {"ours": sys.executable, "keras": sys.executable} | ({"torch": options.torch} if options.torch else {})
+        contenders = {name: Contender(name, python) for name, python in pythons.items()}
+        for contender in contenders.values():
+            stack.callback(contender.process.kill)
+        rate = peak()
+        print(f"One core's peak: {2 * rate / 1e9:.0f} GFLOP/s. Seconds and ratios: median (minimum-maximum) of {options.rounds} rounds.\n")
+        print("| job | ours, s | " + " | ".join(f"÷ {name}" for name in contenders if name != "ours") + " | ÷ peak |")
+        print("|---" * (len(contenders) + 2) + "|")
+        for cell in GATES:
+            report(job(cell), compare(job(cell), list(contenders.values()), options.rounds), rate)
+        if options.grid:
+            _grid(contenders, options.rounds, rate)
+    return None
+
+
+def _grid(contenders, rounds, rate):
+    both, medians = [contenders["ours"], contenders["torch"]], []
+    for each in grid():
+        seconds = compare(each, both, min(rounds, 5))
+        report(each, seconds, rate)
+        medians.append(ratios(seconds, "torch")[1])
+    print(f"\nGrid ÷ torch: geometric mean {statistics.geometric_mean(medians):.2f}, worst {max(medians):.2f}.")
+
+
+if __name__ == "__main__":
+    main()
