@@ -125,7 +125,7 @@ class FeatureConfig(Section):
     columns: tuple[Literal["open", "high", "low", "close", "volume"], ...] = Field(default=(), strict=False)
     """Columns of the price table, as they are."""
     indicators: tuple[Literal["log_return", "abs_return", "range", "overnight", "relative_volume"], ...] = Field(
-        default=("log_return", "abs_return", "range", "overnight", "relative_volume"), strict=False
+        default=("log_return", "abs_return", "range", "overnight"), strict=False
     )
     """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume less its mean
     over the last 60 sessions."""

@@ -19,7 +19,8 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
     forecasts = read_forecasts(run)
     history = pd.read_csv(run.folder / "history.csv")
-    figures = run_figures(forecasts, history, run.config.model.cell, listed(list(forecasts[TICKER].unique())), column=run.config.target.column)
+    config, title = run.config, listed(list(forecasts[TICKER].unique()))
+    figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)
     if output is None:
         pictures = render_figures(figures, picture_format)
         with lock_folder(run.folder):

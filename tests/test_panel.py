@@ -1,0 +1,82 @@
+"""Several tickers: one network for all or one each, each ticker forecast by its own rows, all of it in one run."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stockrnn.config import load_config
+from stockrnn.errors import DataError
+from stockrnn.recipes import predict, train
+from tests.factories import garch_path, random_walk
+
+pytestmark = pytest.mark.network
+SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5", "window.horizon=2", "split.calibration=0"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Two tickers of 160 sessions, and one of 12: too few to learn from."""
+    tables = [random_walk(160, 1, "AAA"), garch_path(160, 2, "BBB"), random_walk(160, 3, "NEW").tail(12)]
+    path = tmp_path_factory.mktemp("panel") / "prices.csv"
+    frame = pd.concat(tables).drop(columns="filled").rename(columns=str.capitalize).sample(frac=1, random_state=0)
+    frame.rename(columns={"Ticker": "Name"}).to_csv(path, index=False, date_format="%Y-%m-%d")
+    return path
+
+
+def run(file, folder, panel):
+    config = load_config(None, [*SMALL, f"data.panel={panel}", f"data.path={file}"])
+    return train(config, folder)
+
+
+@pytest.fixture(scope="module", params=["together", "separate"])
+def trained(request, file, tmp_path_factory):
+    return run(file, tmp_path_factory.mktemp(request.param) / "run", request.param)
+
+
+def test_each_ticker_is_scored_and_short_ones_are_named(trained):
+    assert set(trained.metrics["test"]["tickers"]) == {"AAA", "BBB"}
+    assert any("NEW" in note for note in trained.notes)
+    forecasts = pd.read_csv(trained.run.folder / "forecasts.csv")
+    sizes = forecasts.groupby(["model", "ticker"]).size()
+    assert sizes.nunique() == 1
+
+
+def test_prediction_names_the_next_sessions_of_each_known_ticker(trained):
+    predicted = predict(trained.run)
+    assert predicted.rows.groupby("ticker").size().to_dict() == {"AAA": 2, "BBB": 2}
+    assert any("NEW" in note for note in predicted.notes)
+    last = predicted.table.groupby("ticker")["cutoff"].first()
+    assert (predicted.rows.groupby("ticker")["date"].min() > last).all()
+
+
+def test_prediction_equals_the_scored_forecast_of_that_day(trained):
+    forecasts = pd.read_csv(trained.run.folder / "forecasts.csv", parse_dates=["cutoff", "date"])
+    cutoff = forecasts["cutoff"].unique()[10]
+    mine = forecasts[(forecasts["model"] == "lstm") & (forecasts["cutoff"] == cutoff)].reset_index(drop=True)
+    rows = predict(trained.run, asof=pd.Timestamp(cutoff)).rows
+    np.testing.assert_allclose(rows["forecast"], mine["forecast"], rtol=1e-5)
+    assert rows["ticker"].tolist() == mine["ticker"].tolist()
+
+
+def test_a_separate_network_equals_one_trained_on_that_ticker_alone(file, tmp_path):
+    both = run(file, tmp_path / "both", "separate")
+    config = load_config(None, [*SMALL, f"data.path={file}", "data.ticker=BBB"])
+    train(config, tmp_path / "alone")
+    tables = [
+        pd.read_csv(folder / "forecasts.csv").query("ticker == 'BBB' and model == 'lstm'")
+        for folder in (both.run.folder, tmp_path / "alone")
+    ]
+    dates = sorted(set(tables[0]["date"]) & set(tables[1]["date"]))
+    assert len(dates) > 10
+    columns = ["step", "date", "forecast", "q05", "q95"]
+    first, second = (table[columns].reset_index(drop=True) for table in tables)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert len(json.loads((both.run.folder / "scaler.json").read_text())["parts"]) == 2
+
+
+def test_other_tickers_than_the_runs_are_refused_by_name(trained, tmp_path):
+    random_walk(60, 5).drop(columns="filled").to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(DataError, match=r"AAA, BBB.*WALK"):
+        predict(trained.run, str(tmp_path / "x.csv"))
