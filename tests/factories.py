@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pandas as pd
 
 from stockrnn.features.splits import Spans, split_time
+from stockrnn.models.baselines import BASELINES, Statistical
 from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, PRICE_TABLE, TICKER, VOLUME
+
+HAS_STATSFORECAST = importlib.util.find_spec("statsforecast") is not None
+INSTALLED = {name: kind for name, kind in BASELINES.items() if HAS_STATSFORECAST or not issubclass(kind, Statistical)}
+"""The baselines whose packages are there."""
 
 
 def random_walk(rows: int = 400, seed: int = 0, ticker: str = "WALK", volatility: float = 0.01, first: float = 100.0) -> pd.DataFrame:

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from arch import arch_model
-from factories import cutoffs, garch_path, garch_returns, history, near_constant, panel, price_table, random_walk, spans_of
+from factories import (
+    HAS_STATSFORECAST,
+    INSTALLED,
+    cutoffs,
+    garch_path,
+    garch_returns,
+    history,
+    near_constant,
+    panel,
+    price_table,
+    random_walk,
+    spans_of,
+)
 from sklearn.linear_model import LinearRegression
 
-from stockrnn.errors import DataError
+from stockrnn.errors import DataError, MissingExtraError
 from stockrnn.features.splits import Spans
-from stockrnn.models import baselines
 from stockrnn.models.baselines import BASELINES, BaselineWarning, default_baselines
 from stockrnn.models.forecaster import Forecast
+from stockrnn.models.rules import observed_series
+from stockrnn.models.volatility import Gjr, fit_gjr
 from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, QUANTILES
 
 HORIZON = 3
+statistical = pytest.mark.skipif(not HAS_STATSFORECAST, reason="statsforecast is not installed")
 
 
 def forecast(name: str, prices: pd.DataFrame, horizon: int = HORIZON) -> tuple[Forecast, Spans, np.ndarray]:
@@ -97,8 +112,8 @@ def test_garch_filters_the_variance_that_arch_computes():
     returns = np.diff(np.log(past[CLOSE].to_numpy()))
     theirs = arch_model(returns / returns.std(), p=1, o=1, q=1, dist="t", rescale=False).fit(disp="off")
     ahead = theirs.forecast(horizon=1).variance.to_numpy()[-1, 0]
-    series = next(baselines._observed(past, CLOSE))
-    model = baselines._fit_gjr(series)
+    series = next(observed_series(past, CLOSE))
+    model = fit_gjr(series)
     ours = model.next_variance(series) / returns.var()
     np.testing.assert_allclose(ours[300:-1], theirs.conditional_volatility[300:] ** 2, rtol=1e-5)
     assert ours[-1] == pytest.approx(ahead, rel=1e-5)
@@ -107,17 +122,15 @@ def test_garch_filters_the_variance_that_arch_computes():
 def test_garch_multiplies_the_volatility_by_the_quantiles_of_past_shocks():
     prices = garch_path(1000)
     made, spans, last = forecast("garch", prices, 1)
-    series = next(baselines._observed(history(prices, spans), CLOSE))
-    model = baselines._fit_gjr(series)
+    series = next(observed_series(history(prices, spans), CLOSE))
+    model = fit_gjr(series)
     z = (series.returns()[1:] - model.mean) / np.sqrt(model.next_variance(series)[:-1])
-    first = model.mean + np.sqrt(model.next_variance(next(baselines._observed(prices, CLOSE)))[made.rows])[:, None] * np.quantile(
-        z, QUANTILES
-    )
+    first = model.mean + np.sqrt(model.next_variance(next(observed_series(prices, CLOSE)))[made.rows])[:, None] * np.quantile(z, QUANTILES)
     np.testing.assert_allclose(made.quantiles[:, 0], last[:, None] * np.exp(first), rtol=1e-9)
 
 
 def test_simulated_variance_grows_as_the_garch_recursion_says():
-    model = baselines.Gjr(mean=0.0, omega=0.02, alpha=0.05, gamma=0.1, beta=0.85, start=1.0)
+    model = Gjr(mean=0.0, omega=0.02, alpha=0.05, gamma=0.1, beta=0.85, start=1.0)
     pool = np.random.default_rng(0).standard_normal(4000)
     pool = np.concatenate([pool, -pool]) / pool.std()
     shocks = np.stack([np.random.default_rng(step).permutation(pool) for step in range(5)], axis=1)
@@ -218,5 +231,64 @@ def test_the_default_baselines_are_naive_drift_and_ewma_for_the_asked_column_and
 def test_no_baseline_warns_on_a_regular_series():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in BASELINES:
+        for name in INSTALLED:
             forecast(name, random_walk(800), 1)
+
+
+def autocorrelated(rows: int, seed: int) -> pd.DataFrame:
+    """A price table whose log returns are AR(1) with coefficient 0.6."""
+    shocks = 0.01 * np.random.default_rng([seed, 8]).standard_normal(rows)
+    returns = np.empty(rows)
+    returns[0] = shocks[0]
+    for t in range(1, rows):
+        returns[t] = 0.6 * returns[t - 1] + shocks[t]
+    return price_table(returns, np.full(rows, 0.01), seed, "AR", 100.0)
+
+
+@statistical
+def test_arima_finds_the_direction_of_autocorrelated_returns_and_none_in_a_random_walk():
+    prices = autocorrelated(900, 0)
+    made, _, last = forecast("arima", prices, 2)
+    returns = np.diff(np.log(prices[CLOSE].to_numpy()), prepend=0.0)
+    assert np.corrcoef(np.log(made.point[:, 0] / last), returns[made.rows])[0, 1] > 0.98
+    np.testing.assert_allclose(np.log(made.point[:, 0] / last).std(), 0.6 * returns[made.rows].std(), rtol=0.15)
+    walk, _, last = forecast("arima", random_walk(900))
+    assert np.log(walk.point[:, 0] / last).std() < 0.003  # a tenth of the variance at most
+
+
+@statistical
+def test_theta_is_the_models_own_forecast_of_the_last_500_sessions():
+    prices = garch_path(900)
+    made, spans, last = forecast("theta", prices)
+    series = next(observed_series(history(prices, spans), CLOSE))
+    model = pytest.importorskip("statsforecast.models").Theta(season_length=1).fit(np.log(series.price / series.price[0]))
+    row = made.rows[5]
+    seen = np.log(prices[CLOSE].to_numpy()[row - 499 : row + 1] / prices[CLOSE][row])
+    np.testing.assert_allclose(np.log(made.point[5] / last[5]), model.forward(seen, h=HORIZON)["mean"], atol=1e-12)
+
+
+@statistical
+@pytest.mark.parametrize("name", ["arima", "theta"])
+def test_quantiles_of_a_statistical_model_cover_about_90_percent(name):
+    prices = random_walk(1500, 4)
+    made, _, _ = forecast(name, prices, 2)
+    for step in (1, 2):
+        actual = prices[CLOSE].to_numpy()[made.rows + step]
+        inside = (made.quantiles[:, step - 1, 0] <= actual) & (actual <= made.quantiles[:, step - 1, -1])
+        assert 0.84 < inside.mean() < 0.96
+
+
+@pytest.mark.parametrize("name", ["arima", "theta"])
+def test_without_statsforecast_the_user_is_told_to_install_it(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsforecast", None)
+    with pytest.raises(MissingExtraError, match="Install it"):
+        forecast(name, random_walk())
+
+
+def test_a_cutoff_without_any_price_is_refused():
+    prices = random_walk()
+    spans = spans_of(prices)
+    prices.loc[:5, HIGH] = np.nan
+    naive = BASELINES["naive"](1, HIGH).fit(history(prices, spans), spans)
+    with pytest.raises(DataError, match="WALK"):
+        naive.forecast(prices, np.array([3]))

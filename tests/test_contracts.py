@@ -8,17 +8,17 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from factories import cutoffs, gappy, garch_path, history, near_constant, panel, random_walk, spans_of
+from factories import INSTALLED, cutoffs, gappy, garch_path, history, near_constant, panel, random_walk, spans_of
 
 from stockrnn.config import load_config
 from stockrnn.errors import NotFittedError
-from stockrnn.models.baselines import BASELINES, BaselineWarning, Naive
+from stockrnn.models.baselines import BaselineWarning, Naive
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.training.recurrent import network_forecaster
 from stockrnn.types import CLOSE, DATE, FILLED, PRICES, QUANTILES, TICKER, VOLUME
 
 Make = Callable[[int], Forecaster]
-FORECASTERS: dict[str, Make] = {name: (lambda horizon, kind=kind: kind(horizon=horizon)) for name, kind in BASELINES.items()}
+FORECASTERS: dict[str, Make] = {name: (lambda horizon, kind=kind: kind(horizon=horizon)) for name, kind in INSTALLED.items()}
 SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5"]
 NETWORKS = {
     "lstm": ["split.calibration=0"],
@@ -226,19 +226,19 @@ def test_a_planted_defect_is_caught(defect):
         CHECKS[check](lambda horizon: Defective(horizon, change))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_a_baseline_learns_each_ticker_by_itself(name):
     prices = panel()
     spans = spans_of(prices)
     alone = prices[prices[TICKER] == "BBB"].reset_index(drop=True)
     rows = cutoffs(alone, spans, 3)
-    together, apart = BASELINES[name](3), BASELINES[name](3)
+    together, apart = INSTALLED[name](3), INSTALLED[name](3)
     together.fit(history(prices, spans), spans)
     apart.fit(history(alone, spans), spans)
     assert_same_bytes(together.forecast(prices, rows + len(prices) - len(alone)), apart.forecast(alone, rows))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_a_baseline_neither_learns_from_filled_rows_nor_looks_at_them(name):
     prices = gappy()
     absurd = prices.copy(deep=True)
@@ -246,13 +246,13 @@ def test_a_baseline_neither_learns_from_filled_rows_nor_looks_at_them(name):
     assert_same_bytes(*(forecast(FORECASTERS[name], table) for table in (prices, absurd)))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_a_baseline_learns_nothing_after_its_span(name):
     prices = garch_path()
     spans = spans_of(prices)
     changed = prices.copy(deep=True)
-    after = changed[DATE] > dict(spans.ends())[BASELINES[name].span]
+    after = changed[DATE] > dict(spans.ends())[INSTALLED[name].span]
     changed.loc[after, list(PRICES)] *= np.linspace(2, 3, after.sum())[:, None]
     rows = np.array([200])
-    before, later = (BASELINES[name](1).fit(table, spans).forecast(prices, rows) for table in (prices, changed))
+    before, later = (INSTALLED[name](1).fit(table, spans).forecast(prices, rows) for table in (prices, changed))
     assert_same_bytes(before, later)
