@@ -284,13 +284,13 @@ def build_config(tree: Mapping[str, Any], origin: str) -> Config:
 def find_config(source: str | Path) -> Path:
     """The file a config name means: a path, else a shipped name with or without `.yaml`. Raises ConfigError."""
     path = Path(source)
-    if path.is_dir():
-        raise ConfigError(f"--config must be a YAML file. Received: the folder {path}. Name a file in it.")
     folder = shipped("configs")
     candidates = [path] if path.is_file() else [folder / path.name, folder / f"{path.name}.yaml"] if path.name == str(source) else []
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if path.is_dir():
+        raise ConfigError(f"--config must be a YAML file. Received: the folder {path}. Name a file in it.")
     names = shipped_configs()
     raise ConfigError(f"--config must be a file or a shipped name ({', '.join(names)}). Received: {source}.{_hint(str(source), names)}")
 
