@@ -71,8 +71,7 @@ def looks_like_date(cell: str) -> bool:
 
 def looks_like_epoch(cell: str) -> bool:
     """Whether a cell counts seconds, milli-, micro- or nanoseconds to a date between 1990 and 2100."""
-    digits = cell.removesuffix(".0")
-    return digits.isdigit() and any(len(digits) >= n - 1 and 631e6 <= int(digits) / 10 ** (n - 10) < 4.1e9 for n, _ in EPOCHS.values())
+    return epoch_format([cell]) is not None
 
 
 def _has_month_name(cell: str) -> bool:
@@ -83,7 +82,7 @@ def _has_month_name(cell: str) -> bool:
 def epoch_format(cells: Sequence[str]) -> str | None:
     """The epoch unit that fits all cells."""
     digits = [cell.removesuffix(".0") for cell in cells]
-    if not digits or not all(d.isdigit() for d in digits):
+    if not digits or not all(9 <= len(d) <= 19 and d.isascii() and d.isdigit() for d in digits):
         return None
     for name, (n, _) in EPOCHS.items():
         if all(631e6 <= int(d) / 10 ** (n - 10) < 4.1e9 for d in digits):

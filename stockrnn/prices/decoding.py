@@ -55,7 +55,7 @@ def is_workbook(raw: bytes) -> bool:
 def _opened(raw: bytes, path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(io.BytesIO(raw))
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path} must be an intact archive. Received: {error}. Download it again.") from None
 
 

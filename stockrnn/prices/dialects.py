@@ -51,7 +51,12 @@ DIALECTS: tuple[Dialect, ...] = (
         "yahoo-old", "Date,Open,High,Low,Close,Volume,Adj Close", "ichart.finance.yahoo.com/table.csv, before 2017", order="descending"
     ),
     Dialect(
-        "yahoo-page", "Date,Open,High,Low,Close*,Adj Close**,Volume", "copied from finance.yahoo.com", "%b %d, %Y", "\t", order="descending"
+        "yahoo-page",
+        "Date\tOpen\tHigh\tLow\tClose*\tAdj Close**\tVolume",
+        "copied from finance.yahoo.com",
+        "%b %d, %Y",
+        "\t",
+        order="descending",
     ),
     Dialect("pandas-datareader", "Date,High,Low,Open,Close,Volume,Adj Close", "https://pydata.github.io/pandas-datareader"),
     Dialect(
@@ -206,7 +211,7 @@ DIALECTS: tuple[Dialect, ...] = (
     ),
     Dialect(
         "coinmarketcap",
-        "Date,Open*,High,Low,Close**,Volume,Market Cap",
+        "Date\tOpen*\tHigh\tLow\tClose**\tVolume\tMarket Cap",
         "https://coinmarketcap.com, Historical Data",
         "%b %d, %Y",
         "\t",
@@ -239,6 +244,7 @@ def name_dialect(headers: Sequence[str]) -> str:
     order = [normalise(header) for header in headers]
     found = frozenset(word for word in order if word)
     exact = [dialect for dialect in DIALECTS if dialect.words == found and found]
+    exact.sort(key=lambda dialect: dialect.header.split(dialect.separator) != list(headers))
     for dialect in exact:
         if [normalise(cell) for cell in dialect.header.split(dialect.separator)] == order:
             return dialect.name

@@ -36,6 +36,7 @@ class Grid:
         rows: row of the file that each row of the table stands in, 1 is the first line. Shape (rows,).
         preamble: lines above the header.
         short: numbers of the table's rows with fewer cells than the header.
+        unfinished: whether the last line has no line end, as after a broken download.
     """
 
     headers: tuple[str, ...]
@@ -46,6 +47,7 @@ class Grid:
     headerless: bool = False
     separator: str | None = None
     short: tuple[int, ...] = ()
+    unfinished: bool = False
 
     def take(self, kept: np.ndarray) -> Grid:
         """The rows of a mask."""
@@ -146,15 +148,15 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     if first is None:
         raise DataError(f"{path} must hold rows of prices. Received: a header only, {shown(', '.join(rows[0]))}. Give another file.")
     width = max(width, len(rows[first]))
-    block = [list(row) for row in rows[:first]]
-    scores = [sum(bool(meanings(_uncommented(cell))) for cell in row) for row in block]
-    at = int(np.argmax(scores)) if scores and max(scores) > 0 else _last_wide(block, width)
+    above_data = rows[:first]
+    block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
+    scores = [sum(bool(meanings(cell)) for cell in row) for row in block]
+    at = int(np.argmax(scores)) if scores and max(scores) > 0 else _last_wide(above_data, width)
     if at is None:
-        return Head(first, ("",) * width, (), tuple(map(_joined, block)), width, headerless=True)
-    names = [_uncommented(cell) for cell in block[at]]
-    names = _fit_names(names, rows[first : first + 20], path)
+        return Head(first, ("",) * width, (), tuple(_joined(row) for row in above_data if any(row)), width, headerless=True)
+    names = _fit_names(block[at], rows[first : first + 20], path)
     width = len(names)
-    others = [row for i, row in enumerate(block) if i != at and any(row)]
+    others = [list(row) for i, row in enumerate(above_data) if i != at and any(row)]
     above = next((tuple(row + [""] * (width - len(row))) for row in others if _is_second_header(row, names)), ())
     preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
     return Head(first, tuple(names), above, preamble, len(names), headerless=False)
@@ -222,7 +224,7 @@ def _read_cells(text: bytes, head: Head, separator: str, path: Path) -> Grid:
     columns = [table.column(i).combine_chunks() for i in range(head.width)]
     columns = [c if isinstance(c, pa.Array) else pa.concat_arrays(c.chunks) for c in columns]
     records = np.delete(np.arange(head.lines, head.lines + len(table) + len(bad)), [number - 1 - head.lines for number, _ in bad]) + 1
-    grid = Grid(head.headers, tuple(columns), records, head.above, head.preamble, head.headerless, separator)
+    grid = Grid(head.headers, tuple(columns), records, head.above, head.preamble, head.headerless, separator, (), not text.endswith(b"\n"))
     return _without_blank(_with_ragged(grid, bad, path))
 
 

@@ -303,7 +303,7 @@ class _Reader:
         self._check(layout, parts)
         return parts
 
-    def _check(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
+    def _check(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
         """Refuse columns and rows whose values contradict their place."""
         roles = layout.series[0][1]
         headers = {role: self._header(i) for role, i in roles.items()}
@@ -314,12 +314,23 @@ class _Reader:
                 "Set `data.columns.close`."
             )
         if self.grid.short and len(layout.series) == 1:
-            row = misplaced_close(values, self.grid.short)
-            if row is not None:
-                place, width = f"{self.path} row {self.grid.rows[row]}", len(self.grid.headers)
-                raise DataError(f"{place}: must have {width} cells. Received: fewer, and a close outside low and high. Mend the row.")
-            places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in self.grid.short[:MOST_PLACES])
-            self.findings.append(Finding("short_row", len(self.grid.short), places, "missing cells are empty"))
+            self._check_short(values)
+
+    def _check_short(self, values: dict[str, np.ndarray]) -> None:
+        """A row with too few cells may have lost one before its close; the last one of a broken download is no row."""
+        short = self.grid.short
+        row = misplaced_close(values, short)
+        if row == len(self.grid.rows) - 1 and self.grid.unfinished:
+            values["close"] = np.where(np.arange(len(self.grid.rows)) == row, np.nan, values["close"])
+            self.findings.append(Finding("cut_row", 1, (Place(str(self.path), int(self.grid.rows[row])),), "left out"))
+            return
+        if row is not None:
+            place = f"{self.path} row {self.grid.rows[row]}"
+            raise DataError(
+                f"{place}: must have {len(self.grid.headers)} cells. Received: fewer, and a close outside low and high. Mend the row."
+            )
+        places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in short[:MOST_PLACES])
+        self.findings.append(Finding("short_row", len(short), places, "missing cells are empty"))
 
     def _unsigned(self, values: dict[str, np.ndarray]) -> None:
         """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""

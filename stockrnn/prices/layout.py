@@ -6,15 +6,13 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from stockrnn.config import ColumnsConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.dates import candidates, tidy
 from stockrnn.prices.grid import Grid, kind_of, sample
+from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import Word, meanings, normalise
 
@@ -62,10 +60,13 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.nd
     depth = 40 if len(grid.columns) < 200 else 4
     cells = [sample(column, depth) for column in grid.columns]
     kinds = [kind_of(part) for part in cells]
-    words = [_usable(meanings(header), grid.headers) for header in grid.headers]
+    letters = {"o", "h", "l", "c"} <= {header.strip().lower() for header in grid.headers}
+    words = [_usable(meanings(header), letters=letters) for header in grid.headers]
     date = named.get("date", _date_column(grid, words, kinds))
     if grid.headerless and "close" not in named:
-        return _headerless(grid, kinds, date, named, numbers)
+        guess = guess_columns(grid, kinds, date, numbers)
+        chosen = {**guess.roles, **{role: i for role, i in named.items() if role in VALUE_ROLES}}
+        return Layout(guess.date, guess.time, guess.ticker, (("", chosen),), evidence=guess.evidence)
     taken = set(named.values()) | ({date} if date is not None else set())
     time = named.get("time", _time_column(words, cells, taken))
     ticker = named.get("ticker", _ticker_column(words, kinds, taken, grid))
@@ -90,10 +91,9 @@ def _position(grid: Grid, role: str, name: str | int) -> int:
     raise DataError(f"`data.columns.{role}` must name one column of the file. Received: {shown(name)}.{hint}")
 
 
-def _usable(found: Sequence[Word], headers: Sequence[str]) -> tuple[Word, ...]:
+def _usable(found: Sequence[Word], *, letters: bool) -> tuple[Word, ...]:
     """Single letters mean prices only where o, h, l and c all stand in the header: C and V are tickers, too."""
-    letters = {header.strip().lower() for header in headers}
-    return tuple(word for word in found if {"o", "h", "l", "c"} <= letters or not _is_letter(word))
+    return tuple(word for word in found if letters or not _is_letter(word))
 
 
 def _is_letter(word: Word) -> bool:
@@ -159,11 +159,9 @@ def _series(
 ) -> tuple[tuple[tuple[str, Mapping[str, int]], ...], str]:
     """The series of the table, in the four forms that files have."""
     if grid.above and not values:
-        groups = _grouped(grid, free)
-        if groups:
-            return tuple(
-                (name, _roles(part, words, kinds, cells, {}, grid, numbers)) for name, part in groups.items()
-            ), "tickers in the second header line"
+        found = {name: _roles(part, words, kinds, cells, {}, grid, numbers) for name, part in _grouped(grid, free).items()}
+        if found and all("close" in roles for roles in found.values()):
+            return tuple(found.items()), "tickers in the second header line"
     roles = _roles(free, words, kinds, cells, values, grid, numbers)
     if "close" in roles:
         return (("", roles),), ""
@@ -263,73 +261,3 @@ def _names_value(part: str) -> bool:
 
 def _parts(header: str) -> list[str]:
     return [part for part in re.split(r"[\s_.\-:|,()'\"]+", header.strip()) if part]
-
-
-def _headerless(
-    grid: Grid, kinds: Sequence[str], date: int | None, named: Mapping[str, int], numbers: Callable[[int], np.ndarray]
-) -> Layout:
-    """Open, high, low and close from what they must satisfy: no price above the high or below the low, open near the last close."""
-    if date is None:
-        raise DataError("a file without a header must have dates. Received: none. Name the columns with `data.columns` (positions from 1).")
-    time = date + 1 if date + 1 < len(kinds) and _is_clock(sample(grid.columns[date + 1])) else None
-    texts = [i for i, kind in enumerate(kinds) if kind == "text" and i < date]
-    start = (date if time is None else time) + 1
-    four = [i for i in range(start, len(kinds)) if kinds[i] in ("number", "date", "epoch")][:5]
-    if len(four) < 4 or four[:4] != list(range(start, start + 4)):
-        raise DataError(
-            "a file without a header must have open, high, low and close beside each other. Name the columns with `data.columns`."
-        )
-    values = np.column_stack([numbers(i) for i in four[:4]])
-    values = values[np.isfinite(values).all(axis=1)]
-    high = [j for j in range(4) if np.mean(values[:, j] >= values.max(axis=1)) >= 0.99]
-    low = [j for j in range(4) if np.mean(values[:, j] <= values.min(axis=1)) >= 0.99]
-    if len(values) < 20 or len(high) != 1 or len(low) != 1:
-        raise DataError(
-            "a file without a header must show which column is the high and which the low. Name the columns with `data.columns`."
-        )
-    first, second = (j for j in range(4) if j not in (high[0], low[0]))
-    opening, closing = _open_close(values[:: _direction(grid.columns[date])], first, second)
-    roles = {"open": four[opening], "high": four[high[0]], "low": four[low[0]], "close": four[closing]}
-    if len(four) == 5:
-        fifth = numbers(four[4])
-        near = np.nanmean((fifth >= 0.2 * np.nanmedian(values[:, low[0]])) & (fifth <= 1.5 * np.nanmedian(values[:, high[0]])))
-        if near > 0.5:
-            raise DataError(
-                "a file without a header must show what follows its prices. Received: numbers like prices. Name them with `data.columns`."
-            )
-        roles["volume"] = four[4]
-    chosen = {**roles, **{role: i for role, i in named.items() if role in VALUE_ROLES}}
-    return Layout(
-        date,
-        time,
-        texts[0] if texts else None,
-        (("", chosen),),
-        evidence="high is the highest, low the lowest, open follows the last close",
-    )
-
-
-def _is_clock(cells: Sequence[str]) -> bool:
-    return bool(cells) and all(re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2})?", cell) for cell in cells)
-
-
-def _direction(column: Any) -> int:
-    """1 when the dates go up, -1 when they go down; whatever their format."""
-    cells, _ = tidy(pd.Series(sample(column, 10)))
-    signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for _, stamps in candidates(cells) if stamps.notna().all()}
-    if len(signs) != 1 or 0 in signs:
-        raise DataError("a file without a header must have dates of one order. Set `data.date_format` and `data.columns`.")
-    return signs.pop()
-
-
-def _open_close(values: np.ndarray, first: int, second: int) -> tuple[int, int]:
-    """Which of two columns, in time order, is the open: its values are near the other's previous ones."""
-    gaps = {
-        (opening, closing): float(np.mean(np.abs(np.log(values[1:, opening] / values[:-1, closing]))))
-        for opening, closing in ((first, second), (second, first))
-    }
-    best, other = sorted(gaps, key=lambda pair: gaps[pair])
-    if gaps[other] < 1.3 * gaps[best] + 1e-12:
-        raise DataError(
-            "a file without a header must show which column is the open and which the close. Name the columns with `data.columns`."
-        )
-    return best

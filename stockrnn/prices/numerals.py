@@ -84,16 +84,11 @@ def decimal_mark(columns: Iterable[Any]) -> str:
         `.` or `,` when a cell proves it (1,234.5 or 25,12); `both` when cells contradict each other; `none` when there is
         neither mark; `.?` or `,?` when every such mark is followed by three digits, so that it may stand for thousands.
     """
-    found = {"point": False, "comma": False, ".": False, ",": False}
-    for column in columns:
-        if not pa.types.is_string(column.type):
-            continue
-        for mark in (".", ","):
-            found[mark] |= bool(pc.any(pc.match_substring(column, mark)).as_py())
-        if found[","] or found["."]:
-            found["point"] |= bool(pc.any(pc.match_substring_regex(column, _POINT_PROOF)).as_py())
-        if found[","] or found["."]:
-            found["comma"] |= bool(pc.any(pc.match_substring_regex(column, _COMMA_PROOF)).as_py())
+    texts = [column for column in columns if pa.types.is_string(column.type)]
+    cells = pa.chunked_array(texts, pa.string())
+    found = {mark: bool(pc.any(pc.match_substring(cells, mark)).as_py()) for mark in (".", ",")}
+    for name, proof in (("point", _POINT_PROOF), ("comma", _COMMA_PROOF)):
+        found[name] = any(found.values()) and bool(pc.any(pc.match_substring_regex(cells, proof)).as_py())
     if found["point"] and found["comma"]:
         return "both"
     if found["point"] or found["comma"]:

@@ -68,11 +68,11 @@ def undated_order(values: Mapping[str, np.ndarray], given: str) -> str:
     """
     if given != "auto":
         return given
-    if "open" in values and len(values["close"]) > 20:
-        opening, closing = values["open"], values["close"]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            forward = np.nanmean(np.abs(np.log(opening[1:] / closing[:-1])))
-            backward = np.nanmean(np.abs(np.log(opening[:-1] / closing[1:])))
+    opening, closing = values.get("open", np.array([])), values["close"]
+    known = np.flatnonzero((opening > 0) & (closing > 0)) if len(opening) else np.array([], dtype=int)
+    if len(known) > 20:
+        opening, closing = np.log(opening[known]), np.log(closing[known])
+        forward, backward = np.mean(np.abs(opening[1:] - closing[:-1])), np.mean(np.abs(opening[:-1] - closing[1:]))
         if max(forward, backward) > 1.3 * min(forward, backward):
             return "ascending" if forward < backward else "descending"
     raise DataError("a file without dates must show its order. Received: no evidence of it. Set `data.order` to ascending or descending.")

@@ -41,7 +41,8 @@ _WORDS: dict[str, dict[str, str]] = {
     },
     "ticker": {
         "en": (
-            "ticker, symbol, tic, stock symbol, tickers, symbols, ts code, code, stock code, kdcode, instrument, secid, "
+            "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
+            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, instrument, secid, "
             "asset, pair, stock, security, company, permno, isin, name, stock name, company name, index"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
@@ -214,6 +215,7 @@ def _word_table() -> dict[str, tuple[Word, ...]]:
     return table
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def meanings(header: str) -> tuple[Word, ...]:
     """What a header may mean; empty when unknown. `Volume BTC` is a volume of low rank."""
     key = normalise(header)

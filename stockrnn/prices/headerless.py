@@ -1,0 +1,110 @@
+"""Which column is what in a file without a header: only by what prices must satisfy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.prices.dates import candidates, tidy
+from stockrnn.prices.grid import Grid, sample
+
+_LEAST_ROWS, _NEARLY_ALL, _CLEARER = 20, 0.99, 1.3
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The columns of a table without a header."""
+
+    date: int
+    time: int | None
+    ticker: int | None
+    roles: Mapping[str, int]
+    evidence: str = "high is the highest, low the lowest, open follows the last close"
+
+
+def guess_columns(grid: Grid, kinds: Sequence[str], date: int | None, numbers: Callable[[int], np.ndarray]) -> Guess:
+    """Find open, high, low, close and volume after the date.
+
+    No price of a bar is above its high or below its low; in time order an open is near the close before it; the volume
+    follows the prices and is no price.
+
+    Args:
+        grid: the table.
+        kinds: what each column's cells are.
+        date: the date column.
+        numbers: gives a column's values.
+
+    Raises:
+        DataError: anything of this cannot be told.
+    """
+    if date is None:
+        raise DataError("a file without a header must have dates. Received: none. Name the columns with `data.columns` (positions from 1).")
+    time = date + 1 if date + 1 < len(kinds) and _is_clock(sample(grid.columns[date + 1])) else None
+    texts = [i for i, kind in enumerate(kinds) if kind == "text" and i < date]
+    start = (date if time is None else time) + 1
+    rest = [i for i in range(start, min(start + 5, len(kinds))) if kinds[i] in ("number", "date", "epoch")]
+    if rest[:4] != list(range(start, start + 4)):
+        raise DataError("a file without a header must have its four prices beside each other. Received: others. Set `data.columns`.")
+    values = np.column_stack([numbers(i) for i in rest[:4]])
+    values = values[(values > 0).all(axis=1)]
+    roles = {role: rest[j] for role, j in _four_prices(values, grid.columns[date]).items()}
+    if len(rest) == 5:
+        roles["volume"] = rest[4]
+        _check_volume(numbers(rest[4]), numbers(roles["close"]))
+    return Guess(date, time, texts[0] if texts else None, roles)
+
+
+def _is_clock(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(re.fullmatch(r"\d{1,2}:\d{2}(?::\d{2})?", cell) for cell in cells)
+
+
+def _four_prices(values: np.ndarray, dates: Any) -> dict[str, int]:
+    """Which of four columns is which. Raises DataError."""
+    if len(values) >= _LEAST_ROWS:
+        high = [j for j in range(4) if np.mean(values[:, j] >= values.max(axis=1)) >= _NEARLY_ALL]
+        low = [j for j in range(4) if np.mean(values[:, j] <= values.min(axis=1)) >= _NEARLY_ALL]
+        if len(high) == 1 and len(low) == 1 and high != low:
+            first, second = (j for j in range(4) if j not in (high[0], low[0]))
+            opening, closing = _open_close(values[:: _direction(dates)], first, second)
+            return {"open": opening, "high": high[0], "low": low[0], "close": closing}
+    raise DataError(
+        "a file without a header must show which column is the high and which the low. Received: no such columns. Set `data.columns`."
+    )
+
+
+def _direction(column: Any) -> int:
+    """1 when the dates go up, -1 when they go down; whatever their format. Raises DataError."""
+    cells, _ = tidy(pd.Series(sample(column, 10)))
+    signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for _, stamps in candidates(cells) if stamps.notna().all()}
+    if len(signs) != 1 or 0 in signs:
+        raise DataError("a file without a header must have dates in order. Received: none. Set `data.date_format` and `data.columns`.")
+    return signs.pop()
+
+
+def _open_close(values: np.ndarray, first: int, second: int) -> tuple[int, int]:
+    """Which of two columns, in time order, is the open: its values are near the other's previous ones. Raises DataError."""
+    gaps = {
+        (opening, closing): float(np.mean(np.abs(np.log(values[1:, opening] / values[:-1, closing]))))
+        for opening, closing in ((first, second), (second, first))
+    }
+    best, other = sorted(gaps, key=lambda pair: gaps[pair])
+    if gaps[other] < _CLEARER * gaps[best] + 1e-12:
+        raise DataError(
+            "a file without a header must show which price is the open and which the close. Received: no evidence. Set `data.columns`."
+        )
+    return best
+
+
+def _check_volume(volume: np.ndarray, close: np.ndarray) -> None:
+    """The column after the prices must not move with the close, as an adjusted close or an average price does. Raises DataError."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(volume / close)
+    steps = np.abs(np.diff(ratio[np.isfinite(ratio)]))
+    if len(steps) and np.median(steps) < 0.02:
+        raise DataError("a file without a header must show what follows its prices. Received: numbers like prices. Set `data.columns`.")

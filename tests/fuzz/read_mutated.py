@@ -1,0 +1,64 @@
+"""Reads many mutated files in this process and reports: python -m tests.fuzz.read_mutated FIRST COUNT [FOLDER of real files].
+
+Prints one JSON document: counts by outcome, the slowest read, peak memory. Anything but our own errors ends it with a traceback.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from stockrnn.config import DataConfig
+from stockrnn.errors import DataError
+from stockrnn.prices.dialects import DIALECTS
+from stockrnn.prices.loading import inspect_document, load_prices
+from tests.fuzz.mutate import mutated
+from tests.writing import bars, write
+
+SLOWEST_S = 2.0
+
+
+def seeds(folder: Path | None) -> list[bytes]:
+    """A short file of each dialect, and the head of each real file where there are any."""
+    found = [write(dialect, bars(40)).content for dialect in DIALECTS]
+    for path in sorted(folder.iterdir()) if folder and folder.is_dir() else []:
+        if path.suffix in (".csv", ".txt") and path.stem != "MANIFEST":
+            found.append(b"\n".join(path.read_bytes().split(b"\n")[:40]))
+        elif path.suffix in (".xlsx", ".parquet") and path.stat().st_size < 60_000:
+            found.append(path.read_bytes())
+    return found
+
+
+def main(first: int, count: int, folder: Path | None) -> dict[str, object]:
+    """Read `count` mutations, numbered from `first`."""
+    files, outcomes, slowest = seeds(folder), collections.Counter[str](), (0.0, -1)
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = Path(temporary) / "prices.csv"
+        for seed in range(first, first + count):
+            path.write_bytes(mutated(files[seed % len(files)], seed))
+            start = time.perf_counter()
+            try:
+                document = inspect_document(load_prices(DataConfig(path=str(path))), str(path))
+                json.dumps(document, allow_nan=False)
+                outcomes["read"] += 1
+            except DataError as error:
+                message = str(error)
+                assert "\n" not in message and "\x1b" not in message and len(message) < 2000, (seed, message)
+                outcomes["refused"] += 1
+            except BaseException:
+                print(f"seed {seed}", file=sys.stderr)
+                raise
+            slowest = max(slowest, (time.perf_counter() - start, seed))
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+    return {**outcomes, "slowest_s": slowest[0], "slowest_seed": slowest[1], "peak_mb": peak}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)))
