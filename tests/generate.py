@@ -53,7 +53,9 @@ BLOCKS = {
         ("key", "values", "default", "meaning"),
         [(f"`{path}`", values, f"`{default}`", meaning) for path, values, default, meaning in config_fields()],
     ),
-    "exit codes": lambda: table(("code", "meaning"), exit_codes()),
+    "exit codes": lambda: (
+        "Exit codes: " + " · ".join(f"{code} {meaning[0].lower()}{meaning[1:].rstrip('.')}" for code, meaning in exit_codes())
+    ),
 }
 
 
