@@ -1,0 +1,155 @@
+"""What was learnt and scored → the files of a run, the same for every command that makes one."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.config import Config, to_yaml
+from stockrnn.evaluation.learning import Learned, rows_of, table_of
+from stockrnn.prices.loading import Prices
+from stockrnn.reports.plots import render_figures, run_figures
+from stockrnn.reports.tables import listed
+from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, to_csv, to_json, write_run
+from stockrnn.runs.inference import TOLERANCE, export_difference
+from stockrnn.types import DATE, TICKER
+
+VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a command that makes a run leaves.
+
+    Attributes:
+        run: the complete run.
+        metrics: the document in metrics.json.
+        notes: what a user should know of data, features and export, a sentence each.
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was learnt and scored.
+
+    Attributes:
+        learned: what `predict` will forecast with.
+        table: the price table that `learned` knows.
+        rows: the cutoff rows in it that were forecast by `learned`.
+        forecasts: the forecast table of the test span.
+        metrics: the document of scores.
+        notes: what a user should know of them.
+    """
+
+    learned: Learned
+    table: pd.DataFrame
+    rows: np.ndarray
+    forecasts: pd.DataFrame
+    metrics: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+class Stopwatch:
+    """Wall time of each stage."""
+
+    def __init__(self) -> None:
+        """Start with no stage."""
+        self.elapsed_s: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block under a name."""
+        start = time.perf_counter()
+        yield
+        self.elapsed_s[name] = round(time.perf_counter() - start, 3)
+
+
+def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, **facts: Any) -> Trained:
+    """Export the network, draw the pictures and write the run; `facts` join those in its manifest."""
+    from stockrnn.training.recurrent import histories_table, save_weights
+
+    learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
+    with watch.stage("export"):
+        models, difference = _export(learned, table, outcome.rows)
+    with watch.stage("plot"):
+        losses = histories_table(learned.parts)
+        title = listed(list(forecasts[TICKER].unique()))
+        pictures = render_figures(run_figures(forecasts, losses, learned.network.name, title, column=config.target.column), "png")
+    files = {
+        "config.yaml": to_yaml(config).encode(),
+        "weights.safetensors": save_weights(learned.parts.values()),
+        **models,
+        "scaler.json": _state(learned, list(models)),
+        "metrics.json": to_json(outcome.metrics),
+        "history.csv": to_csv(losses),
+        "forecasts.csv": to_csv(forecasts),
+        **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
+    }
+    counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
+    found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
+    write_run(folder, files, _facts(config, prices, watch) | found | facts)
+    return Trained(open_run(folder), outcome.metrics, (*outcome.notes, *_export_notes(learned, difference)))
+
+
+def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray) -> tuple[dict[str, bytes], float]:
+    """The exported models by file name, and their largest relative difference from Keras on the test span."""
+    models, difference = {}, 0.0
+    for name, (ticker, part) in zip(model_names(len(learned.parts)), learned.parts.items(), strict=True):
+        models[name], mine = part.onnx(), rows_of(table, ticker)
+        cutoffs = np.searchsorted(mine, np.intersect1d(rows, mine))
+        if len(cutoffs):
+            windows = part.fitted.pipeline.windows_at(table_of(table, ticker), cutoffs)
+            difference = max(difference, export_difference(models[name], windows, part.outputs(windows)))
+    return models, difference
+
+
+def _state(learned: Learned, models: Sequence[str]) -> bytes:
+    """What scaler.json holds: each network's ticker, model file, pipeline and readout, and the conformal shifts."""
+    parts = zip(models, learned.parts.items(), strict=True)
+    states = [{"ticker": ticker, "model": model, **part.state()} for model, (ticker, part) in parts]
+    return to_json({"format": 1, "parts": states, "conformal": learned.conformal.to_list()})
+
+
+def _window_counts(learned: Learned) -> dict[str, int]:
+    counts = [part.fitted.windows for part in learned.parts.values()]
+    return {span: sum(count.get(span, 0) for count in counts) for span in ("train", "validation", "calibration")}
+
+
+def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
+    return {
+        "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
+        "seed": config.train.seed,
+        "data": {"hash": prices.data_hash, "step": prices.step, "rows": len(prices.table)},
+        "findings": [finding.to_dict() for finding in prices.findings],
+        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}},
+        "machine": {"processor": platform.machine(), "system": platform.system()},
+        "elapsed_s": watch.elapsed_s,
+    }
+
+
+def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Every return that was flagged or altered."""
+    touched = [part.fitted.pipeline.limits.apply(table_of(table, ticker))[1] for ticker, part in learned.parts.items()]
+    rows = pd.concat(touched).to_dict("records")
+    return [{str(name): value for name, value in row.items()} | {DATE: f"{row[DATE]:%Y-%m-%d}"} for row in rows]
+
+
+def _export_notes(learned: Learned, difference: float) -> Iterator[str]:
+    absent = {name for part in learned.parts.values() for name in part.fitted.pipeline.absent}
+    if absent:
+        yield f"Left out for want of their columns in the file: {', '.join(sorted(absent))}."
+    if difference > TOLERANCE:
+        yield f"The exported model differs from Keras by {difference:.1e}, more than {TOLERANCE:g}: `predict` will use Keras."
