@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from stockrnn.types import TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
-    from stockrnn.training.recurrent import RecurrentForecaster
+    from stockrnn.training.recurrent import RecurrentForecaster, Start
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def learn(
     spans: Spans,
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoints: Path | None = None,
+    starts: Mapping[str, Start] | None = None,
 ) -> Learned:
     """Fit everything on the rows up to the last calibration date.
 
@@ -71,6 +72,7 @@ def learn(
         spans: where each span ends.
         on_epoch: called after each epoch of each network.
         checkpoints: folder for the state of an unfinished training.
+        starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
 
     Raises:
         DataError: too little history.
@@ -79,7 +81,7 @@ def learn(
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
     history = history_until(prices, spans.calibration_end)
-    network = network_forecaster(config, on_epoch, checkpoints).fit(history, spans)
+    network = network_forecaster(config, on_epoch, checkpoints, starts).fit(history, spans)
     baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
     learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon))
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already

@@ -47,14 +47,34 @@ class Fitted:
     windows: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a training goes on from.
+
+    Attributes:
+        fitted: an earlier fit, whose members' weights are the first weights where its networks have the same shape.
+        epochs: most passes over the training windows from there.
+    """
+
+    fitted: Fitted
+    epochs: int
+
+
 class RecurrentForecaster(Forecaster):
     """A SimpleRNN, LSTM or GRU network as the config describes it; `name` is its cell."""
 
-    def __init__(self, config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None) -> None:
-        """Store the config, whom to tell about each epoch, and the path that the files of an unfinished training begin with."""
+    def __init__(
+        self,
+        config: Config,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+        checkpoints: Path | None = None,
+        start: Start | None = None,
+    ) -> None:
+        """Store the config, whom to tell about each epoch, what the files of an unfinished training begin with, and where to start."""
         self.config = config
         self.on_epoch = on_epoch
         self.checkpoints = checkpoints
+        self.start = start
         self.name = config.model.cell
         self.horizon = config.window.horizon
         self.column = config.target.column
@@ -66,15 +86,19 @@ class RecurrentForecaster(Forecaster):
         pipeline = fit_pipeline(prices, spans, config)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
         spec = NetworkSpec(len(pipeline.names), pipeline.lookback, self.horizon, config.model)
+        start = self.start if self.start is not None and self.start.fitted.spec == spec else None
+        train_config = config.train if start is None else config.train.model_copy(update={"epochs": start.epochs})
         members, histories = [], []
         for member in range(config.train.ensemble):
             network = build_network(**vars(spec), seed=derive_seed(config.train.seed, "member", member))
+            if start is not None:
+                set_network_weights(network, start.fitted.members[member])
             histories.append(
                 train_network(
                     network,
                     parts["train"],
                     parts["validation"],
-                    train_config=config.train,
+                    train_config=train_config,
                     head=config.model.head,
                     seed=config.train.seed,
                     member=member,
@@ -132,7 +156,10 @@ class RecurrentForecaster(Forecaster):
 
 
 def network_forecaster(
-    config: Config, on_epoch: Callable[[EpochReport], None] | None = None, checkpoints: Path | None = None
+    config: Config,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    checkpoints: Path | None = None,
+    starts: Mapping[str, Start] | None = None,
 ) -> Forecaster:
     """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
 
@@ -140,11 +167,13 @@ def network_forecaster(
         config: the whole config.
         on_epoch: called after each epoch of each network.
         checkpoints: folder for the state of an unfinished training.
+        starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
     """
     numbers = itertools.count()
 
     def of_ticker(ticker: str) -> RecurrentForecaster:
-        return RecurrentForecaster(config, on_epoch, checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}")
+        state = checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}"
+        return RecurrentForecaster(config, on_epoch, state, (starts or {}).get(ticker))
 
     kinds: dict[str, Callable[[], Forecaster]] = {
         "together": lambda: of_ticker(""),
