@@ -227,6 +227,14 @@ def test_the_distribution_table_holds_intervals_brier_and_every_pinball(table):
     assert 2 * mean_pinball == pytest.approx(metrics.score_table(table, {})["ewma"]["crps"])
     assert scores["ewma"]["width_50"] < scores["ewma"]["width_80"] < scores["ewma"]["width_90"]
     assert 0.2 < scores["ewma"]["brier"] < 0.3
+    rows = table[(table["model"] == "ewma") & table["actual"].notna()]
+    assert scores["ewma"]["winkler_80"] == pytest.approx(metrics.winkler(rows["actual"], rows["q10"], rows["q90"], 0.8))
+
+
+def test_a_price_that_stays_has_not_risen():
+    flat = random_walk()
+    flat[CLOSE] = 10.0
+    assert metrics.distribution_table(make_table(flat, 1, ("naive",)))["naive"]["brier"] == pytest.approx(0.25)
 
 
 def test_models_that_forecast_unlike_rows_are_refused(table):
@@ -279,6 +287,10 @@ def test_information_coefficients_equal_pandas_correlations_date_by_date():
 def test_information_coefficients_are_none_without_a_cross_section(table):
     assert metrics.panel_table(table)["ewma"] == {"ic": None, "rank_ic": None, "icir": None}
     assert metrics.panel_table(cross_section(30, 8, 0))["naive"]["ic"] is None
-    one_day = metrics.panel_table(cross_section(1, 8, 0))["gru"]
+    assert metrics.panel_table(cross_section(30, 3, 0))["gru"]["ic"] is not None
+    day = cross_section(1, 8, 0)
+    twice = pd.concat([day, day.assign(cutoff=day["cutoff"] + pd.Timedelta(days=1))])
+    assert metrics.panel_table(twice)["gru"]["icir"] is None
+    one_day = metrics.panel_table(day)["gru"]
     assert one_day["ic"] is not None
     assert one_day["icir"] is None

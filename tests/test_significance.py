@@ -64,6 +64,21 @@ def test_diebold_mariano_by_hand():
     assert (outcome.statistic, outcome.p_value, outcome.p_less) == (mean / variance, 1.0, 0.5)
 
 
+def test_p_values_are_students_with_one_degree_less_than_rows():
+    outcome = diebold_mariano([1.0, 2.0, 4.0], [0.0, 0.0, 0.0])
+    variance = ((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 3
+    statistic = 7 / 3 / np.sqrt(variance / 3) * np.sqrt(2 / 3)
+    assert outcome.statistic == pytest.approx(statistic)
+    assert outcome.p_greater == pytest.approx(0.5 - statistic / (2 * np.sqrt(2 + statistic**2)))  # Student's t, 2 degrees of freedom
+
+
+def test_two_rows_are_enough_and_the_unit_of_the_loss_does_not_matter():
+    assert diebold_mariano([1.0, 3.0], [0.0, 0.0]).statistic == pytest.approx(2.0)
+    loss, other = np.abs(generator(9).standard_normal((2, 60)))
+    small, large = (diebold_mariano(unit * loss, unit * other, 3).statistic for unit in (1e-4, 1e4))
+    assert small == pytest.approx(large)
+
+
 def test_a_lower_first_loss_gives_a_negative_statistic_and_one_sided_p_values_add_up():
     better = generator(1).random(80)
     outcome = diebold_mariano(better, better + 0.1 + 0.1 * generator(2).standard_normal(80))
@@ -207,7 +222,8 @@ def test_clustered_misses_are_found_where_their_share_is_right():
 
 
 def test_kupiec_judges_even_no_miss_at_all_and_christoffersen_does_not():
-    assert kupiec(np.zeros(100, bool), 0.1).p_value < 0.001
+    assert kupiec(np.zeros(100, bool), 0.1).statistic == pytest.approx(-200 * np.log(0.9))
+    assert kupiec(np.ones(100, bool), 0.1).statistic == pytest.approx(-200 * np.log(0.1))
     assert christoffersen(np.zeros(100, bool), 0.1) is None
     assert kupiec([], 0.1) is None
 
