@@ -27,6 +27,20 @@ class PictureFormat(StrEnum):
     pdf = "pdf"
 
 
+class Window(StrEnum):
+    """What each fold of a backtest learns from."""
+
+    expanding = "expanding"
+    rolling = "rolling"
+
+
+class Baselines(StrEnum):
+    """Which baselines stand beside the network in a backtest."""
+
+    default = "default"
+    all = "all"
+
+
 app = typer.Typer(
     help="An honest recurrent-network forecast from any daily price file.",
     add_completion=False,
@@ -81,6 +95,44 @@ def train(
     from stockrnn import commands
 
     commands.train(config, data, overrides or [], run, resume, json)
+
+
+@app.command()
+def backtest(
+    config: Config = None,
+    data: Data = None,
+    overrides: Set = None,
+    run: Annotated[str | None, typer.Option("--run", help="Folder of the new run; runs/<date>-<config>-backtest by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished backtest in --run, else with the newest in runs/.")
+    ] = False,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="N", help="Parts of the test span; 10 by default.")] = None,
+    refit: Annotated[int | None, typer.Option("--refit", metavar="K", help="Learn anew in every K-th fold; in each by default.")] = None,
+    window: Annotated[
+        Window | None, typer.Option("--window", help="Learn from all sessions before (the default), or from as many as the first fold has.")
+    ] = None,
+    gap: Annotated[int | None, typer.Option("--gap", metavar="G", help="Sessions between learning and the first forecast; 0.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", metavar="DATE", help="First date of the test span, instead of split.test's.")
+    ] = None,
+    warm_start: Annotated[
+        int | None,
+        typer.Option("--warm-start", metavar="EPOCHS", help="Go on from the last refit's weights for so many epochs, instead of afresh."),
+    ] = None,
+    baselines: Annotated[
+        Baselines | None, typer.Option("--baselines", help="`all` adds ARIMA and Theta, which take minutes, to the default ones.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Walk through the test span fold by fold, learning anew from what is before each, beside all baselines.
+
+    Example: stockrnn backtest --folds 50 --refit 10
+    """
+    from stockrnn import commands
+
+    plan = {"folds": folds, "refit": refit, "window": window and window.value, "gap": gap, "start": start}
+    plan |= {"warm_start": warm_start, "baselines": baselines and baselines.value}
+    commands.backtest(config, data, overrides or [], run, resume, json, plan)
 
 
 @app.command()

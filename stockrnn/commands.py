@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json as jsonlib
 import sys
@@ -17,6 +18,7 @@ from stockrnn.errors import ConfigError
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
 from stockrnn.reports import inspection, tables
+from stockrnn.reports.progress import walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv, unfinished_run
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
@@ -48,9 +50,50 @@ def train(config: str | None, data: str | None, overrides: Sequence[str], run: s
         _print_scores(trained.run, trained.metrics)
 
 
+def backtest(
+    config: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    run: str | None,
+    resume: bool,
+    json: bool,
+    plan: dict[str, Any],
+) -> None:
+    """`stockrnn backtest`. `plan` holds the options that were given; the others are those of `Plan`, or of the unfinished backtest."""
+    given = {name: value for name, value in plan.items() if value is not None}
+    if "start" in given:
+        given["start"] = _iso(_date(given["start"], "--start"))
+    if resume:
+        folder, settings, kept = recipes.unfinished_backtest(run)
+        settings = _settings(config, data, overrides) if config or data or overrides else settings
+        walk = dataclasses.replace(kept, **given)
+    else:
+        walk = recipes.Plan(**given)
+        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
+        name = f"{find_config(config or DEFAULT_CONFIG).stem}-backtest"
+        folder = new_run_folder(run, name, dt.datetime.now().astimezone().date())
+    how = f"Go on with: stockrnn backtest --resume --run {folder}"
+    with interruptible(how) as check, walk_progress(walk.folds, walk.refit) as progress:
+
+        def on_epoch(report: Any) -> None:
+            progress.epoch(report)
+            check()
+
+        def on_fold(fold: Any) -> None:
+            progress.fold(fold)
+            check()
+
+        done = recipes.backtest(settings, walk, folder, on_epoch, on_fold)
+    _tell(done.notes)
+    if json:
+        _print_json({"run": str(folder), **done.metrics})
+    else:
+        _print_scores(done.run, done.metrics)
+
+
 def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:
     """`stockrnn predict`."""
-    predicted = recipes.predict(open_run(find_run(run)), data, _date(asof))
+    predicted = recipes.predict(open_run(find_run(run)), data, None if asof is None else _date(asof, "--asof"))
     if output is not None:
         write_bytes(output, to_csv(predicted.table))
     _tell(predicted.notes)
@@ -171,13 +214,11 @@ def _row(run: Run) -> dict[str, Any]:
     return {**facts, "sessions": metrics["test"]["n"], **scores}
 
 
-def _date(text: str | None) -> pd.Timestamp | None:
-    if text is None:
-        return None
+def _date(text: str, option: str) -> pd.Timestamp:
     try:
         return pd.Timestamp(dt.datetime.fromisoformat(text))
     except ValueError:
-        raise ConfigError(f"--asof must be a date such as 2024-06-28. Received: {text!r}.") from None
+        raise ConfigError(f"{option} must be a date such as 2024-06-28. Received: {text!r}.") from None
 
 
 def _show(renderable: Any) -> None:

@@ -1,8 +1,10 @@
 """One function for each command: the Python API. Nothing is printed here: results are returned, progress goes to a callback."""
 
+from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
+from stockrnn.recipes.backtesting import backtest, unfinished_backtest
 from stockrnn.recipes.drawing import inspection_pictures, plot
 from stockrnn.recipes.prediction import Predicted, predict
 from stockrnn.recipes.training import train
 
-__all__ = ["Predicted", "Trained", "inspection_pictures", "plot", "predict", "train"]
+__all__ = ["Plan", "Predicted", "Trained", "backtest", "inspection_pictures", "plot", "predict", "train", "unfinished_backtest"]

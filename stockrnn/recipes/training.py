@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
+from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
+from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, remove_unfinished
 from stockrnn.storage import lock_folder, make_folder
@@ -43,6 +45,8 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
     try:
         with lock_folder(folder):
             begin_run(folder, config)
+            if (folder / CHECKPOINTS / PLAN).is_file():
+                raise ConfigError(f"{folder} must hold no unfinished backtest. Received: one. Go on with `stockrnn backtest --resume`.")
             trained = _train(config, folder, prices, spans, watch, on_epoch)
             end_run(folder)
             return trained

@@ -1,0 +1,243 @@
+"""`backtest`: a config and a price file → a complete run whose test span was walked through fold by fold."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stockrnn.config import Config
+from stockrnn.errors import ConfigError
+from stockrnn.evaluation.backtest import (
+    Plan,
+    Taught,
+    calibration_forecasts,
+    fold_document,
+    fold_rows,
+    forecast_fold,
+    join_folds,
+    scoring_spans,
+    teach,
+    walk_spans,
+)
+from stockrnn.evaluation.folds import Fold
+from stockrnn.evaluation.scoring import score_document
+from stockrnn.prices.loading import Prices, load_prices
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
+from stockrnn.reports.tables import listed
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, remove_unfinished, to_csv, to_json, unfinished_run
+from stockrnn.storage import lock_folder, make_folder, read_bytes, sha256, storage_errors, write_bytes
+from stockrnn.types import DATE, TICKER
+
+if TYPE_CHECKING:  # these load TensorFlow
+    from stockrnn.training.loop import EpochReport
+    from stockrnn.training.recurrent import Start
+
+PLAN = "backtest.json"
+
+
+def backtest(
+    config: Config,
+    plan: Plan,
+    folder: Path,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_fold: Callable[[Fold], None] | None = None,
+) -> Trained:
+    """Walk through the test span, score it beside the baselines and write a run; an unfinished backtest in the folder goes on.
+
+    Args:
+        config: the whole config.
+        plan: how the test span is walked through.
+        folder: a new or empty folder, or one that holds an unfinished backtest of the same config, plan and data.
+        on_epoch: called after each epoch; what it raises ends the backtest after its state was saved.
+        on_fold: called after each fold; what it raises ends the backtest after the fold was saved.
+
+    Raises:
+        StockRNNError: as `train`; nothing half-written stays but the state of an unfinished backtest.
+    """
+    watch = Stopwatch()
+    with watch.stage("read"):
+        prices = load_prices(config.data)
+        folds = plan.cut(config, prices.table[DATE])
+    existed = folder.is_dir()
+    make_folder(folder)
+    state = folder / CHECKPOINTS
+    try:
+        with lock_folder(folder):
+            begin_run(folder, config)
+            _begin(state, plan, prices.data_hash)
+            walk = _Walk(config, plan, prices.table, folds, state, on_epoch)
+            trained = _backtest(walk, folder, prices, watch, on_fold)
+            end_run(folder)
+            return trained
+    finally:
+        _drop_unused(state)
+        remove_unfinished(folder, existed)
+
+
+def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:
+    """The unfinished backtest that `--resume` means: the chosen folder, else the newest one in runs/.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder, config = unfinished_run(chosen)
+    path = folder / CHECKPOINTS / PLAN
+    if not path.is_file():
+        raise ConfigError(
+            f"--resume needs an unfinished backtest. Received: {folder}, an unfinished training. Go on with `train --resume`."
+        )
+    return folder, config, Plan.from_dict(json.loads(read_bytes(path))["plan"])
+
+
+def _begin(state: Path, plan: Plan, data_hash: str) -> None:
+    """Note what is being walked through. Raises ConfigError where another walk was begun."""
+    path, now = state / PLAN, {"plan": plan.to_dict(), "data": data_hash}
+    if path.is_file():
+        before = json.loads(read_bytes(path))
+        changed = [
+            f"{key}: {before['plan'][key]} before, {value} now" for key, value in plan.to_dict().items() if before["plan"][key] != value
+        ]
+        changed += ["other prices in the data"] if before["data"] != data_hash else []
+        if changed:
+            raise ConfigError(f"--resume needs the plan and data of the unfinished backtest. Received a difference: {'; '.join(changed)}.")
+    elif {entry.name for entry in state.iterdir()} != {"config.yaml"}:
+        raise ConfigError(f"--run must be a new or empty folder. Received: {state.parent}, an unfinished training. Choose another.")
+    write_bytes(path, to_json(now))
+
+
+def _drop_unused(state: Path) -> None:
+    """Take away the plan of a backtest that learnt nothing, and folders that hold no state of training."""
+    if not state.is_dir():
+        return
+    with storage_errors(state, "writable"):
+        for entry in state.iterdir():
+            if entry.is_dir() and not any(entry.iterdir()):
+                entry.rmdir()
+        if {entry.name for entry in state.iterdir()} == {"config.yaml", PLAN}:
+            (state / PLAN).unlink()
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A walk and the folder of its state: a file for each finished fold, a folder for the training of each refit."""
+
+    config: Config
+    plan: Plan
+    prices: pd.DataFrame
+    folds: Sequence[Fold]
+    state: Path
+    on_epoch: Callable[[EpochReport], None] | None
+
+    def teach(self, number: int) -> Taught:
+        """Learn what a fold forecasts with; a training that was finished before costs no epoch."""
+        fold = self.folds[number]
+        training = make_folder(self.state / f"fold{number}")
+        taught = teach(self.config, self.plan, self.prices, fold, self.on_epoch, training, self._starts(number))
+        if self.plan.warm_start is not None:
+            self._keep_start(number, taught)
+        return taught
+
+    def _keep_start(self, number: int, taught: Taught) -> None:
+        from stockrnn.training.recurrent import save_weights
+
+        parts = taught.learned.parts
+        write_bytes(self.state / f"start{number}.safetensors", save_weights(parts.values()))
+        write_bytes(self.state / f"start{number}.json", to_json([{"ticker": ticker, **part.state()} for ticker, part in parts.items()]))
+
+    def _starts(self, number: int) -> dict[str, Start]:
+        """Where the networks of a refit go on from: the weights of the refit before it, where the plan says so."""
+        from stockrnn.training.recurrent import Start, parts_of, restore
+
+        before = number - self.plan.refit
+        if self.plan.warm_start is None or before < 0:
+            return {}
+        states = json.loads(read_bytes(self.state / f"start{before}.json"))
+        parts = parts_of(restore(self.config, states, read_bytes(self.state / f"start{before}.safetensors")))
+        return {ticker: Start(part.fitted, self.plan.warm_start) for ticker, part in parts.items()}
+
+    def save(self, fold: Fold, document: dict[str, Any]) -> None:
+        """Keep a finished fold, and drop the training that no later fold needs."""
+        data = to_json(document)
+        write_bytes(self._path(fold), sha256(data).encode() + b"\n" + data)
+        following = self.folds[fold.number + 1 : fold.number + 2]
+        if following and following[0].refits:
+            with storage_errors(self.state, "writable"):
+                shutil.rmtree(self.state / f"fold{fold.learned}", ignore_errors=True)
+
+    def load(self, fold: Fold) -> dict[str, Any] | None:
+        """What was kept of a fold; None where nothing whole was."""
+        if not self._path(fold).is_file():
+            return None
+        digest, _, data = read_bytes(self._path(fold)).partition(b"\n")
+        return dict(json.loads(data)) if sha256(data).encode() == digest else None
+
+    def _path(self, fold: Fold) -> Path:
+        return self.state / f"forecasts{fold.number}.json"
+
+
+def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fold: Callable[[Fold], None] | None) -> Trained:
+    config, folds = walk.config, walk.folds
+    with watch.stage("import"):
+        from stockrnn.training import recurrent  # noqa: F401 (TensorFlow takes seconds; timed apart from the walk)
+
+    with watch.stage("walk"):
+        taught = _finish_folds(walk, on_fold) or walk.teach(folds[-1].learned)
+    with watch.stage("score"):
+        kept = [walk.load(fold) or {} for fold in folds]
+        before = kept[0]["calibration"]
+        tables = [_table(each["forecasts"]) for each in kept]
+        forecasts = join_folds(tables, config.model.cell, None if before is None else _table(before))
+        spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
+        metrics = score_document(config.model.cell, prices.table, config.target, spans, {"test": forecasts})
+        metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
+    rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
+    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept))
+    return assemble(folder, config, prices, outcome, watch, backtest=walk.plan.to_dict())
+
+
+def _finish_folds(walk: _Walk, on_fold: Callable[[Fold], None] | None) -> Taught | None:
+    """Learn and forecast every fold that is not kept yet; what the last of them learnt, if there was one."""
+    taught, number = None, -1
+    spans = walk_spans(walk.folds)
+    for fold in walk.folds:
+        if walk.load(fold) is None:
+            if taught is None or number != fold.learned:
+                taught, number = walk.teach(fold.learned), fold.learned
+            walk.save(fold, _fold(walk.config, taught, fold, *forecast_fold(taught, walk.config, spans, fold)))
+        if on_fold is not None:
+            on_fold(fold)
+    return taught
+
+
+def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, failed: dict[str, str]) -> dict[str, Any]:
+    """What is kept of a fold."""
+    calibration = calibration_forecasts(taught, fold.spans) if fold.number == 0 and config.split.calibration > 0 else None
+    histories = [history for part in taught.learned.parts.values() for history in part.fitted.histories]
+    return {
+        "forecasts": to_csv(forecasts).decode(),
+        "calibration": None if calibration is None else to_csv(calibration).decode(),
+        "epochs": [history.best_epoch for history in histories] if fold.refits else [],
+        "failed": {**taught.failed, **failed},
+        "left_out": list(taught.left_out),
+    }
+
+
+def _table(text: str) -> pd.DataFrame:
+    """A forecast table from CSV, to the last bit."""
+    options: dict[str, Any] = {"dtype": {TICKER: str}, "keep_default_na": False, "na_values": {"actual": ""}}
+    table: pd.DataFrame = pd.read_csv(io.StringIO(text), parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
+    return table
+
+
+def _notes(kept: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    failed = {f"{name}: {said}": None for each in kept for name, said in each["failed"].items()}
+    left_out = {ticker: None for each in kept for ticker in each["left_out"]}
+    notes = [f"Left out of some folds for want of history: {listed(list(left_out))}."] if left_out else []
+    return (*notes, *failed)
