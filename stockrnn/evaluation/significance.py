@@ -61,6 +61,8 @@ def diebold_mariano(loss: ArrayLike, other: ArrayLike, horizon: int = 1, lags: i
     if n <= max(horizon, 1) or np.ptp(difference) == 0:
         return None
     variance = long_run_variance(difference, horizon - 1 if lags is None else max(lags, horizon - 1), bartlett=lags is not None)
+    if variance <= 0:
+        return None
     small_sample = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
     statistic = difference.mean() / np.sqrt(variance / n) * np.sqrt(max(small_sample, 1 / n))
     return _student(float(statistic), n - 1)
@@ -289,19 +291,19 @@ def _log_likelihood(x: int, n: int, rate: float) -> float:
 
 
 def _student(statistic: float, freedom: int) -> Outcome:
-    from scipy.stats import t  # noqa: PLC0415 - scipy.stats costs a second; only tests of skill need it
+    from scipy.stats import t
 
     return Outcome(statistic, float(2 * t.sf(abs(statistic), freedom)), float(t.cdf(statistic, freedom)), float(t.sf(statistic, freedom)))
 
 
 def _normal(statistic: float) -> Outcome:
-    from scipy.stats import norm  # noqa: PLC0415 - as above
+    from scipy.stats import norm
 
     return Outcome(float(statistic), float(2 * norm.sf(abs(statistic))), float(norm.cdf(statistic)), float(norm.sf(statistic)))
 
 
 def _chi_square(statistic: float, freedom: int) -> Outcome:
-    from scipy.stats import chi2  # noqa: PLC0415 - as above
+    from scipy.stats import chi2
 
     value = max(statistic, 0.0)
     tail = float(chi2.sf(value, freedom))

@@ -27,6 +27,8 @@ TOO_GOOD = 0.97
 """RMSE ratio to naive below which a daily price forecast is more likely a leak: it means an R² of returns above 6 %."""
 COPY_SLOPE, COPY_CORRELATION = 0.25, 0.5
 """A copy passes at least a quarter of the last change on, and that change explains at least a quarter of its variance."""
+TRAILS = 0.8
+"""Correlation of the forecast curve's changes with the last session's above which the curve is the price, one session late."""
 COLLAPSED = 1e-3
 """A forecast that varies less than this share of the actual values' variation is constant."""
 
@@ -63,6 +65,7 @@ def verdict(forecasts: pd.DataFrame, network: str) -> list[str]:
     sentences = [_sentence(claim, p) for claim, p in zip(claims, adjusted, strict=False)]
     fits = "too wide" if coverage > 0.9 else "too narrow"
     word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
+    sentences[1:1] = _trailing(_scored(forecasts, network), claims[0], adjusted[0])
     return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({_p(adjusted[-1])})."]
 
 
@@ -73,12 +76,13 @@ def alarms(forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tupl
         forecasts: the forecast table, with `naive`; the network's one-step rows are looked at.
         network: the name of the model.
         train_range: least and greatest price of each ticker in the training span, in currency; give it for the `level`
-            target with min-max scaling, which cannot follow prices beyond it.
+            target, which can hardly follow prices beyond it, and whose easiest lesson is to repeat the last price.
     """
     rows = _scored(forecasts, network)
     one_step = rows[rows["step"] == 1]
     found = [_shifted_copy(one_step), _too_good(one_step), _collapsed(one_step), _few_sessions(rows)]
     if train_range is not None:
+        found[:1] = [found[0] or _repeated_level(one_step)]
         found.append(_range_left(rows, train_range))
     return [sentence for sentence in found if sentence]
 
@@ -169,6 +173,44 @@ def _shifted_copy(rows: pd.DataFrame) -> str | None:
         f"Shifted copy: the forecast change follows the last change (correlation {lag_one:.2f}), not the next ({lag_zero:.2f}); "
         f"its RMSE is {ratio:.2f} times that of the last price."
     )
+
+
+def _repeated_level(rows: pd.DataFrame) -> str | None:
+    """A level forecast is meant to be a price of its own; one that trails the price has learned to repeat its input."""
+    lags, ratio = _lags(rows), _ratio_to_naive(rows)
+    if lags is None or ratio is None or ratio < TOO_GOOD or not _trails(*lags):
+        return None
+    return (
+        f"Shifted copy: the forecast repeats the last price: its changes correlate {lags[1]:.2f} with the last session's, {lags[0]:.2f} "
+        f"with the same session's; its RMSE is {ratio:.2f} times that of the last price."
+    )
+
+
+def _lags(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """Correlation of the forecast curve's relative changes with the price's of the same session, and of the one before."""
+    values = rows[["forecast", "actual"]]
+    changes = values / values.groupby(rows[TICKER]).shift(1) - 1
+    before = changes["actual"].groupby(rows[TICKER]).shift(1)
+    known = before.notna()
+    table = pd.DataFrame({"forecast": changes["forecast"], "same": changes["actual"], "before": before})[known]
+    if len(table) < LEAST_SESSIONS or not (table.std() > 0).all():
+        return None
+    correlations = table.corr().to_numpy()
+    return float(correlations[0, 1]), float(correlations[0, 2])
+
+
+def _trails(same: float, last: float) -> bool:
+    return last >= TRAILS and abs(same) < last / 2
+
+
+def _trailing(rows: pd.DataFrame, claim: _Claim, p: float) -> list[str]:
+    """A sentence where the curve is the price one session late, as every forecast near the last price must be."""
+    lags = _lags(rows[rows["step"] == 1])
+    if lags is None or claim.outcome is None or (p < SIGNIFICANT and claim.ratio < 1) or not _trails(*lags):
+        return []
+    return [
+        f"Its curve trails the price by one session: its changes correlate {lags[1]:.2f} with the last one's, {lags[0]:.2f} with the same."
+    ]
 
 
 def _too_good(rows: pd.DataFrame) -> str | None:
