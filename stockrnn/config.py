@@ -175,8 +175,19 @@ class ModelConfig(Section):
 
     cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
     """The recurrent cell."""
+    architecture: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = "many_to_one"
+    """`many_to_one` gives the whole horizon from the last state; `many_to_many` learns from every timestep of a window;
+    `encoder_decoder` forecasts step after step, each from the one before; `one_to_many` sees the cutoff's session alone."""
     units: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32,), min_length=1, strict=False)
     """Units of each stacked recurrent layer."""
+    bidirectional: bool = False
+    """Read the window forward and backward; it ends at the cutoff, so nothing of the future is read."""
+    attention: Literal["none", "additive", "dot"] = "none"
+    """Weigh the states of all timesteps: by Bahdanau's `additive` score or Luong's `dot` product."""
+    layer_norm: bool = False
+    """Normalise the output of each recurrent layer."""
+    residual: bool = False
+    """Add the input of a recurrent layer to its output, from the second layer on, where their widths are equal."""
     dropout: Fraction = 0.0
     """Share of a layer's inputs dropped in training."""
     recurrent_dropout: Fraction = 0.0
@@ -185,8 +196,9 @@ class ModelConfig(Section):
     """L1 penalty on input and recurrent kernels."""
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 penalty on input and recurrent kernels."""
-    head: Literal["point", "quantile"] = "quantile"
-    """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95."""
+    head: Literal["point", "quantile", "student_t", "direction"] = "quantile"
+    """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95;
+    `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
 
 
 class EarlyStoppingConfig(Section):
@@ -196,6 +208,15 @@ class EarlyStoppingConfig(Section):
     """Epochs without improvement of the validation loss."""
     min_delta: Annotated[float, Field(ge=0.0)] = 0.0
     """The least improvement that counts."""
+
+
+class TeacherForcingConfig(Section):
+    """What a decoder is fed with in training: the actual of the step before, or its own forecast of it."""
+
+    start: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Share of actuals in the first epoch."""
+    epochs: Annotated[int, Field(ge=1)] = 20
+    """Epochs over which the share falls to zero, in a straight line."""
 
 
 class TrainConfig(Section):
@@ -209,10 +230,18 @@ class TrainConfig(Section):
     """The update rule."""
     learning_rate: Positive = 0.001
     """Its step size."""
-    loss: Literal["auto", "mse", "mae", "huber", "pinball"] = "auto"
-    """`auto` is `mse` for a `point` head and `pinball` for a `quantile` head."""
+    schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """`cosine` lets the step size fall to zero over all epochs; `plateau` halves it after 5 epochs without improvement."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Epochs over which the step size rises to `learning_rate`, in a straight line."""
+    loss: Literal["auto", "mse", "mae", "huber", "pinball", "nll", "cross_entropy"] = "auto"
+    """`auto` is `mse` for a `point` head, `pinball` for `quantile`, `nll` for `student_t`, `cross_entropy` for `direction`."""
     clip_norm: Positive | None = 1.0
     """Largest norm of the whole gradient; null for none."""
+    clip_value: Positive | None = None
+    """Largest size of one entry of the gradient, before `clip_norm`; null for none."""
+    teacher_forcing: TeacherForcingConfig = TeacherForcingConfig()
+    """What the decoder of an `encoder_decoder` is fed with in training."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """When training stops."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -240,7 +269,10 @@ class Config(Section):
         return self
 
 
-LOSSES_OF_HEAD = {"point": ("mse", "mae", "huber"), "quantile": ("pinball",)}
+PLATEAU_PATIENCE = 5
+"""Epochs without improvement after which `train.schedule: plateau` halves the step size."""
+
+LOSSES_OF_HEAD = {"point": ("mse", "mae", "huber"), "quantile": ("pinball",), "student_t": ("nll",), "direction": ("cross_entropy",)}
 """The losses each head can learn with, its default first."""
 
 
@@ -255,6 +287,52 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         bool(config.features.columns or config.features.indicators),
         "`features.columns` or `features.indicators` must name at least one feature. Received: none",
+    )
+    yield from _network_agreements(config.model, config.window)
+    yield from _training_agreements(config)
+
+
+def _network_agreements(model: ModelConfig, window: WindowConfig) -> Iterator[tuple[bool, str]]:
+    shape = model.architecture
+    yield (
+        not model.bidirectional or shape in ("many_to_one", "encoder_decoder"),
+        f"`model.bidirectional` must be false for `model.architecture: {shape}`: it would read what is to be forecast. Received: true",
+    )
+    yield (
+        model.attention == "none" or shape in ("many_to_one", "encoder_decoder"),
+        f"`model.attention` must be none for `model.architecture: {shape}`, which has no summary to weigh. Received: {model.attention}",
+    )
+    yield (
+        model.attention == "none" or window.lookback > 1,
+        f"`window.lookback` must be above 1 for `model.attention: {model.attention}`: one timestep always has all the weight. Received: 1",
+    )
+    yield (
+        not model.residual or any(a == b for a, b in zip(model.units, model.units[1:], strict=False)),
+        f"`model.units` must hold two equal neighbours for `model.residual`. Received: {list(model.units)}",
+    )
+    yield (
+        shape != "one_to_many" or window.lookback == 1,
+        f"`window.lookback` must be 1 for `model.architecture: one_to_many`, which sees one session. Received: {window.lookback}",
+    )
+
+
+def _training_agreements(config: Config) -> Iterator[tuple[bool, str]]:
+    train, patience = config.train, config.train.early_stopping.patience
+    yield (
+        config.model.architecture == "encoder_decoder" or train.teacher_forcing == TeacherForcingConfig(),
+        f"`train.teacher_forcing` must be left out for `model.architecture: {config.model.architecture}`, which has no decoder to teach",
+    )
+    yield (
+        config.model.head != "direction" or config.target.transform != "level",
+        "`target.transform` must be log_return or difference for `model.head: direction`, the sign of a change. Received: level",
+    )
+    yield (
+        train.warmup < train.epochs,
+        f"`train.warmup` must be smaller than `train.epochs`. Received: {train.warmup} and {train.epochs}",
+    )
+    yield (
+        train.schedule != "plateau" or patience > PLATEAU_PATIENCE,
+        f"`train.early_stopping.patience` must be above {PLATEAU_PATIENCE} for `train.schedule: plateau`. Received: {patience}",
     )
 
 
@@ -340,7 +418,7 @@ def _values(annotation: Any) -> str:
         return " or ".join(_values(a) for a in args if a is not type(None)) + ", null"
     if origin is Union:
         return " or ".join(_values(a) for a in args)
-    return {"str": "text", "int": "whole number", "float": "number", "date": "date"}.get(
+    return {"str": "text", "bool": "true, false", "int": "whole number", "float": "number", "date": "date"}.get(
         getattr(annotation, "__name__", ""), str(annotation)
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stockrnn.config import EarlyStoppingConfig, ModelConfig, TrainConfig
+from stockrnn.config import EarlyStoppingConfig, ModelConfig, TeacherForcingConfig, TrainConfig
 from stockrnn.errors import DivergedError, InterruptedRunError, RunDamagedError
 from stockrnn.features.windows import Windows
 from stockrnn.models.backend import keras
@@ -124,12 +124,12 @@ def test_members_differ_in_order_and_dropout_alone_if_they_start_alike():
 
 def test_members_and_folds_of_near_sizes_share_one_compilation():
     net = network()
-    settings = {"optimizer": "adam", "loss": "mse", "clip_norm": 1.0, "batch_size": 8}
-    shared = engine.training_engine(net.spec, **settings)
+    spec = engine.TrainingSpec(net.spec, "adam", "mse", 8, clip_norm=1.0)
+    shared = engine.training_engine(spec)
     before = shared.compiled_epoch.experimental_get_tracing_count()
     for member, rows in enumerate((130, 134, 138)):
         trained(net, split(rows, 90 + 3 * member), member=member, epochs=1, batch_size=8)
-    assert engine.training_engine(net.spec, **settings) is shared
+    assert engine.training_engine(spec) is shared
     assert shared.compiled_epoch.experimental_get_tracing_count() <= before + 1
 
 
@@ -287,8 +287,44 @@ def test_fresh_processes_with_one_or_two_threads_give_the_same_bytes():
 def test_a_training_lets_go_of_its_data_even_after_a_fault():
     with pytest.raises(DivergedError):
         trained(learning_rate=1e30, clip_norm=None, optimizer="sgd")
-    settings = {"optimizer": "sgd", "loss": "mse", "clip_norm": None, "batch_size": 16}
-    assert not hasattr(engine.training_engine(network().spec, **settings), "train_data")
+    assert not hasattr(engine.training_engine(engine.TrainingSpec(network().spec, "sgd", "mse", 16)), "train_data")
+
+
+def rates(count, losses=(), **config):
+    return [loop.learning_rate(TrainConfig(learning_rate=0.1, **config), epoch, list(losses)[: epoch - 1]) for epoch in range(1, count + 1)]
+
+
+def test_the_step_size_follows_its_schedule():
+    assert rates(3) == [0.1, 0.1, 0.1]
+    np.testing.assert_allclose(rates(5, schedule="cosine", epochs=5), 0.05 * (1 + np.cos(np.pi * np.arange(5) / 5)))
+    np.testing.assert_allclose(rates(4, warmup=2, epochs=4), [0.05, 0.1, 0.1, 0.1])
+    np.testing.assert_allclose(rates(4, warmup=2, schedule="cosine", epochs=4), [0.05, 0.1, 0.1, 0.05])
+
+
+def test_a_plateau_halves_the_step_size_after_five_epochs_without_improvement():
+    losses = [3, 2, *[2] * 5, 1, *[1] * 10]
+    wanted = [0.1] * 7 + [0.05] * 6 + [0.025] * 5 + [0.0125]
+    np.testing.assert_allclose(rates(19, losses, schedule="plateau"), wanted)
+
+
+def test_training_uses_the_step_size_of_its_schedule():
+    _, history = trained(epochs=4, schedule="cosine", warmup=1)
+    np.testing.assert_allclose([r.learning_rate for r in history.epochs], [0.01, 0.01, 0.0075, 0.0025], rtol=1e-6)
+
+
+def test_the_share_of_actuals_falls_in_a_straight_line():
+    config = TeacherForcingConfig(start=0.8, epochs=4)
+    np.testing.assert_allclose([loop.teaching_share(config, epoch) for epoch in range(1, 7)], [0.8, 0.6, 0.4, 0.2, 0, 0])
+
+
+@pytest.mark.slow
+def test_clipping_by_value_bounds_every_entry_of_the_step():
+    train, validation = split()
+    before = network_weights(network(2))
+    small = (train.pick(np.arange(8)), validation)
+    net, _ = trained(network(2), small, epochs=1, optimizer="sgd", clip_norm=None, clip_value=1e-3, learning_rate=1.0)
+    moved = np.concatenate([np.abs(value - before[name]).ravel() for name, value in network_weights(net).items()])
+    np.testing.assert_allclose(moved.max(), 1e-3, rtol=1e-3)
 
 
 def test_the_module_offers_what_the_forecaster_uses():

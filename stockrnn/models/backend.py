@@ -50,5 +50,6 @@ with quiet_descriptor():
 # reference size), and a sum split over threads has other last digits. Several networks run in several processes.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
+tf.get_logger().setLevel("ERROR")  # it warns of each new shape that is compiled
 
 __all__ = ["HAS_GPU", "keras", "quiet_descriptor", "tf"]

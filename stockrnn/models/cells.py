@@ -119,9 +119,12 @@ def _gru_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors
     return tf.concat((dz, dr, dn), axis=-1), tf.concat((dz, dr, dn * r), axis=-1), (dh * z,)
 
 
-SIMPLE_RNN = CellMath(1, False, _simple_forward, _simple_backward)
-LSTM_CELL = CellMath(4, False, _lstm_forward, _lstm_backward)
-GRU_CELL = CellMath(3, True, _gru_forward, _gru_backward)
+MATH = {
+    keras.layers.SimpleRNNCell: CellMath(1, False, _simple_forward, _simple_backward),
+    keras.layers.LSTMCell: CellMath(4, False, _lstm_forward, _lstm_backward),
+    keras.layers.GRUCell: CellMath(3, True, _gru_forward, _gru_backward),
+}
+"""The equations of each of Keras' cells."""
 
 
 def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: Tensors, *, drop: Sequence[Any] = (), keep: Any = None) -> Tensors:
@@ -264,7 +267,6 @@ def _read(arrays: Tensors, t: Any) -> list[Any]:
 class _Compiled:
     """Mixed into a Keras recurrent layer: its loop over time is `recur`, everything around it stays Keras' own."""
 
-    math: CellMath
     cell: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -283,15 +285,15 @@ class _Compiled:
             super()._maybe_config_dropout_masks(self.cell, sequences[:, 0, :], list(initial_state))  # type: ignore[misc]
         if not _compiled or stock_reason(self) is not None:
             return super().inner_loop(sequences, initial_state, mask=mask, training=training)  # type: ignore[misc, no-any-return]
-        states = tuple(keras.tree.flatten(initial_state))
-        gx = _input_projection(self.cell, self.math.gates, sequences, training)
+        math, states = MATH[type(self.cell)], tuple(keras.tree.flatten(initial_state))
+        drop_inputs, drop = dropout_masks(self.cell, sequences[:, 0, :], states[0], training)
+        gx = project(self.cell, math.gates, tf.transpose(sequences, (1, 0, 2)), drop_inputs)
         keep = None if mask is None else tf.transpose(tf.cast(keras.tree.flatten(mask)[0], tf.bool))[..., None]
         if self.go_backwards:  # type: ignore[attr-defined]
             gx, keep = tf.reverse(gx, [0]), None if keep is None else tf.reverse(keep, [0])
         bias = self.cell.bias[1] if self.cell.bias is not None and len(self.cell.bias.shape) == 2 else None
-        drop = _masks(self.cell.get_recurrent_dropout_mask(states[0])) if training and self.cell.recurrent_dropout > 0 else ()
         kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
-        outputs, *finals = recur(self.math, gx, kernel, bias, states, drop=drop, keep=keep)
+        outputs, *finals = recur(math, gx, kernel, bias, states, drop=drop, keep=keep)
         outputs = _masked_outputs(outputs, keep, self.zero_output_for_mask)  # type: ignore[attr-defined]
         return outputs[-1], tf.transpose(outputs, (1, 0, 2)), finals
 
@@ -300,19 +302,31 @@ def _masks(masks: Any) -> Sequence[Any]:
     return masks if isinstance(masks, list | tuple) else [masks]
 
 
-def _input_projection(cell: Any, gates: int, sequences: Any, training: bool) -> Any:
-    """The projection x W + b of all timesteps, time-major: shape (timesteps, batch, gates · units)."""
-    x = tf.transpose(sequences, (1, 0, 2))
+def project(cell: Any, gates: int, x: Any, masks: Sequence[Any] = ()) -> Any:
+    """The projection x W + b, shape (…, batch, gates · units), of inputs (…, batch, features) under dropout masks (batch, features)."""
     kernel = tf.convert_to_tensor(cell.kernel)
-    blocks = [(x, kernel)]
-    if training and cell.dropout > 0:
-        masks = _masks(cell.get_dropout_mask(sequences[:, 0, :]))
-        kernels = tf.split(kernel, gates, axis=1) if len(masks) > 1 else [kernel]
-        blocks = [(x * mask, block) for mask, block in zip(masks, kernels, strict=True)]
-    products = tf.concat([tf.matmul(_flat(inputs), block) for inputs, block in blocks], axis=-1)
+    kernels = tf.split(kernel, gates, axis=1) if len(masks) > 1 else [kernel]
+    inputs = [x * mask for mask in masks] or [x]
+    products = tf.concat([tf.matmul(_flat(each), block) for each, block in zip(inputs, kernels, strict=True)], axis=-1)
     if cell.bias is not None:
         products += cell.bias[0] if len(cell.bias.shape) == 2 else cell.bias
-    return tf.reshape(products, (tf.shape(x)[0], tf.shape(x)[1], kernel.shape[-1]))
+    return tf.reshape(products, tf.concat((tf.shape(x)[:-1], (kernel.shape[-1],)), axis=0))
+
+
+def dropout_masks(cell: Any, x: Any, h: Any, training: bool) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The masks of inputs like `x` and of the recurrent state, one or one a gate, as Keras draws them; none for a forecast."""
+    drop_inputs = _masks(cell.get_dropout_mask(x)) if training and cell.dropout > 0 else ()
+    drop_states = _masks(cell.get_recurrent_dropout_mask(h)) if training and cell.recurrent_dropout > 0 else ()
+    return drop_inputs, drop_states
+
+
+def one_step(cell: Any, x: Any, states: Tensors, masks: tuple[Sequence[Any], Sequence[Any]]) -> Tensors:
+    """The new states of a Keras cell after one input of shape (batch, features)."""
+    math = MATH[type(cell)]
+    gh = _Product(math.gates, tf.convert_to_tensor(cell.recurrent_kernel), masks[1]).forward(states[0])
+    if cell.bias is not None and len(cell.bias.shape) == 2:
+        gh += cell.bias[1]
+    return math.forward(project(cell, math.gates, x, masks[0]), gh, states)[0]
 
 
 def _masked_outputs(outputs: Any, keep: Any, zero: bool) -> Any:
@@ -340,21 +354,15 @@ def stock_reason(layer: Any) -> str | None:
 class SimpleRNN(_Compiled, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` with the compiled pass."""
 
-    math = SIMPLE_RNN
-
 
 @keras.saving.register_keras_serializable(package="stockrnn")
 class LSTM(_Compiled, keras.layers.LSTM):
     """`keras.layers.LSTM` with the compiled pass."""
 
-    math = LSTM_CELL
-
 
 @keras.saving.register_keras_serializable(package="stockrnn")
 class GRU(_Compiled, keras.layers.GRU):
     """`keras.layers.GRU` with the compiled pass."""
-
-    math = GRU_CELL
 
 
 CELLS = {"simple_rnn": SimpleRNN, "lstm": LSTM, "gru": GRU}

@@ -16,10 +16,9 @@ import numpy as np
 
 from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
+from stockrnn.models.architectures import ARCHITECTURES, Layers, Wiring
 from stockrnn.models.backend import keras, quiet_descriptor
-from stockrnn.models.cells import CELLS, stock_layers
-from stockrnn.models.heads import HEADS
-from stockrnn.models.seeds import derive_seed
+from stockrnn.models.cells import stock_layers
 
 _CELL_IN_PATH = re.compile(r"/(simple_rnn|lstm|gru)_cell(_\d+)?(?=/)")
 
@@ -34,6 +33,21 @@ class NetworkSpec:
     model: ModelConfig
 
 
+@dataclass(frozen=True)
+class Learning:
+    """How a network is trained.
+
+    Attributes:
+        model: what is called in training, over the same weights: windows, and with `taught` what teaches → outputs.
+        every_timestep: whether its outputs are (batch, lookback, horizon, params), scored at every timestep.
+        taught: whether it takes (batch, horizon, 2): the actual of the step before, and 1 where it is used.
+    """
+
+    model: Any
+    every_timestep: bool = False
+    taught: bool = False
+
+
 def build_network(*, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int) -> Any:
     """A Keras model from windows (batch, lookback, features) to the head's output (batch, horizon, params).
 
@@ -44,40 +58,19 @@ def build_network(*, features: int, lookback: int, horizon: int, model: ModelCon
         model: the config's section.
         seed: the initial weights derive from it and each weight's name.
     """
-    inputs = keras.Input((lookback, features), name="window")
-    x = inputs
-    for depth in range(1, len(model.units) + 1):
-        x = _recurrent_layer(model, depth, seed)(x)
-    head = HEADS[model.head]
-    x = keras.layers.Dense(horizon * head.params, kernel_initializer=_glorot(seed, "head"), name="head")(x)
-    x = keras.layers.Reshape((horizon, head.params), name="steps")(x)
-    network = keras.Model(inputs, head.constrain("output")(x), name=model.cell)
+    window = keras.Input((lookback, features), name="window")
+    wiring = ARCHITECTURES[model.architecture](Layers(model, seed), window, horizon)
+    network = keras.Model(window, wiring.outputs, name=model.cell)
     network.spec = NetworkSpec(features, lookback, horizon, model)
+    network.learning = _learning(window, wiring, network)
     return network
 
 
-def _recurrent_layer(model: ModelConfig, depth: int, seed: int) -> Any:
-    name = f"recurrent_{depth}"
-    return CELLS[model.cell](
-        model.units[depth - 1],
-        return_sequences=depth < len(model.units),
-        dropout=model.dropout,
-        recurrent_dropout=model.recurrent_dropout,
-        kernel_initializer=_glorot(seed, name),
-        recurrent_initializer=keras.initializers.Orthogonal(seed=derive_seed(seed, "weights", name, "recurrent")),
-        kernel_regularizer=_penalty(model),
-        recurrent_regularizer=_penalty(model),
-        seed=derive_seed(seed, "dropout", name),
-        name=name,
-    )
-
-
-def _glorot(seed: int, name: str) -> Any:
-    return keras.initializers.GlorotUniform(seed=derive_seed(seed, "weights", name))
-
-
-def _penalty(model: ModelConfig) -> Any:
-    return keras.regularizers.L1L2(model.l1, model.l2) if model.l1 or model.l2 else None
+def _learning(window: Any, wiring: Wiring, network: Any) -> Learning:
+    if wiring.learned is None:
+        return Learning(network)
+    inputs = [window] if wiring.taught is None else [window, wiring.taught]
+    return Learning(keras.Model(inputs, wiring.learned, name="learner"), wiring.every_timestep, wiring.taught is not None)
 
 
 def network_weights(network: Any) -> dict[str, np.ndarray]:

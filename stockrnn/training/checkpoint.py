@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def _encode(state: TrainingState, job: str, generation: int) -> bytes:
-    from safetensors.numpy import save  # noqa: PLC0415 (needed once a state is written)
+    from safetensors.numpy import save
 
     arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     facts = json.dumps({"format": FORMAT, "generation": generation, "job": job, "epoch": state.epoch, "facts": state.facts})
@@ -101,7 +101,7 @@ def _encode(state: TrainingState, job: str, generation: int) -> bytes:
 
 def _decode(path: Path) -> tuple[int, str, TrainingState] | None:
     """The content of a whole file; None when it is absent, cut short, altered or of another format."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 (needed once a state is read)
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None

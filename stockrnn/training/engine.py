@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from stockrnn.features.windows import Windows
 from stockrnn.models.backend import HAS_GPU, keras, tf
 from stockrnn.models.cells import layers_are_compiled
-from stockrnn.models.heads import LOSSES
+from stockrnn.models.heads import HEADS, LOSSES
 from stockrnn.models.networks import NetworkSpec, build_network, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
 
@@ -89,18 +90,15 @@ class TrainingSpec:
     network: NetworkSpec
     optimizer: str
     loss: str
-    clip_norm: float | None
     batch_size: int
-    compiled: bool
-
-
-def training_engine(network: NetworkSpec, *, optimizer: str, loss: str, clip_norm: float | None, batch_size: int) -> TrainingEngine:
-    """The engine of a spec; the same one each time in a process, as a traced function keeps its layers."""
-    return _training_engine(TrainingSpec(network, optimizer, loss, clip_norm, batch_size, layers_are_compiled()))
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    compiled: bool = field(default_factory=layers_are_compiled)
 
 
 @functools.lru_cache(maxsize=16)
-def _training_engine(spec: TrainingSpec) -> TrainingEngine:
+def training_engine(spec: TrainingSpec) -> TrainingEngine:
+    """The engine of a spec; the same one each time in a process, as a traced function keeps its layers."""
     return TrainingEngine(spec)
 
 
@@ -115,6 +113,7 @@ class TrainingEngine(keras.Model):
         super().__init__(name="engine")
         self.spec, self.lookback = spec, spec.network.lookback
         self.network = _network(spec.network)
+        self.learning, self.head = self.network.learning, HEADS[spec.network.model.head]
         self.window_loss = LOSSES[spec.loss]
         self.built = True
         self.compile(optimizer=OPTIMIZERS[spec.optimizer](), jit_compile=False)
@@ -123,12 +122,22 @@ class TrainingEngine(keras.Model):
         self.compiled_epoch = tf.function(self._epoch, jit_compile=not HAS_GPU)
         self.compiled_score = tf.function(self._score, jit_compile=not HAS_GPU)
 
-    def borrow(self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int]) -> None:
-        """Forget the training before: these weights and data, a fresh optimizer, and (seed, member) for all randomness."""
+    def borrow(
+        self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int], teaching: Callable[[int], float] = lambda _: 0.0
+    ) -> None:
+        """Forget the training before: these weights and data, and a fresh optimizer.
+
+        Args:
+            network: gives the weights.
+            train: windows learned from.
+            validation: windows scored.
+            seeds: seed and member, from which order, dropout and teaching derive.
+            teaching: epoch → share of the decoder's inputs that are actuals.
+        """
         set_network_weights(self.network, network_weights(network))
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros(variable.shape, variable.dtype))
-        self.seeds, self.ends = seeds, train.ends
+        self.seeds, self.ends, self.teaching = seeds, train.ends, teaching
         self.train_data = resident(train.series), resident(train.targets)
         shared = validation.series is train.series and validation.targets is train.targets
         self.score_data = self.train_data if shared else (resident(validation.series), resident(validation.targets))
@@ -160,33 +169,56 @@ class TrainingEngine(keras.Model):
             variable.assign([derive_seed(seed, "dropout", member, epoch, number), 0])
         order = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(len(self.ends))
         batches = in_batches(self.ends[order], self.spec.batch_size)
-        means: dict[str, Any] = self.compiled_epoch(*self.train_data, *batches.tensors())
+        teaching = tf.constant(self.teaching(epoch)), tf.constant(derive_seed(seed, "teaching", member, epoch), tf.uint32)
+        means: dict[str, Any] = self.compiled_epoch(*self.train_data, *batches.tensors(), *teaching)
         return means
 
-    def _epoch(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
+    def _epoch(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any, share: Any, seed: Any) -> dict[str, Any]:
         """One update a batch, in order; the means of loss and gradient norm."""
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
-            loss, norm = self._update(_windows(series, rows[step], self.lookback), tf.gather(targets, rows[step]), weights[step])
+            inputs = [_windows(series, rows[step], self.lookback)]
+            if self.learning.taught:
+                inputs.append(self._taught(tf.gather(targets, rows[step]), share, tf.stack([seed, tf.cast(step, tf.uint32)])))
+            seen_from = rows[step][:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows[step]
+            loss, norm = self._update(inputs, tf.gather(targets, seen_from), weights[step])
             return step + 1, total + loss * tf.reduce_sum(weights[step]), norms + norm
 
         _, total, norms = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0, 0.0))
         return {"loss": total / tf.reduce_sum(weights), "gradient_norm": norms / tf.cast(steps, tf.float32)}
 
-    def _update(self, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+    def _taught(self, y: Any, share: Any, seed: Any) -> Any:
+        """The actual of the step before each step, and 1 for a share of them drawn at random: shape (batch, horizon, 2)."""
+        before = tf.pad(self.head.teach(y)[:, :-1], ((0, 0), (1, 0)))
+        used = tf.cast(tf.random.stateless_uniform(before.shape, tf.bitcast(seed, tf.int32)) < share, before.dtype)
+        return tf.stack([before, used], axis=-1)
+
+    def _update(self, inputs: list[Any], y: Any, weights: Any) -> tuple[Any, Any]:
         variables = self.network.trainable_variables
+        model = self.learning.model
         with tf.GradientTape() as tape:
-            loss = self._mean_loss(y, self.network(x, training=True), weights) + tf.add_n([tf.zeros(()), *self.network.losses])
+            output = model(inputs if len(inputs) > 1 else inputs[0], training=True)
+            loss = self._mean_loss(y, output, weights) + tf.add_n([tf.zeros(()), *model.losses])
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         norm = tf.linalg.global_norm(gradients)
+        self.optimizer.apply(self._clipped(gradients, norm), variables)
+        return loss, norm
+
+    def _clipped(self, gradients: list[Any], norm: Any) -> list[Any]:
+        if self.spec.clip_value is not None:
+            gradients = [tf.clip_by_value(gradient, -self.spec.clip_value, self.spec.clip_value) for gradient in gradients]
+            norm = tf.linalg.global_norm(gradients)
         if self.spec.clip_norm is not None:
             shrink = tf.minimum(1.0, self.spec.clip_norm / tf.maximum(norm, 1e-30))
             gradients = [gradient * shrink for gradient in gradients]
-        self.optimizer.apply(gradients, variables)
-        return loss, norm
+        return gradients
 
     def _mean_loss(self, y: Any, output: Any, weights: Any) -> Any:
-        return tf.reduce_sum(self.window_loss(y, output) * weights) / tf.reduce_sum(weights)
+        """The mean over the windows' steps, those of unknown target left out."""
+        known = tf.math.is_finite(y)
+        losses = self.window_loss(tf.where(known, y, 0.0), output)
+        counts = tf.cast(known, losses.dtype) * tf.reshape(weights, (-1,) + (1,) * (len(y.shape) - 1))
+        return tf.reduce_sum(losses * counts) / tf.reduce_sum(counts)
 
     def _score(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
         """The mean loss of all windows, without penalties and dropout."""

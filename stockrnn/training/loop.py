@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from stockrnn.config import LOSSES_OF_HEAD, TrainConfig
+from stockrnn.config import LOSSES_OF_HEAD, PLATEAU_PATIENCE, TeacherForcingConfig, TrainConfig
 from stockrnn.errors import DivergedError, InterruptedRunError
 from stockrnn.features.windows import Windows
 from stockrnn.models.backend import keras, tf
 from stockrnn.models.networks import network_weights, set_network_weights
 from stockrnn.storage import sha256
 from stockrnn.training.checkpoint import Checkpoint, TrainingState
-from stockrnn.training.engine import TrainingEngine, predict_windows, training_engine
+from stockrnn.training.engine import TrainingEngine, TrainingSpec, predict_windows, training_engine
 
 __all__ = ["EpochReport", "History", "predict_windows", "train_network"]
 
@@ -91,9 +92,8 @@ def train_network(
     """
     config = train_config
     loss = LOSSES_OF_HEAD[head][0] if config.loss == "auto" else config.loss
-    engine = training_engine(network.spec, optimizer=config.optimizer, loss=loss, clip_norm=config.clip_norm, batch_size=config.batch_size)
-    engine.borrow(network, train, validation, (seed, member))
-    engine.optimizer.learning_rate = config.learning_rate
+    engine = training_engine(TrainingSpec(network.spec, config.optimizer, loss, config.batch_size, config.clip_norm, config.clip_value))
+    engine.borrow(network, train, validation, (seed, member), functools.partial(teaching_share, config.teacher_forcing))
     keeper = None if checkpoint is None else _Keeper(checkpoint, _job(network, train, validation, config, seed, member))
     watch = _Watch(engine, config, member, on_epoch, keeper)
     try:
@@ -121,6 +121,43 @@ def _fit(engine: TrainingEngine, watch: _Watch, epochs: int) -> None:
         callbacks=[watch],
     )
     watch.finish()
+
+
+def learning_rate(config: TrainConfig, epoch: int, losses: Sequence[float]) -> float:
+    """The step size of an epoch (from 1), given the validation losses of the epochs before it."""
+    if epoch <= config.warmup:
+        return config.learning_rate * epoch / config.warmup
+    return config.learning_rate * SCHEDULES[config.schedule](config, epoch, losses)
+
+
+def _cosine(config: TrainConfig, epoch: int, losses: Sequence[float]) -> float:
+    """(1 + cos(π progress)) / 2 (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    del losses
+    return 0.5 * (1.0 + math.cos(math.pi * (epoch - 1 - config.warmup) / (config.epochs - config.warmup)))
+
+
+def _plateau(config: TrainConfig, epoch: int, losses: Sequence[float]) -> float:
+    """One half for each `PLATEAU_PATIENCE` epochs in a row that did not improve on the best."""
+    del epoch
+    best, waited, halvings = math.inf, 0, 0
+    for loss in losses[config.warmup :]:
+        best, waited = (loss, 0) if loss < best else (best, waited + 1)
+        if waited == PLATEAU_PATIENCE:
+            waited, halvings = 0, halvings + 1
+    return float(0.5**halvings)
+
+
+SCHEDULES: dict[str, Callable[[TrainConfig, int, Sequence[float]], float]] = {
+    "constant": lambda *_: 1.0,
+    "cosine": _cosine,
+    "plateau": _plateau,
+}
+"""The factor on the step size of each `train.schedule`."""
+
+
+def teaching_share(config: TeacherForcingConfig, epoch: int) -> float:
+    """The share of a decoder's inputs that are actuals in an epoch (from 1) (Bengio et al. 2015, arXiv:1506.03099)."""
+    return config.start * max(0.0, 1.0 - (epoch - 1) / config.epochs)
 
 
 @dataclass
@@ -162,8 +199,9 @@ class _Watch(keras.callbacks.Callback):
             self.keeper.save(self.engine, self.progress)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock."""
-        del epoch, logs
+        """Set the step size and start the clock."""
+        del logs
+        self.engine.optimizer.learning_rate = learning_rate(self.config, epoch + 1, [r.validation_loss for r in self.progress.reports])
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -86,21 +86,22 @@ def make_ours(job, folder):
 
     from stockrnn.config import ModelConfig
     from stockrnn.features.windows import Windows
+    from stockrnn.models.backend import tf
     from stockrnn.models.networks import NetworkSpec, network_weights, set_network_weights
-    from stockrnn.training.engine import in_batches, training_engine
+    from stockrnn.training.engine import TrainingSpec, in_batches, training_engine
 
     inputs = numpy_inputs(folder)
     model = ModelConfig(cell=job["cell"], units=(job["units"],) * job["layers"], head="point")
     spec = NetworkSpec(FEATURES, job["timesteps"], 1, model)
-    engine = training_engine(spec, optimizer="adam", loss="mse", clip_norm=1.0, batch_size=job["batch"])
+    engine = training_engine(TrainingSpec(spec, "adam", "mse", job["batch"], clip_norm=1.0))
     names = network_weights(engine.network)
     set_network_weights(engine.network, dict(zip(names, weights_in_order(inputs, job["layers"]), strict=True)))
     ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
     windows = Windows(inputs["series"], inputs["targets"], ends, job["timesteps"])
     engine.borrow(engine.network, windows, windows, (0, 0))
     engine.optimizer.learning_rate = 1e-3
-    batches = in_batches(ends, job["batch"]).tensors()
-    return lambda: float(engine.compiled_epoch(*engine.train_data, *batches)["loss"])
+    batches, no_teaching = in_batches(ends, job["batch"]).tensors(), (tf.constant(0.0), tf.constant(0, tf.uint32))
+    return lambda: float(engine.compiled_epoch(*engine.train_data, *batches, *no_teaching)["loss"])
 
 
 def make_keras(job, folder):

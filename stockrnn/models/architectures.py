@@ -1,0 +1,168 @@
+"""How a window becomes the steps ahead: one function for each `model.architecture`, over layers made from the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from stockrnn.config import ModelConfig
+from stockrnn.models.attention import Attention
+from stockrnn.models.backend import keras
+from stockrnn.models.cells import CELLS
+from stockrnn.models.decoder import Decoder
+from stockrnn.models.heads import HEADS
+from stockrnn.models.seeds import derive_seed
+
+DECODER_CELLS = {"simple_rnn": keras.layers.SimpleRNNCell, "lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The tensors of a network.
+
+    Attributes:
+        outputs: of a forecast, shape (batch, horizon, params).
+        learned: of training, where it differs: (batch, horizon, params), or with `every_timestep` (batch, lookback, horizon, params).
+        taught: input (batch, horizon, 2) of training alone: the actual of the step before, and 1 where it is used.
+        every_timestep: whether each timestep of a window is scored against the targets seen from it.
+    """
+
+    outputs: Any
+    learned: Any = None
+    taught: Any = None
+    every_timestep: bool = False
+
+
+class Layers:
+    """Makes the layers of one network; every first weight derives from the seed and the layer's name."""
+
+    def __init__(self, model: ModelConfig, seed: int) -> None:
+        """Store the config's section and the seed."""
+        self.model, self.seed = model, seed
+
+    def stack(self, x: Any, *, sequences: bool) -> Any:
+        """All recurrent layers; the last state (batch, width), or with `sequences` all of them."""
+        for depth in range(1, len(self.model.units) + 1):
+            x = self.after(x, self.recurrent(depth, sequences=sequences or depth < len(self.model.units))(x), depth)
+        return x
+
+    def recurrent(self, depth: int, *, sequences: bool, state: bool = False) -> Any:
+        """One recurrent layer, in both directions if the config says so."""
+        name = f"recurrent_{depth}"
+        options = {"return_sequences": sequences, "return_state": state}
+        if not self.model.bidirectional:
+            return CELLS[self.model.cell](**self.arguments(name, depth), **options)
+        forward = CELLS[self.model.cell](**self.arguments(f"{name}/forward", depth, name="cell"), **options)
+        backward = CELLS[self.model.cell](**self.arguments(f"{name}/backward", depth, name="backward_cell"), **options, go_backwards=True)
+        return keras.layers.Bidirectional(forward, backward_layer=backward, name=name)
+
+    def arguments(self, place: str, depth: int, *, name: str | None = None, widening: int = 1) -> dict[str, Any]:
+        """What Keras' recurrent layers and cells take; `place` names the weights' seeds."""
+        model = self.model
+        penalty = keras.regularizers.L1L2(model.l1, model.l2) if model.l1 or model.l2 else None
+        return {
+            "units": model.units[depth - 1] * widening,
+            "dropout": model.dropout,
+            "recurrent_dropout": model.recurrent_dropout,
+            "kernel_initializer": self.glorot(place),
+            "recurrent_initializer": keras.initializers.Orthogonal(seed=derive_seed(self.seed, "weights", place, "recurrent")),
+            "kernel_regularizer": penalty,
+            "recurrent_regularizer": penalty,
+            "seed": derive_seed(self.seed, "dropout", place),
+            "name": name or place,
+        }
+
+    def after(self, before: Any, x: Any, depth: int) -> Any:
+        """What follows a recurrent layer: normalisation, and its input added where the widths agree."""
+        if self.model.layer_norm:
+            x = keras.layers.LayerNormalization(name=f"norm_{depth}")(x)
+        if self.model.residual and before.shape[-1] == x.shape[-1] and depth > 1:
+            x = keras.layers.Add(name=f"residual_{depth}")([before if len(x.shape) == 3 else before[:, -1], x])
+        return x
+
+    def dense(self, units: int, name: str, activation: str | None = None) -> Any:
+        """A dense layer."""
+        return keras.layers.Dense(units, activation=activation, kernel_initializer=self.glorot(name), name=name)
+
+    def attention(self) -> Attention | None:
+        """The attention of the config, or None."""
+        return None if self.model.attention == "none" else Attention(self.model.attention, self.seed, name="attention")
+
+    def glorot(self, place: str) -> Any:
+        """Keras' default initializer of kernels, with its own seed."""
+        return keras.initializers.GlorotUniform(seed=derive_seed(self.seed, "weights", place))
+
+
+def many_to_one(layers: Layers, window: Any, horizon: int) -> Wiring:
+    """The last state, or with attention the states it listens to, gives the whole horizon at once."""
+    attention, head = layers.attention(), HEADS[layers.model.head]
+    x = layers.stack(window, sequences=attention is not None)
+    if attention is not None:
+        last = _last_states(x, layers.model)
+        x = layers.dense(last.shape[-1], "attended", "tanh")(keras.layers.Concatenate(name="heard")([attention(last, x), last]))
+    x = layers.dense(horizon * head.params, "head")(x)
+    return Wiring(head.constrain("output")(keras.layers.Reshape((horizon, head.params), name="steps")(x)))
+
+
+def _last_states(x: Any, model: ModelConfig) -> Any:
+    """The last state of each direction: that of the backward one stands at the first timestep."""
+    if not model.bidirectional:
+        return x[:, -1]
+    half = model.units[-1]
+    return keras.layers.Concatenate(name="ends")([x[:, -1, :half], x[:, 0, half:]])
+
+
+def many_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
+    """Every timestep gives the horizon after it; in a forecast the last one counts."""
+    head, timesteps = HEADS[layers.model.head], window.shape[1]
+    x = layers.stack(window, sequences=True)
+    dense, constrain = layers.dense(horizon * head.params, "head"), head.constrain("output")
+    learned = constrain(keras.layers.Reshape((timesteps, horizon, head.params), name="all_steps")(dense(x)))
+    outputs = constrain(keras.layers.Reshape((horizon, head.params), name="steps")(dense(x[:, -1])))
+    return Wiring(outputs, learned, every_timestep=True)
+
+
+def one_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
+    """The features of one session, repeated, drive the recurrence over the steps ahead."""
+    head = HEADS[layers.model.head]
+    x = layers.stack(keras.layers.RepeatVector(horizon, name="repeated")(window[:, -1]), sequences=True)
+    return Wiring(head.constrain("output")(layers.dense(head.params, "head")(x)))
+
+
+def encoder_decoder(layers: Layers, window: Any, horizon: int) -> Wiring:
+    """The encoder's last states start a decoder over the horizon, which feeds on its own forecasts (in training, on actuals)."""
+    model, x, states = layers.model, window, []
+    for depth in range(1, len(model.units) + 1):
+        out, *ends = layers.recurrent(depth, sequences=True, state=True)(x)
+        x = layers.after(x, out, depth)
+        states.append(_joined(ends, depth) if model.bidirectional else ends)
+    taught = keras.Input((horizon, 2), name="taught")
+    decoder = _decoder(layers, horizon)
+    return Wiring(decoder(x, states), decoder(x, states, taught), taught)
+
+
+def _joined(ends: list[Any], depth: int) -> list[Any]:
+    """The states of both directions side by side."""
+    half = len(ends) // 2
+    pairs = zip(ends[:half], ends[half:], strict=True)
+    return [keras.layers.Concatenate(name=f"state_{depth}_{k}")(list(pair)) for k, pair in enumerate(pairs, start=1)]
+
+
+def _decoder(layers: Layers, horizon: int) -> Decoder:
+    model, cells, norms = layers.model, [], []
+    for depth in range(1, len(model.units) + 1):
+        arguments = layers.arguments(f"decoder_{depth}", depth, name=f"cell_{depth}", widening=2 if model.bidirectional else 1)
+        cells.append(DECODER_CELLS[model.cell](**arguments))
+        norms.append(keras.layers.LayerNormalization(name=f"norm_{depth}") if model.layer_norm else None)
+    dense = layers.dense(HEADS[model.head].params, "head")
+    return Decoder(cells, norms, layers.attention(), dense, residual=model.residual, head=model.head, horizon=horizon, name="decoder")
+
+
+ARCHITECTURES: dict[str, Callable[[Layers, Any, int], Wiring]] = {
+    "many_to_one": many_to_one,
+    "many_to_many": many_to_many,
+    "encoder_decoder": encoder_decoder,
+    "one_to_many": one_to_many,
+}
+"""The wiring of each `model.architecture`."""

@@ -1,0 +1,51 @@
+"""Attention over the timesteps of a window: which sessions a forecast listens to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stockrnn.models.backend import keras
+from stockrnn.models.seeds import derive_seed
+
+
+@keras.saving.register_keras_serializable(package="stockrnn")
+class Attention(keras.layers.Layer):
+    """A weighted mean of states, with weights softmax(score(query, state)) over the timesteps.
+
+    `additive`: score = v · tanh(W q + U s) (Bahdanau et al. 2015, arXiv:1409.0473).
+    `dot`: score = q · s (Luong et al. 2015, doi:10.18653/v1/D15-1166).
+    """
+
+    def __init__(self, kind: str, seed: int, **kwargs: Any) -> None:
+        """Take the config's `model.attention` and the seed of the weights."""
+        super().__init__(**kwargs)
+        self.kind, self.seed = kind, seed
+
+    def build(self, query_shape: tuple[int | None, ...], states_shape: tuple[int | None, ...]) -> None:
+        """Make the weights of the additive score; the dot product has none."""
+        units = query_shape[-1]
+        shapes = {"query": (units, units), "key": (states_shape[-1], units), "score": (1, units)} if self.kind == "additive" else {}
+        for name, shape in shapes.items():
+            initializer = keras.initializers.GlorotUniform(seed=derive_seed(self.seed, "weights", self.name, name))
+            setattr(self, name, self.add_weight(shape=shape, initializer=initializer, name=name))
+
+    def keys(self, states: Any) -> Any:
+        """What the queries are compared with, shape (batch, timesteps, units); the same for every query."""
+        return keras.ops.matmul(states, self.key) if self.kind == "additive" else states
+
+    def weights_of(self, query: Any, keys: Any) -> Any:
+        """The weight of each timestep, shape (batch, timesteps); they sum to 1."""
+        ops = keras.ops
+        if self.kind == "additive":
+            raw = ops.sum(ops.tanh(ops.matmul(query, self.query)[:, None] + keys) * self.score, axis=-1)
+        else:
+            raw = ops.sum(query[:, None] * keys, axis=-1)
+        return ops.softmax(raw, axis=-1)
+
+    def attend(self, query: Any, keys: Any, states: Any) -> Any:
+        """The weighted mean of the states, shape (batch, width of a state)."""
+        return keras.ops.sum(self.weights_of(query, keys)[..., None] * states, axis=1)
+
+    def call(self, query: Any, states: Any) -> Any:
+        """The context of a query (batch, units) in states (batch, timesteps, width)."""
+        return self.attend(query, self.keys(states), states)
