@@ -69,7 +69,7 @@ def build_network(*, features: int, lookback: int, horizon: int, model: ModelCon
 def _learning(window: Any, wiring: Wiring, network: Any) -> Learning:
     if wiring.learned is None:
         return Learning(network)
-    inputs = [window] if wiring.taught is None else [window, wiring.taught]
+    inputs = window if wiring.taught is None else [window, wiring.taught]
     return Learning(keras.Model(inputs, wiring.learned, name="learner"), wiring.every_timestep, wiring.taught is not None)
 
 
