@@ -85,7 +85,7 @@ def write(
 def role_of(name: str) -> str:
     """The role of a header of the table."""
     found = meanings(name)
-    if name.strip("<>").lower() == "time" or name in ("TIME",):
+    if name.strip("<>").lower() == "time":
         return "time" if name.startswith("<") else "date"
     return found[0].role if found else "close"
 

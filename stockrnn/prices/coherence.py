@@ -60,3 +60,16 @@ def unscaled_close(values: Mapping[str, np.ndarray]) -> bool:
     with np.errstate(invalid="ignore"):
         outside = (close > 1.005 * high) | (close < 0.995 * low)
     return bool(outside[np.isfinite(close) & (high > 0) & (low > 0)].sum() > 0.05 * len(close))
+
+
+def like_bars(columns: Sequence[np.ndarray]) -> bool:
+    """Whether four columns side by side are a bar's prices under unknown names: one always highest, one always lowest, all near."""
+    for start in range(len(columns) - 3):
+        bars = np.column_stack(columns[start : start + 4])
+        bars = bars[(bars > 0).all(axis=1)]
+        if len(bars) < 5 or np.median(bars.max(axis=1) / bars.min(axis=1)) > 1.3:
+            continue
+        highest, lowest = (bars >= bars.max(axis=1, keepdims=True)).mean(axis=0), (bars <= bars.min(axis=1, keepdims=True)).mean(axis=0)
+        if highest.max() >= 0.99 and lowest.max() >= 0.99:
+            return True
+    return False

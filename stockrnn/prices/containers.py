@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
         SyntaxError,
         RuntimeError,
         NotImplementedError,
+        zlib.error,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
+from stockrnn.prices.quality import shown
 
 EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), "epoch_ns": (19, "ns")}
 """Name → digits of a date between 2001 and 2286, and the unit."""
@@ -245,7 +246,7 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     found = [(name, _into_past(stamps, name)) for name, stamps in candidates(tidied)]
     if not found:
         sample = next((cell for cell in cells if cell), "")
-        raise DataError(f"dates must be readable. Received: {sample[:40]!r}. Set `data.columns.date` or `data.date_format`.")
+        raise DataError(f"dates must be readable. Received: {shown(sample)}. Set `data.columns.date` or `data.date_format`.")
     weight = np.bincount(codes, minlength=len(cells))
     fits = [int(weight[stamps.notna().to_numpy()].sum()) for _, stamps in found]
     best = [pair for pair, n in zip(found, fits, strict=True) if n == max(fits)]
@@ -287,14 +288,14 @@ def _decide(found: list[tuple[str, pd.Series]], codes: np.ndarray, series: np.nd
             reasons.append(reason)
         if len(found) == 1:
             return found, f"{found[0][0]} by {reasons[-1]}"
-    names = ", ".join(name for name, _ in found)
+    names = ", ".join(shown(name) for name, _ in found[:5])
     raise DataError(f"dates must have one reading. Received: {names} all fit every row. Set `data.date_format` to one of them.")
 
 
 def _in_order(stamps: np.ndarray, series: np.ndarray) -> bool:
     rows = np.argsort(series, kind="stable")
     steps = np.diff(stamps[rows].astype("int64"))[np.diff(series[rows]) == 0]
-    return len(steps) > 0 and max(np.mean(steps >= 0), np.mean(steps <= 0)) >= 0.98
+    return len(steps) > 0 and bool(max(np.mean(steps >= 0), np.mean(steps <= 0)) >= 0.98)
 
 
 def _days(stamps: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ DIALECTS: tuple[Dialect, ...] = (
         "yfinance", "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits", "https://ranaroussi.github.io/yfinance", "%Y-%m-%d %H:%M:%S%z"
     ),
     Dialect("yfinance-flat", "Date,Close,High,Low,Open,Volume", "https://ranaroussi.github.io/yfinance"),
-    Dialect("stooq", "Date,Open,High,Low,Close,Volume", "https://stooq.com/q/d"),
+    Dialect("ohlcv", "Date,Open,High,Low,Close,Volume", "https://stooq.com/q/d, and many others"),
     Dialect("stooq-pl", "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen", "https://stooq.pl/q/d"),
     Dialect("stooq-bulk", "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>", "https://stooq.com/db/h", "%Y%m%d"),
     Dialect("finam", "<TICKER>;<PER>;<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>", "https://www.finam.ru, export", "%d/%m/%y", ";"),
@@ -132,7 +132,13 @@ DIALECTS: tuple[Dialect, ...] = (
         "https://www.tiingo.com/documentation/end-of-day",
         "%Y-%m-%dT%H:%M:%S.%fZ",
     ),
-    Dialect("wsj", "Date, Open, High, Low, Close", "https://www.wsj.com/market-data, Historical Prices", "%m/%d/%y", order="descending"),
+    Dialect(
+        "ohlc",
+        "Date, Open, High, Low, Close",
+        "https://www.wsj.com/market-data, Historical Prices, and many others",
+        "%m/%d/%y",
+        order="descending",
+    ),
     Dialect(
         "barchart", "Time,Open,High,Low,Last,Change,%Chg,Volume", "https://www.barchart.com, Price History", "%m/%d/%Y", order="descending"
     ),
@@ -235,7 +241,6 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect("kabu", "日付,始値,高値,安値,終値,出来高,終値調整値", "Japanese brokers and kabu sites", encoding="cp932"),
     Dialect("fred", "observation_date,SP500", "https://fred.stlouisfed.org"),
     Dialect("close-only", "Date,Close", "any"),
-    Dialect("ohlc", "Date,Open,High,Low,Close", "any"),
 )
 
 

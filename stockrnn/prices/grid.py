@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -318,10 +319,14 @@ def _column(cells: Sequence[Any]) -> Any:
 
 def sample(column: Any, count: int = 40) -> list[str]:
     """Some cells of a column that hold something, as text, spread over its length."""
-    n = len(column)
-    picked = column.take(pa.array(np.unique(np.linspace(0, n - 1, min(n, 4 * count)).astype(int)))).to_pylist()
+    picked = column.take(_spread(len(column), 4 * count)).to_pylist()
     texts = ("" if cell is None else as_text(cell) for cell in picked)
     return list(itertools.islice((text.strip() for text in texts if not is_nothing(text)), count))
+
+
+@functools.lru_cache(maxsize=64)
+def _spread(n: int, count: int) -> Any:
+    return pa.array(np.unique(np.linspace(0, n - 1, min(n, count)).astype(int)))
 
 
 def kind_of(cells: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from stockrnn.config import ColumnsConfig
 from stockrnn.errors import DataError
+from stockrnn.prices.coherence import like_bars
 from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
@@ -168,17 +169,31 @@ def _series(
     stems = _stems(grid.headers, free, kinds)
     if stems:
         return tuple(stems.items()), "tickers in the column names"
-    unknown = [i for i in free if not words[i] and kinds[i] != "text" and kinds[i] != "blank" and grid.headers[i].strip()]
-    known = [grid.headers[i] for i in free if words[i]]
-    counters = [i for i in unknown if _is_counter(grid.headers[i], cells[i])]
-    wide = [i for i in unknown if i not in counters]
-    mixed = len(wide) > 1 and any(_names_value(part) for i in wide for part in _parts(grid.headers[i]))
-    if wide and not known and not roles and not mixed:
+    wide = _wide(grid, words, kinds, cells, free, numbers)
+    if wide and not roles:
         if len(wide) == 1:
             return (("", {"close": wide[0]}),), f"the only column of numbers, {shown(grid.headers[wide[0]])}, is the close"
         return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), "one column of closes a ticker"
     names = shown(", ".join(grid.headers[:20]), 160)
     raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
+
+
+def _wide(
+    grid: Grid,
+    words: Sequence[Sequence[Word]],
+    kinds: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    free: Sequence[int],
+    numbers: Callable[[int], np.ndarray],
+) -> list[int]:
+    """The columns of a table of closes, one a ticker: all unknown words, no part of which means a price, unlike the prices of a bar."""
+    if any(words[i] for i in free):
+        return []
+    named = [i for i in free if kinds[i] not in ("text", "blank") and grid.headers[i].strip()]
+    wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
+    if len(wide) > 1 and any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
+        return []
+    return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
 
 
 def _is_counter(header: str, cells: Sequence[str]) -> bool:
@@ -222,7 +237,7 @@ def _roles(
             found[role] = ranked[0][1]
             same = [i for rank, i in ranked[1:] if rank == ranked[0][0] and i != ranked[0][1]]
             if same and role != "volume" and not all(np.array_equal(numbers(i), numbers(ranked[0][1]), equal_nan=True) for i in same):
-                names = ", ".join(f"column {i + 1} {shown(grid.headers[i])}" for i in (ranked[0][1], *same))
+                names = ", ".join(f"column {i + 1} {shown(grid.headers[i])}" for i in (ranked[0][1], *same[:4]))
                 raise DataError(
                     f"the file must have one {role} column. Received: {names}. Choose with `data.columns.{role}` (header or position)."
                 )

@@ -17,8 +17,8 @@ from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import SUFFIXES, Reading, Rows, read_file
-from stockrnn.prices.ordering import first_duplicate, order_of, step_of, time_order, to_days, undated_order
-from stockrnn.prices.quality import CODE, FILE, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
+from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, step_of, time_order, to_days, undated_order
+from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.storage import shipped, storage_errors
 from stockrnn.types import CLOSE, DATE, PRICES, TICKER, VOLUME
 
@@ -59,7 +59,6 @@ def load_prices(data: DataConfig) -> Prices:
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
     found = [finding for rows, _, _ in files for finding in rows.findings]
-    found += [_unsorted(reading) for reading in readings if reading.order == "shuffled"]
     found += check(frame, sources, readings[0].step)
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
     if table.empty:
@@ -115,7 +114,8 @@ def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame
     reading = Reading(
         rows.path, rows.dialect, rows.encoding, rows.separator, rows.decimal, rows.date_format, order, step, columns, close, rows.sureness
     )
-    return replace(rows, values={}, stamps=np.array([]), rows=np.array([])), reading, frame
+    findings = (*rows.findings, _unsorted(rows)) if order == "shuffled" else rows.findings
+    return replace(rows, values={}, stamps=np.array([]), rows=np.array([]), findings=findings), reading, frame
 
 
 def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -185,8 +185,10 @@ def _chosen(frame: pd.DataFrame, sources: Sources, data: DataConfig) -> tuple[pd
     return (frame if kept.all() else frame[kept].reset_index(drop=True)), sources
 
 
-def _unsorted(reading: Reading) -> Finding:
-    return Finding("unsorted", 1, (Place(reading.path),), "sorted by date")
+def _unsorted(rows: Rows) -> Finding:
+    late = out_of_order(rows.codes, rows.stamps)
+    places = tuple(Place(rows.path, int(rows.rows[i]), date_text(rows.stamps[i])) for i in late[:MOST_PLACES])
+    return Finding("unsorted", len(late), places, "sorted by date")
 
 
 def table_hash(table: pd.DataFrame) -> str:

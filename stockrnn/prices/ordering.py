@@ -20,6 +20,14 @@ def order_of(codes: np.ndarray, stamps: np.ndarray) -> str:
     return "descending" if np.all(steps <= 0) else "shuffled"
 
 
+def out_of_order(codes: np.ndarray, stamps: np.ndarray) -> np.ndarray:
+    """The rows, in file order, that are older than a row of their ticker before them."""
+    rows = np.argsort(codes, kind="stable")
+    numbers = stamps[rows].astype("int64")
+    back = np.r_[False, (np.diff(numbers) < 0) & (np.diff(codes[rows]) == 0)]
+    return np.sort(rows[back])
+
+
 def time_order(codes: np.ndarray, stamps: np.ndarray) -> np.ndarray | slice:
     """What sorts rows by ticker and date: a permutation, or all rows as they stand."""
     numbers = stamps.astype("int64")

@@ -108,7 +108,7 @@ def choose_calendar(days: pd.DatetimeIndex, ticker: str, calendar: str = "auto",
     if step in ("weekly", "monthly"):
         return (hinted, f"the name {ticker}") if hinted else ("XNYS", "nothing in the file names an exchange")
     recent = days[-_RECENT:]
-    if np.mean(recent.dayofweek >= 5) > 0.2:
+    if min(np.mean(recent.dayofweek == 5), np.mean(recent.dayofweek == 6)) > 0.1:
         return ALWAYS, "the file has weekends"
     return _best_fit(recent, hinted, ticker)
 
@@ -122,7 +122,7 @@ def _best_fit(days: pd.DatetimeIndex, hinted: str | None, ticker: str) -> tuple[
             continue
         misfits[name], telling = _misfit(name, days)
         agree = f"{100 * (1 - misfits[name]):.1f} % of {len(days)} days agree"
-        if name == hinted and misfits[name] <= 3 * _FAIR:
+        if name == hinted and misfits[name] <= _FAIR:
             return name, f"the name {ticker} ({agree})"
         if misfits[name] <= _GOOD and (telling or name == "XNYS"):
             return name, f"its holidays are the file's ({agree})" if telling else "the file has no holiday that tells exchanges apart"

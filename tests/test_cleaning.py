@@ -1,0 +1,204 @@
+"""Missing closes, halted sessions and outliers: what is altered, what is reported, and that nothing looks ahead."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stockrnn.errors import DataError
+from stockrnn.prices.cleaning import IQR_TO_SD, MAD_TO_SD, OutlierLimits, fit_outliers, returns_log
+from stockrnn.types import FILLED, PRICE_TABLE, PRICES
+from tests.factories import random_walk
+from tests.test_dialects import read
+
+METHODS, ACTIONS = ("hampel", "iqr", "zscore", "none"), ("flag", "clip", "replace", "drop")
+DAYS = pd.bdate_range("2020-01-01", periods=12)
+
+
+def closes(values) -> str:
+    return "Date,Open,High,Low,Close,Volume\n" + "".join(
+        f"{day:%Y-%m-%d},{'' if v is None else v},{'' if v is None else v + 1},{'' if v is None else v - 1},{'' if v is None else v},5\n"
+        for day, v in zip(DAYS, values, strict=False)
+    )
+
+
+GAPS = [None, 10, 11, None, None, 14, 15, None, None, None, 19, None]
+
+
+def load(folder, text=None, **data):
+    return read(folder, closes(GAPS) if text is None else text, **data)
+
+
+def kinds(prices) -> dict[tuple[str, str], int]:
+    return {(finding.kind, finding.action): finding.count for finding in prices.findings}
+
+
+def test_by_default_rows_without_a_close_are_dropped_and_counted(tmp_path):
+    prices = load(tmp_path)
+    assert prices.table.close.tolist() == [10, 11, 14, 15, 19]
+    assert not prices.table[FILLED].any()
+    assert kinds(prices)["missing_close", "left out"] == 7
+    place = next(f for f in prices.findings if f.kind == "missing_close").places[0]
+    assert (place.row, place.date, place.column) == (2, "2020-01-01", "Close")
+
+
+def test_error_policy_names_the_first_row(tmp_path):
+    with pytest.raises(DataError, match=r"prices\.csv row 2.*data\.missing"):
+        load(tmp_path, missing="error")
+
+
+def test_ffill_repeats_the_close_flat_up_to_the_limit_and_marks_the_rows(tmp_path):
+    prices = load(tmp_path, missing={"policy": "ffill", "limit": 2})
+    assert prices.table.close.tolist() == [10, 11, 11, 11, 14, 15, 19]
+    assert prices.table[FILLED].tolist() == [False, False, True, True, False, False, False]
+    filled = prices.table[prices.table[FILLED]]
+    assert (filled[["open", "high", "low"]].to_numpy() == 11).all()
+    assert filled.volume.isna().all()
+    assert kinds(prices)["missing_close", "filled (ffill)"] == 2
+    assert kinds(prices)["missing_close", "left out"] == 5
+
+
+def test_interpolate_draws_a_line_inside_gaps_only(tmp_path):
+    prices = load(tmp_path, missing={"policy": "interpolate", "limit": 5})
+    assert prices.table.close.tolist() == [10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
+    assert prices.table[FILLED].sum() == 5
+
+
+def test_gaps_of_one_ticker_are_never_filled_from_another(tmp_path):
+    rows = [("A", DAYS[0], 1), ("A", DAYS[1], ""), ("B", DAYS[0], ""), ("B", DAYS[1], 2)]
+    text = "Date,Close,Name\n" + "".join(f"{day:%Y-%m-%d},{close},{name}\n" for name, day, close in rows)
+    prices = read(tmp_path, text, missing="ffill")
+    assert prices.table[["ticker", "close"]].to_numpy().tolist() == [["A", 1.0], ["B", 2.0]]
+
+
+def test_a_halted_session_is_kept_flat_at_its_close(tmp_path):
+    text = (
+        "Date,Open,High,Low,Close,Volume\n2020-01-01,9,11,8,10,5\n2020-01-02,0,0,0,10,0\n2020-01-03,,12,9,11,5\n2020-01-06,10,12,9,11,0\n"
+    )
+    prices = read(tmp_path, text)
+    assert prices.table[list(PRICES)].to_numpy().tolist() == [[9, 11, 8, 10], [10, 10, 10, 10], [11, 12, 9, 11], [10, 12, 9, 11]]
+    assert kinds(prices)["halted_session", "missing prices set to the close"] == 2
+    assert np.isnan(prices.table.volume.iloc[3])
+    assert prices.table.volume.iloc[1] == 0
+    assert kinds(prices)["zero_volume_with_move", "volume taken as missing"] == 1
+
+
+def test_a_zero_close_is_missing(tmp_path):
+    prices = read(tmp_path, "Date,Close\n2020-01-01,5\n2020-01-02,0\n2020-01-03,6\n")
+    assert prices.table.close.tolist() == [5, 6]
+    assert kinds(prices)["zero_close", "taken as missing"] == 1
+
+
+def test_the_table_keeps_the_contract(tmp_path):
+    prices = load(tmp_path, missing="ffill")
+    assert tuple(prices.table.columns) == PRICE_TABLE
+    assert prices.table.index.tolist() == list(range(len(prices.table)))
+    assert prices.table[list(PRICES)].dtypes.eq(float).all()
+    assert prices.table[FILLED].dtype == bool
+
+
+def planted(size: float = 0.5, at: int = 200, rows: int = 300) -> pd.DataFrame:
+    table = random_walk(rows, seed=1)
+    factor = np.where(np.arange(rows) >= at, np.exp(size), 1.0)
+    return table.assign(**{name: table[name] * factor for name in PRICES})
+
+
+def fit(table, train_rows=150, **given):
+    options = {"method": "hampel", "action": "flag", "threshold": 8.0, "window": 63, **given}
+    return fit_outliers(table, table.date.iloc[train_rows - 1], **options)
+
+
+@pytest.mark.parametrize("method", ["hampel", "iqr", "zscore"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_planted_jump_is_found_reported_and_treated(method, action):
+    table = planted()
+    limits = fit(table, method=method, action=action)
+    result, touched = limits.apply(table)
+    assert touched.index.tolist() == [200]
+    row = touched.iloc[0]
+    assert row.return_log == pytest.approx(returns_log(table)[200])
+    assert row.action == ("flag" if action == "drop" else action)
+    assert 0 < row.limit < row.return_log
+    assert result.index.tolist() == table.index.tolist()
+    changed = np.flatnonzero((result[list(PRICES)] != table[list(PRICES)]).any(axis=1))
+    assert changed.tolist() == ([200] if action in ("clip", "replace") else [])
+    if action == "clip":
+        assert np.log(result.close[200] / table.close[199]) == pytest.approx(row.limit)
+        assert result.high[200] / result.close[200] == pytest.approx(table.high[200] / table.close[200])
+
+
+def test_drop_leaves_out_training_rows_and_only_flags_later_ones():
+    table = planted(at=100)
+    result, touched = fit(table, method="iqr", action="drop").apply(table)
+    assert touched.action.tolist() == ["drop"]
+    assert sorted(set(table.index) - set(result.index)) == [100]
+
+
+def test_limits_equal_hand_arithmetic():
+    table = random_walk(200, seed=2)
+    past = returns_log(table)[1:100]
+    low, middle, high = np.percentile(past, [25, 50, 75])
+    assert fit(table, 100, method="iqr").fitted["WALK"] == pytest.approx((middle, (high - low) * IQR_TO_SD))
+    assert fit(table, 100, method="zscore").fitted["WALK"] == pytest.approx((past.mean(), past.std(ddof=1)))
+    result, touched = fit(table, 100, threshold=1.0, action="replace", window=20).apply(table)
+    row = int(touched.index[3])
+    window = returns_log(table)[row - 20 : row]
+    median = np.median(window)
+    assert abs(returns_log(table)[row] - median) > MAD_TO_SD * np.median(np.abs(window - median))
+    assert np.log(result.close[row] / table.close[row - 1]) == pytest.approx(median)
+
+
+def test_limits_survive_json_and_know_only_their_tickers():
+    table = pd.concat([random_walk(100, ticker="A"), random_walk(100, seed=3, ticker="B", volatility=0.03)], ignore_index=True)
+    limits = fit(table, method="zscore")
+    again = OutlierLimits.from_dict(json.loads(json.dumps(limits.to_dict())))
+    assert again == limits
+    assert limits.fitted["B"][1] > 2 * limits.fitted["A"][1]
+    stranger = random_walk(100, ticker="C")
+    assert len(again.apply(planted().assign(ticker="C"))[1]) == 0
+    assert len(again.apply(stranger)[1]) == 0
+
+
+def test_rows_after_the_training_end_do_not_move_the_limits():
+    table = random_walk(200, seed=4)
+    garbage = table.copy()
+    garbage.loc[100:, list(PRICES)] *= 7
+    for method in ("iqr", "zscore"):
+        assert fit(table, 100, method=method) == fit(garbage, 100, method=method)
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    action=st.sampled_from(ACTIONS),
+    cutoff=st.integers(20, 250),
+    factor=st.floats(0.01, 50.0),
+    seed=st.integers(0, 5),
+)
+def test_no_later_row_changes_an_earlier_result(method, action, cutoff, factor, seed):
+    table = planted(0.3, at=180, rows=260).assign(volume=1.0)
+    changed = table.copy()
+    noise = factor * np.exp(np.random.default_rng(seed).normal(0, 0.2, len(table) - cutoff - 1))
+    for name in PRICES:
+        changed.loc[cutoff + 1 :, name] = changed.loc[cutoff + 1 :, name] * noise
+    limits = fit(table, 15, method=method, action=action, threshold=3.0, window=10)
+    for one, two in zip(limits.apply(table), limits.apply(changed), strict=True):
+        pd.testing.assert_frame_equal(one[one.index <= cutoff], two[two.index <= cutoff])
+
+
+def test_a_stretch_without_movement_judges_nothing():
+    table = random_walk(200).assign(close=100.0)
+    table.loc[180:, "close"] = 101.0
+    assert len(fit(table).apply(table)[1]) == 0
+
+
+def test_constants_are_the_normal_variable_s():
+    draws = np.random.default_rng(0).standard_normal(400_000)
+    low, high = np.percentile(draws, [25, 75])
+    assert (high - low) * IQR_TO_SD == pytest.approx(1, abs=0.01)
+    assert np.median(np.abs(draws)) * MAD_TO_SD == pytest.approx(1, abs=0.01)
