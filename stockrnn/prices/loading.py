@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,12 @@ def load_prices(data: DataConfig) -> Prices:
         DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    files = [_arranged(read_file(path, data), data) for path in find_files(data.path)]
+    return prices_of((read_file(path, data) for path in find_files(data.path)), data)
+
+
+def prices_of(files_read: Iterable[Rows], data: DataConfig) -> Prices:
+    """All that `load_prices` does after reading: the prices of files that are in memory. Raises DataError."""
+    files = [_arranged(rows, data) for rows in files_read]
     readings = tuple(reading for _, reading, _ in files)
     steps = {reading.step for reading in readings}
     if len(steps) > 1:
