@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -162,12 +163,18 @@ def test_a_ticker_whose_garch_does_not_converge_is_named_and_still_forecast():
     assert np.isfinite(made.quantiles).all()
 
 
-def test_har_regresses_log_parkinson_variance_on_its_last_1_5_and_22_sessions():
+@pytest.mark.parametrize("has_range", [True, False])
+def test_har_regresses_log_variance_on_its_last_1_5_and_22_sessions(has_range):
     prices = garch_path(900)
+    parkinson = np.log(prices[HIGH] / prices[LOW]) ** 2 / (4 * np.log(2))
+    squared = np.log(prices[CLOSE]).diff() ** 2
+    variance = parkinson if has_range else squared
+    if not has_range:
+        prices[HIGH] = np.nan
     made, spans, last = forecast("har", prices, 1)
     known = int((prices[DATE] <= spans.calibration_end).sum())
-    logs = np.log(np.log(prices[HIGH] / prices[LOW]) ** 2 / (4 * np.log(2)))
-    logs = logs.clip(lower=np.log(0.01 * np.exp(logs[:known]).median()))
+    floor = 0.01 * variance[:known].median()
+    logs = np.log(variance.fillna(floor).clip(lower=floor))
     terms = np.stack([logs.rolling(term, min_periods=1).mean() for term in (1, 5, 22)], axis=1)
     model = LinearRegression().fit(terms[: known - 1], logs[1:known])
     volatility = np.exp(model.predict(terms) / 2)
@@ -184,6 +191,22 @@ def test_har_falls_back_on_returns_in_a_file_without_ranges(missing):
     spread = np.log(made.quantiles[:, 0, -1] / made.quantiles[:, 0, 0])
     assert np.isfinite(made.quantiles).all()
     assert spread.std() > 0.05 * spread.mean()
+
+
+@pytest.mark.parametrize(
+    "fault", [{"convergence_flag": 1}, {"params": [0.0, 0.1, np.nan, 0.1, 0.8, 5.0]}, {"params": [0.0, 0.1, 0, 0, 1.0, 5.0]}]
+)
+def test_a_garch_that_fails_stands_aside_for_riskmetrics_variance(fault, monkeypatch):
+    result = {"convergence_flag": 0, "params": [0.0, 0.1, 0.1, 0.1, 0.8, 5.0], **fault}
+    monkeypatch.setattr("arch.arch_model", lambda *_, **__: SimpleNamespace(fit=lambda **__: SimpleNamespace(**result)))
+    series = next(observed_series(garch_path(), CLOSE))
+    with pytest.warns(BaselineWarning, match="GARCH"):
+        variance = fit_gjr(series).next_variance(series)
+    returns = series.returns()
+    expected = np.var(returns[1:])
+    for t in range(1, len(returns)):
+        expected = 0.94 * expected + 0.06 * returns[t] ** 2
+    assert variance[-1] == pytest.approx(expected)
 
 
 def test_har_survives_sessions_without_a_range():

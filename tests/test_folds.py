@@ -88,7 +88,7 @@ def test_the_test_span_may_start_at_a_date(start):
 
 @pytest.mark.parametrize("options", [{"folds": 31}, {"gap": 170}, {"start": DATES[0]}, {"start": DATES[199] + pd.Timedelta(days=9)}])
 def test_a_walk_that_does_not_fit_is_refused(options):
-    with pytest.raises(DataError, match="Received"):
+    with pytest.raises(DataError, match="The walk needs history"):
         walk(**options)
 
 
