@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from stockrnn import __version__
-from stockrnn.errors import StockRNNError
+from stockrnn.errors import StockRNNError, inert
+from stockrnn.interrupts import leave_on_signals
 
 
 class PictureFormat(StrEnum):
@@ -245,8 +246,10 @@ def configs_schema() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.excepthook = _report_bug
+    leave_on_signals()
     try:
         code = typer.main.get_command(app)(standalone_mode=False)  # not `app()`, which would take the excepthook back
+        sys.stdout.flush()
     except StockRNNError as error:
         _leave(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -258,11 +261,13 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe left early: `| head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # such as a full disk behind standard output
+        _leave(f"{error.filename or 'The output'} must be readable and writable. Received: {error.strerror or error}.", 5)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _leave(message: str, code: int) -> None:
-    line = " ".join(message.split())
+    line = inert(" ".join(message.split()))
     typer.echo(f"stockrnn: {line}", err=True)
     sys.exit(code)
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stockrnn import recipes
 from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
-from stockrnn.errors import ConfigError
+from stockrnn.errors import ConfigError, inert
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
 from stockrnn.reports import inspection, tables
@@ -42,7 +42,7 @@ def train(config: str | None, data: str | None, overrides: Sequence[str], run: s
             tell(report)
             check()
 
-        trained = recipes.train(settings, folder, on_epoch)
+        trained = (recipes.resume if resume else recipes.train)(settings, folder, on_epoch)
     _tell(trained.notes)
     if json:
         _print_json({"run": str(folder), **trained.metrics})
@@ -231,9 +231,9 @@ def _iso(date: pd.Timestamp) -> str:
 
 
 def _print_json(document: Any) -> None:
-    print(jsonlib.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    print(inert(jsonlib.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def _tell(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line, file=sys.stderr)
+        print(inert(line), file=sys.stderr)

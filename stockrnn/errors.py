@@ -76,3 +76,8 @@ class InterruptedRunError(StockRNNError):
         """Keep the exit code of the signal: 130 for SIGINT, 143 for SIGTERM."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def inert(text: str) -> str:
+    """Text that a terminal shows and does not obey: control characters, such as escape codes, become the sign �."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)

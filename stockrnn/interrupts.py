@@ -1,18 +1,64 @@
-"""SIGINT and SIGTERM: the work in hand ends at the next safe place, and the exit code says which signal it was."""
+"""SIGINT and SIGTERM: the work in hand ends at the next safe place, and the exit code says which signal it was.
+
+Python runs its signal handlers between bytecodes only, so a compiled epoch or an import would delay them; a thread that
+reads the wake-up descriptor notices at once. Source: https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from stockrnn.errors import InterruptedRunError
 
 PATIENCE_S = 4.0
 """How long a compiled epoch may go on after a signal; then the process leaves with what is on disk."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Signals:
+    """The signals received, and the pipe that Python writes their numbers to."""
+
+    def __init__(self, how_to_go_on: str) -> None:
+        self.message = f"Interrupted. {how_to_go_on}"
+        self.received: list[int] = []
+        self.reader, self.writer = os.pipe()
+        self.stderr = os.dup(2)  # descriptor 2 is turned away while TensorFlow loads
+        os.set_blocking(self.writer, False)
+
+    def watch(self) -> None:
+        """Wait for a first signal, and then for a second one or the end of patience."""
+        first = os.read(self.reader, 1)
+        if not first:
+            return
+        self.received.append(first[0])
+        if select.select([self.reader], [], [], PATIENCE_S)[0] and not os.read(self.reader, 1):
+            return
+        self._leave()
+
+    def check(self) -> None:
+        """Raise what came."""
+        if self.received:
+            raise InterruptedRunError(self.message, 128 + self.received[0])
+
+    def _leave(self) -> NoReturn:
+        os.write(self.stderr, f"stockrnn: {self.message}\n".encode())
+        os._exit(128 + self.received[0])
+
+
+_now: list[_Signals] = []
+
+
+def safe_place() -> None:
+    """Say that all is on disk that must be: raises InterruptedRunError once a signal came inside `interruptible`."""
+    for signals in _now:
+        signals.check()
 
 
 @contextlib.contextmanager
@@ -20,35 +66,41 @@ def interruptible(how_to_go_on: str) -> Iterator[Callable[[], None]]:
     """Turn signals into InterruptedRunError at safe places.
 
     Yields:
-        What is called at each safe place: it raises InterruptedRunError (exit code 130 or 143) once a signal came. A second
-        signal, or `PATIENCE_S` without a safe place, ends the process at once.
+        `safe_place`: it raises InterruptedRunError (exit code 130 or 143) once a signal came. A second signal, or
+        `PATIENCE_S` without a safe place, ends the process at once.
     """
-    received: list[int] = []
-
-    def leave_at_once() -> None:
-        os.write(2, f"stockrnn: Interrupted. {how_to_go_on}\n".encode())
-        os._exit(128 + received[0])
-
-    def receive(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            leave_at_once()
-        timer = threading.Timer(PATIENCE_S, leave_at_once)
-        timer.daemon = True
-        timer.start()
-        timers.append(timer)
-
-    def check() -> None:
-        if received:
-            raise InterruptedRunError(f"Interrupted. {how_to_go_on}", 128 + received[0])
-
-    timers: list[threading.Timer] = []
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals = _Signals(how_to_go_on)
+    thread = threading.Thread(target=signals.watch, daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(signals.writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _noticed) for number in SIGNALS}
+    _now.append(signals)
     try:
-        yield check
-        check()
+        yield safe_place
+        safe_place()
     finally:
-        for timer in timers:
-            timer.cancel()
+        _now.remove(signals)
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(signals.writer)
+        thread.join()
+        os.close(signals.reader)
+        os.close(signals.stderr)
+
+
+def leave_on_signals() -> None:
+    """Let a signal end a command that keeps no state: one line, the signal's exit code, and nothing half-written."""
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+
+
+def _noticed(number: int, _: FrameType | None) -> None:
+    """Do nothing here: Python has written the number to the wake-up descriptor."""
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)  # what follows is the end
+    os.write(2, b"stockrnn: Interrupted.\n")
+    raise SystemExit(128 + number)

@@ -5,6 +5,6 @@ from stockrnn.recipes.assembly import Trained
 from stockrnn.recipes.backtesting import backtest, unfinished_backtest
 from stockrnn.recipes.drawing import inspection_pictures, plot
 from stockrnn.recipes.prediction import Predicted, predict
-from stockrnn.recipes.training import train
+from stockrnn.recipes.training import resume, train
 
-__all__ = ["Plan", "Predicted", "Trained", "backtest", "inspection_pictures", "plot", "predict", "train", "unfinished_backtest"]
+__all__ = ["Plan", "Predicted", "Trained", "backtest", "inspection_pictures", "plot", "predict", "resume", "train", "unfinished_backtest"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import platform
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ import pandas as pd
 
 from stockrnn.config import Config, to_yaml
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
+from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, to_csv, to_json, write_run
 from stockrnn.runs.inference import TOLERANCE, export_difference
+from stockrnn.storage import storage_errors
 from stockrnn.types import DATE, TICKER
 
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
@@ -71,7 +74,8 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block under a name."""
+        """Time a block under a name; before it is a safe place to stop."""
+        safe_place()
         start = time.perf_counter()
         yield
         self.elapsed_s[name] = round(time.perf_counter() - start, 3)
@@ -82,7 +86,7 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     from stockrnn.training.recurrent import histories_table, save_weights
 
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
-    with watch.stage("export"):
+    with watch.stage("export"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
         models, difference = _export(learned, table, outcome.rows)
     with watch.stage("plot"):
         losses = histories_table(learned.parts)
@@ -100,6 +104,7 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     }
     counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
     found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
+    safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts)
     return Trained(open_run(folder), outcome.metrics, (*outcome.notes, *_export_notes(learned, difference)))
 

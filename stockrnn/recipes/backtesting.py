@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -31,9 +30,9 @@ from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, remove_unfinished, to_csv, to_json, unfinished_run
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, read_forecasts, remove_unfinished, to_csv, to_json, unfinished_run
 from stockrnn.storage import lock_folder, make_folder, read_bytes, sha256, storage_errors, write_bytes
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
@@ -192,10 +191,10 @@ def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fo
     with watch.stage("score"):
         kept = [walk.load(fold) or {} for fold in folds]
         before = kept[0]["calibration"]
-        tables = [_table(each["forecasts"]) for each in kept]
-        forecasts = join_folds(tables, config.model.cell, None if before is None else _table(before))
+        tables = [read_forecasts(each["forecasts"]) for each in kept]
+        forecasts = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(config.model.cell, prices.table, config.target, spans, {"test": forecasts})
+        metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts})
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept))
@@ -227,13 +226,6 @@ def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, f
         "failed": {**taught.failed, **failed},
         "left_out": list(taught.left_out),
     }
-
-
-def _table(text: str) -> pd.DataFrame:
-    """A forecast table from CSV, to the last bit."""
-    options: dict[str, Any] = {"dtype": {TICKER: str}, "keep_default_na": False, "na_values": {"actual": ""}}
-    table: pd.DataFrame = pd.read_csv(io.StringIO(text), parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
-    return table
 
 
 def _notes(kept: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from stockrnn.prices.loading import Prices
 from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, add_files
+from stockrnn.runs.directory import PLOTS, Run, add_files, read_forecasts
 from stockrnn.storage import lock_folder, make_folder
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import TICKER
 
 
 def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
-    forecasts = read_forecasts(run)
+    forecasts = read_forecasts(run.read("forecasts.csv"))
     history = pd.read_csv(run.folder / "history.csv")
     config, title = run.config, listed(list(forecasts[TICKER].unique()))
     figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)
@@ -34,10 +34,3 @@ def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
     """Draw the prices and the histograms of a price file into a folder."""
     make_folder(output)
     return save_figures(inspection_figures(prices.table, Path(title).name), output, "png")
-
-
-def read_forecasts(run: Run) -> pd.DataFrame:
-    """The forecast table of a run, tickers as text."""
-    return pd.read_csv(
-        run.folder / "forecasts.csv", parse_dates=["cutoff", DATE], dtype={TICKER: str}, keep_default_na=False, na_values={"actual": ""}
-    )

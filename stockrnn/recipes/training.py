@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
-from stockrnn.errors import ConfigError
+from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
@@ -16,8 +16,8 @@ from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, remove_unfinished
-from stockrnn.storage import lock_folder, make_folder
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data, open_run, remove_unfinished
+from stockrnn.storage import lock_folder
 from stockrnn.types import DATE, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -36,22 +36,40 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
         StockRNNError: DataError, ConfigError, DivergedError, StorageError, RunInUseError, RunDamagedError, or what
             `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
-    watch = Stopwatch()
-    with watch.stage("read"):
-        prices = load_prices(config.data)
-        spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
-    existed = folder.is_dir()
-    make_folder(folder)
+    watch, existed = Stopwatch(), folder.is_dir()
     try:
         with lock_folder(folder):
-            begin_run(folder, config)
-            if (folder / CHECKPOINTS / PLAN).is_file():
-                raise ConfigError(f"{folder} must hold no unfinished backtest. Received: one. Go on with `stockrnn backtest --resume`.")
+            _begin(folder, config)
+            with watch.stage("read"):
+                prices = load_prices(config.data)
+                spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
+            note_data(folder, prices.data_hash, config.data.path)
             trained = _train(config, folder, prices, spans, watch, on_epoch)
             end_run(folder)
             return trained
-    finally:
+    except InterruptedRunError:
+        raise  # what was begun stays: the user is told how to go on with it
+    except BaseException:
         remove_unfinished(folder, existed)
+        raise
+
+
+def resume(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None) -> Trained:
+    """Go on with an unfinished training; one that had just become complete when it was killed is only opened. Raises as `train`."""
+    if not is_complete(folder):
+        return train(config, folder, on_epoch)
+    with lock_folder(folder):
+        end_run(folder)
+    run = open_run(folder)
+    if run.config != config:
+        raise ConfigError(f"--resume needs the config of the run. Received: another, and {folder} is complete. Train in another --run.")
+    return Trained(run, run.json("metrics.json"), ())
+
+
+def _begin(folder: Path, config: Config) -> None:
+    begin_run(folder, config)
+    if (folder / CHECKPOINTS / PLAN).is_file():
+        raise ConfigError(f"{folder} must hold no unfinished backtest. Received: one. Go on with `stockrnn backtest --resume`.")
 
 
 def _train(

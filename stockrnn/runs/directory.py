@@ -6,9 +6,11 @@ forecasts.csv, plots/. Every file's SHA-256 stands in the manifest and is checke
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import io
 import json
-import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,17 +20,34 @@ from typing import Any
 import pandas as pd
 
 from stockrnn.config import Config, build_config, to_yaml
-from stockrnn.errors import ConfigError, RunDamagedError
-from stockrnn.storage import LOCK_NAME, make_folder, read_bytes, sha256, storage_errors, write_bytes
+from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
+from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, parse_json
+from stockrnn.storage import (
+    LOCK_NAME,
+    TEMPORARY,
+    hash_plain_file,
+    lock_folder,
+    make_folder,
+    read_bytes,
+    read_plain_file,
+    refuse_used,
+    sha256,
+    storage_errors,
+    write_bytes,
+)
 from stockrnn.strictyaml import parse_yaml
+from stockrnn.types import DATE, FORECAST_TABLE, TICKER
 
 FORMAT = 1
 RUNS = "runs"
 MANIFEST = "manifest.json"
 PLOTS = "plots"
 CHECKPOINTS = "checkpoint"
+DATA_HASH = "data.sha256"
 REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv", "forecasts.csv")
-MAX_MANIFEST_BYTES = 1024 * 1024
+_NAME = re.compile(rf"(?:{PLOTS}/)?[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}")
+_ACTS = "=+-@\t\r\n\0＝＋－＠"  # what a spreadsheet may take for the start of a formula
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -58,19 +77,30 @@ class Run:
 
     def read(self, name: str) -> bytes:
         """The checked bytes of a file. Raises RunDamagedError where it is missing or altered."""
-        path = self.folder / name
-        if path.is_symlink() or not path.is_file():
-            raise RunDamagedError(f"{self.folder} must hold the file {name}. Received: none. Train again, or restore it.")
-        data = read_bytes(path)
-        if sha256(data) != self.manifest["files"].get(name):
-            raise RunDamagedError(
-                f"{path} must be as it was written. Received: other bytes than manifest.json says. Train again, or restore it."
-            )
+        digest = self.manifest["files"].get(name)
+        hold(digest is not None, self.folder / MANIFEST, f"name the file {name[:80]!r}", "no such name")
+        data = read_plain_file(self.folder / name, LARGEST[Path(name).suffix])
+        _same(sha256(data), digest, self.folder / name)
         return data
 
     def json(self, name: str) -> Any:
-        """A checked JSON file."""
-        return json.loads(self.read(name))
+        """A checked JSON file. Raises RunDamagedError."""
+        return parse_json(self.read(name), self.folder / name)
+
+    def check(self) -> None:
+        """Check every file: its name, size and SHA-256, then weights and state against the config. Raises RunDamagedError."""
+        path = self.folder / MANIFEST
+        for name, digest in self.manifest["files"].items():
+            hold(_NAME.fullmatch(name) is not None and Path(name).suffix in LARGEST, path, "name files of a run", repr(name[:80]))
+            file = self.folder / name
+            hold(not file.parent.is_symlink() or "/" not in name, file.parent, "be a folder", "a link")
+            if name not in REQUIRED and not file.exists() and "/" in name:  # a picture may be deleted: it can be drawn again
+                continue
+            _same(hash_plain_file(file, LARGEST[file.suffix]), digest, file)
+        config = self.config
+        parts = check_weights(self.read("weights.safetensors"), config, self.folder / "weights.safetensors")
+        check_state(self.json("scaler.json"), config, self.folder / "scaler.json", model_names(parts))
+        _check_metrics(self.json("metrics.json"), self.folder / "metrics.json")
 
 
 def write_run(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
@@ -83,37 +113,65 @@ def write_run(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]
 
 
 def add_files(run: Run, files: Mapping[str, bytes]) -> None:
-    """Write files into a complete run and put their hashes into its manifest."""
+    """Write pictures into a complete run, whose lock is held, and put their hashes into its manifest.
+
+    The manifest forgets the old ones first: whenever this stops, the run is whole.
+    """
     make_folder(run.folder / PLOTS)
+    kept = {name: digest for name, digest in run.manifest["files"].items() if name not in files}
+    write_bytes(run.folder / MANIFEST, to_json({**run.manifest, "files": kept}))
     for name, data in files.items():
         write_bytes(run.folder / name, data)
-    hashes = {**run.manifest["files"], **{name: sha256(data) for name, data in files.items()}}
+    hashes = {**kept, **{name: sha256(data) for name, data in files.items()}}
     write_bytes(run.folder / MANIFEST, to_json({**run.manifest, "files": dict(sorted(hashes.items()))}))
 
 
 def open_run(folder: Path) -> Run:
     """Open a run and check every file. Raises RunDamagedError."""
+    for _ in range(_TRIES):
+        run = Run(folder, _read_manifest(folder))
+        try:
+            run.check()
+        except RunDamagedError:
+            if _read_manifest(folder) == run.manifest:
+                raise
+        else:
+            return run
+    raise RunDamagedError(f"{folder} must stay the same while it is read. Received: a writer. Try again.")  # pictures, drawn all the time
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if not path.is_file() or path.is_symlink():
+    if not path.exists() and not path.is_symlink():
         raise RunDamagedError(f"{folder} must be a complete run. Received: no manifest.json, which training writes last. Train again.")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise RunDamagedError(f"{path} must be at most {MAX_MANIFEST_BYTES} bytes. Received: {path.stat().st_size}.")
+    manifest: dict[str, Any] = parse_json(read_plain_file(path, LARGEST[".json"]), path)
+    hold(isinstance(manifest, dict), path, "be the manifest of a run", "another document")
+    if manifest.get("format") != FORMAT or isinstance(manifest["format"], bool):
+        versions = manifest.get("versions")
+        version = str(versions.get("stockrnn", "unknown") if isinstance(versions, dict) else "unknown")[:40]
+        received = f"{str(manifest.get('format'))[:40]}, written by stockrnn {version}"
+        raise RunDamagedError(f"{path} must have format {FORMAT}. Received: {received}. Read it with that version, or train again.")
+    files = manifest.get("files")
+    named = isinstance(files, dict) and set(REQUIRED) <= set(files) and all(isinstance(digest, str) for digest in files.values())
+    hold(named, path, f"name the files of a run ({', '.join(REQUIRED)})", "another document")
+    hold(type(manifest.get("onnx_difference", 0.0)) in (int, float), path, "say how far the exported model is off", "another document")
+    return manifest
+
+
+def _check_metrics(metrics: Any, path: Path) -> None:
     try:
-        manifest = json.loads(read_bytes(path))
-    except (ValueError, RecursionError):
-        raise RunDamagedError(f"{path} must be JSON. Received: something else. Train again, or restore it.") from None
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or not set(REQUIRED) <= set(files):
-        raise RunDamagedError(f"{path} must name the files of a run: {', '.join(REQUIRED)}. Received: another document.")
-    if manifest.get("format") != FORMAT:
-        version = manifest.get("versions", {}).get("stockrnn", "unknown")
-        raise RunDamagedError(f"{path} must have format {FORMAT}. Received: {manifest.get('format')!r}, written by stockrnn {version}.")
-    run = Run(folder, manifest)
-    for name in files:
-        _check_name(path, name)
-        if not (name.startswith(f"{PLOTS}/") and not (folder / name).exists()):  # a picture may be deleted: it can be drawn again
-            run.read(name)
-    return run
+        models = metrics["test"]["models"]
+        scores = [value for model in models.values() for value in model.values()]
+        said = [*metrics["verdict"], *metrics["alarms"], *models, *(metrics["test"][key] for key in ("start", "end"))]
+        whole = metrics["network"] in models and isinstance(metrics["test"]["n"], int)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunDamagedError(f"{path} must hold the scores of a run. Received: {error!r}. Train again, or restore it.") from None
+    plain = all(value is None or type(value) in (int, float) for value in scores) and all(isinstance(word, str) for word in said)
+    hold(whole and plain, path, "hold the scores of a run", "another document")
+
+
+def _same(found: str, wanted: str, path: Path) -> None:
+    hold(found == wanted, path, "be as it was written", "other bytes than manifest.json says")
 
 
 def find_run(name: str | None) -> Path:
@@ -142,13 +200,15 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
     """The folder of a new run: the chosen one, else runs/<date>-<config name>, numbered when taken.
 
     Raises:
-        ConfigError: the chosen folder already holds something.
+        RunInUseError: another process is writing the chosen folder.
+        ConfigError: it holds something.
     """
     if chosen is not None:
         folder = Path(chosen)
+        refuse_used(folder)
         if is_unfinished(folder):
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. Add --resume to go on with it.")
-        if folder.exists() and (not folder.is_dir() or any(entry.name != LOCK_NAME for entry in folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which holds something. Choose another.")
         return folder
     stem = f"{today:%Y-%m-%d}-{config_name}"
@@ -157,12 +217,16 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
 
 
 def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
-    """The unfinished run that `--resume` means, and its config: the chosen folder, else the newest one in runs/.
+    """The run that `--resume` means, and its config: the chosen folder, else the newest unfinished one in runs/.
+
+    A chosen run that is complete is meant too: it may have been killed just after it was.
 
     Raises:
         ConfigError: there is none.
     """
     base = Path(RUNS)
+    if chosen is not None and (Path(chosen) / MANIFEST).is_file():
+        return Path(chosen), open_run(Path(chosen)).config
     candidates = [Path(chosen)] if chosen is not None else list(base.iterdir()) if base.is_dir() else []
     found = [folder for folder in candidates if is_unfinished(folder)]
     if not found:
@@ -174,12 +238,26 @@ def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
 
 def is_unfinished(folder: Path) -> bool:
     """Whether a training was begun in a folder and not ended."""
-    return (folder / CHECKPOINTS / "config.yaml").is_file() and not (folder / MANIFEST).is_file()
+    return (folder / CHECKPOINTS / "config.yaml").is_file() and not is_complete(folder)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has the manifest that is written last."""
+    return (folder / MANIFEST).is_file()
 
 
 def begin_run(folder: Path, config: Config) -> None:
-    """Note what is being trained, so that it can go on after any death. Raises ConfigError for another config than before."""
+    """Note what is being trained in a folder whose lock is held, so that it can go on after any death.
+
+    Raises:
+        ConfigError: another config than before, or a complete run.
+    """
+    if is_complete(folder):
+        raise ConfigError(f"--run must be a new or empty folder. Received: {folder}, a complete run. Choose another.")
+    for place in (folder / CHECKPOINTS, folder / PLOTS):
+        hold(not place.is_symlink(), place, "be a folder", "a link")
     path, text = make_folder(folder / CHECKPOINTS) / "config.yaml", to_yaml(config)
+    _remove_temporary(folder)
     if path.is_file():
         before = read_bytes(path).decode()
         changed = sorted(set(text.splitlines()) ^ set(before.splitlines()))
@@ -190,24 +268,58 @@ def begin_run(folder: Path, config: Config) -> None:
     write_bytes(path, text.encode())
 
 
+def note_data(folder: Path, data_hash: str, name: str) -> None:
+    """Note which data are learnt from. Raises ConfigError where an unfinished run has learnt from others."""
+    path = folder / CHECKPOINTS / DATA_HASH
+    if path.is_file():
+        before = read_bytes(path).decode("ascii", "replace")
+        if before != data_hash:
+            raise ConfigError(
+                f"--resume needs the data of the unfinished run. Received: {name} with SHA-256 {data_hash[:12]}…, not {before[:12]}…. "
+                "Give it those data, or train anew in another --run."
+            )
+    write_bytes(path, data_hash.encode())
+
+
 def end_run(folder: Path) -> None:
     """Drop the state of a training that is complete."""
     with storage_errors(folder, "writable"):
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=False)
+        if (folder / CHECKPOINTS).exists():
+            shutil.rmtree(folder / CHECKPOINTS)
+        _remove_temporary(folder)
 
 
 def remove_unfinished(folder: Path, existed: bool) -> None:
-    """Take away what a failed run left: its lock, and folders without any result or state of training."""
+    """Take away what a failed run left: folders without any result or state of training. Leaves a folder in use alone."""
+    if not folder.is_dir():
+        return
     state = folder / CHECKPOINTS
-    with storage_errors(folder, "writable"):
-        (folder / LOCK_NAME).unlink(missing_ok=True)
-        if state.is_dir() and {entry.name for entry in state.iterdir()} == {"config.yaml"}:
+    with contextlib.suppress(RunInUseError, StorageError), lock_folder(folder), storage_errors(folder, "writable"):
+        _remove_temporary(folder)
+        if state.is_dir() and {entry.name for entry in state.iterdir()} <= {"config.yaml", DATA_HASH}:
             shutil.rmtree(state)
-        for empty in (folder / PLOTS, *(() if existed else (folder,))):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
-        if not existed and folder.parent == Path(RUNS) and not any(folder.parent.iterdir()):
+        if (folder / PLOTS).is_dir() and not any((folder / PLOTS).iterdir()):
+            (folder / PLOTS).rmdir()
+        if existed or _holds_something(folder):
+            return
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+        folder.rmdir()
+        if folder.parent == Path(RUNS) and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
+
+
+def _remove_temporary(folder: Path) -> None:
+    """Take away files that a process was writing when it died; the folder's lock is held, so nobody writes them now."""
+    with storage_errors(folder, "writable"):
+        for place in (folder, folder / CHECKPOINTS, folder / PLOTS):
+            for left in place.glob(f".*{TEMPORARY}"):
+                left.unlink(missing_ok=True)
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether anything is in a folder besides what a process leaves that dies before it has begun."""
+    entries = [entry for entry in folder.iterdir() if entry.name != LOCK_NAME and not entry.name.endswith(TEMPORARY)]
+    return any(entry.name != CHECKPOINTS or not entry.is_dir() or _holds_something(entry) for entry in entries)
 
 
 def model_names(count: int) -> list[str]:
@@ -221,21 +333,42 @@ def to_json(document: Any) -> bytes:
 
 
 def to_csv(table: pd.DataFrame) -> bytes:
-    """CSV as this package writes it: floats to the last bit, dates as ISO 8601 (with the time only where there is one)."""
-    dated = table.copy()
+    """CSV as this package writes it: floats to the last bit, dates as ISO 8601 (with the time only where there is one).
+
+    A text that a spreadsheet would take for a formula gets a leading quote (OWASP ASVS 5.0, 1.2.10); numbers stay numbers.
+    """
+    written = table.copy()
     for name in table.select_dtypes("datetime"):
         midnight = (table[name].dropna() == table[name].dropna().dt.normalize()).all()
-        dated[name] = table[name].dt.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M:%S")
-    return dated.to_csv(index=False, lineterminator="\n").encode()
+        written[name] = table[name].dt.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M:%S")
+    for name in table.select_dtypes(["object", "string"]):
+        written[name] = table[name].map(_inert)
+    return written.to_csv(index=False, lineterminator="\n").encode()
+
+
+def read_forecasts(data: bytes | str) -> pd.DataFrame:
+    """The forecast table in CSV of `to_csv`, to the last bit and tickers as they were. Raises RunDamagedError."""
+    options: dict[str, Any] = {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": {"actual": ""}}
+    text = data.decode() if isinstance(data, bytes) else data
+    try:
+        table: pd.DataFrame = pd.read_csv(io.StringIO(text), parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
+    except ValueError as error:
+        raise RunDamagedError(f"forecasts.csv must be a forecast table. Received: {str(error)[:80]}. Train again.") from None
+    numbers = table.select_dtypes("number").columns
+    whole = tuple(table.columns) == FORECAST_TABLE and {"step", *FORECAST_TABLE[5:]} <= set(numbers)
+    hold(whole, Path("forecasts.csv"), "be a forecast table", "other columns")
+    return table.assign(**{name: table[name].map(_plain) for name in (TICKER, "model")})
+
+
+def _inert(text: Any) -> Any:
+    return f"'{text}" if isinstance(text, str) and text.lstrip("'")[:1] and text.lstrip("'")[0] in _ACTS else text
+
+
+def _plain(text: str) -> str:
+    return text[1:] if text.startswith("'") and _inert(text) != text else text
 
 
 def _complete() -> Iterator[Path]:
     base = Path(RUNS)
     folders: Iterable[Path] = base.iterdir() if base.is_dir() else ()
-    yield from (folder for folder in folders if (folder / MANIFEST).is_file())
-
-
-def _check_name(path: Path, name: str) -> None:
-    parts = Path(name).parts
-    if not parts or os.path.isabs(name) or ".." in parts or len(parts) > 2:  # noqa: PTH117 (a name from a file, not yet a path)
-        raise RunDamagedError(f"{path} must name files inside the run. Received: {name[:80]!r}.")
+    yield from (folder for folder in folders if is_complete(folder))

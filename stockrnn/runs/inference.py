@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stockrnn.config import Config
 from stockrnn.errors import RunDamagedError
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.splits import Spans
@@ -15,68 +19,110 @@ from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.windowed import Readout, forecast_windows
 from stockrnn.runs.directory import Run
-from stockrnn.types import RowIndex
+from stockrnn.runs.graphs import check_model
+from stockrnn.runs.vetting import MIB, hold
+from stockrnn.types import QUANTILES, RowIndex
 
 BATCH = 1024
 TOLERANCE = 1e-5
 """Largest relative difference between the exported model and Keras at which the exported one is trusted."""
+ARENA_BYTES = 40 * MIB
+GRAPH_BYTES = 512 * 1024
+"""More than the graph of a layer takes, besides its weights."""
+PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction": 1}
+"""Numbers a step, of each head."""
 
 
 def load_forecaster(run: Run) -> Forecaster:
     """The forecaster of a run, without TensorFlow. Raises RunDamagedError."""
-    parts = {}
+    config, parts = run.config, {}
+    weights = (run.folder / "weights.safetensors").stat().st_size
+    largest = 2 * (weights + GRAPH_BYTES * config.train.ensemble * (len(config.model.units) + 1))
     for part in run.json("scaler.json")["parts"]:
         try:
             pipeline, readout = Pipeline.from_dict(part["pipeline"]), Readout.from_dict(part["readout"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
-        parts[part["ticker"]] = OnnxForecaster(run.config.model.cell, pipeline, readout, run.read(part["model"]))
+        model, origin = run.read(part["model"]), run.folder / part["model"]
+        hold(len(model) <= largest, origin, f"be at most twice the size expected, {largest} bytes", len(model))
+        check_model(model, origin, max(config.window.lookback, config.window.horizon))
+        parts[part["ticker"]] = OnnxForecaster(config, pipeline, readout, model, origin)
     return parts[""] if "" in parts else SeparateForecaster(lambda ticker: parts[ticker], parts)
 
 
 class OnnxForecaster(Forecaster):
     """One exported network with its pipeline and readout; its learning is done."""
 
-    def __init__(self, name: str, pipeline: Pipeline, readout: Readout, model: bytes) -> None:
+    def __init__(self, config: Config, pipeline: Pipeline, readout: Readout, model: bytes, origin: Path) -> None:
         """Open the model. Raises RunDamagedError."""
-        self.name, self.horizon, self.column = name, pipeline.horizon, pipeline.column
-        self.pipeline, self.readout = pipeline, readout
-        self._session = open_session(model)
+        self.name, self.horizon, self.column = config.model.cell, pipeline.horizon, pipeline.column
+        self.pipeline, self.readout, self.origin = pipeline, readout, origin
+        window = 4 * pipeline.lookback * (len(pipeline.names) + 32 * sum(config.model.units))  # bytes of one window's states and gates
+        self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
+        self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window)
+        self._last, self._most = (pipeline.horizon, PARAMETERS[readout.head]), config.train.ensemble
+        wanted = [["tensor(float)", pipeline.lookback, len(pipeline.names)]]
+        found = [[each.type, *each.shape[1:]] for each in self._session.get_inputs()]
+        hold(found == wanted, origin, f"take windows of {wanted[0][1:]}", found)
 
     def fit(self, prices: pd.DataFrame, spans: Spans) -> OnnxForecaster:  # noqa: ARG002 (the contract's arguments)
         """Return self: the run was fitted when it was trained."""
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
-        """Forecast from each cutoff row."""
+        """Forecast from each cutoff row. Raises RunDamagedError where the model does not give finite numbers of the right shape."""
         return forecast_windows(self.pipeline, self.readout, self._outputs, prices, rows)
 
     def _outputs(self, windows: Windows) -> np.ndarray:
-        return run_session(self._session, windows)
+        try:
+            outputs = run_session(self._session, windows, self._batch)
+        except _refusals() as error:
+            raise RunDamagedError(f"{self.origin} must run. Received: {str(error).splitlines()[0][:200]}. Train again.") from None
+        shape = outputs.shape[1:]
+        fits = shape[-2:] == self._last and math.prod(shape[:-2]) in (1, self._most)
+        hold(fits, self.origin, f"give {self._last} numbers a window and member", shape)
+        hold(outputs.dtype == np.float32 and bool(np.isfinite(outputs).all()), self.origin, "give finite numbers", "others")
+        return outputs
 
 
-def open_session(model: bytes) -> Any:
-    """An ONNX Runtime session on one thread, silent. Raises RunDamagedError for a model it refuses."""
-    import onnxruntime
+def open_session(model: bytes, most: int | None = None) -> Any:
+    """An ONNX Runtime session on one thread, silent.
 
-    options = onnxruntime.SessionOptions()
+    Args:
+        model: the bytes of a model.
+        most: bytes its tensors may take; None for a model of one's own.
+
+    Raises:
+        RunDamagedError: a model that ONNX Runtime refuses.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    if most is not None:  # the session takes the allocator that was registered last; the one before lives on with its own sessions
+        memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
+        options.add_session_config_entry("session.use_env_allocators", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except (
-        onnxruntime.capi.onnxruntime_pybind11_state.Fail,
-        onnxruntime.capi.onnxruntime_pybind11_state.InvalidProtobuf,
-        onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
-        onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
-    ) as error:
-        raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0]}.") from None
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except _refusals() as error:
+        raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0][:200]}.") from None
 
 
-def run_session(session: Any, windows: Windows) -> np.ndarray:
+def run_session(session: Any, windows: Windows, batch: int = BATCH) -> np.ndarray:
     """Raw outputs of every window, shape (n, horizon, parameters)."""
     name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: x})[0] for x, _ in windows.batches(BATCH)])
+    return np.concatenate([session.run(None, {name: x})[0] for x, _ in windows.batches(batch)])
+
+
+@functools.cache
+def _refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises for a model it cannot open or run; it has no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented", "RuntimeException", "EPFail")
+    return (*(getattr(state, name) for name in names), RuntimeError, ValueError)
 
 
 def export_difference(model: bytes, windows: Windows, expected: np.ndarray) -> float:

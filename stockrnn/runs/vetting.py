@@ -1,0 +1,155 @@
+"""What a run sent by a stranger may hold, checked before anything is made of it: JSON, weights, and the state beside them.
+
+Shapes and sizes follow from the config or from each other, so that a small file can never ask for much memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stockrnn.config import Config
+from stockrnn.errors import RunDamagedError
+from stockrnn.types import QUANTILES
+
+MIB = 1 << 20
+LARGEST = {
+    ".yaml": 64 * 1024,
+    ".json": 4 * MIB,
+    ".csv": 1024 * MIB,
+    ".safetensors": 1024 * MIB,
+    ".onnx": 1024 * MIB,
+    ".png": 64 * MIB,
+    ".svg": 64 * MIB,
+    ".pdf": 64 * MIB,
+}
+"""The most bytes of a file, by its ending; no other file belongs to a run."""
+LEAST_BYTES_A_VALUE = 12
+"""Ours have 20 and more; crowded JSON would take thirty times its size of memory."""
+MAX_HORIZON = 1000
+GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
+"""Blocks of `units` columns in a cell's kernels."""
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def parse_json(data: bytes, origin: Path) -> Any:
+    """The document in JSON bytes. Raises RunDamagedError: not JSON, a number that is not finite, crowded or nested beyond use."""
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > len(data) / LEAST_BYTES_A_VALUE + 1000:
+        raise _damaged(origin, f"hold at most a value in {LEAST_BYTES_A_VALUE} bytes", "more")
+    try:
+        return json.loads(data, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(origin, "be JSON with finite numbers", str(error).splitlines()[0][:80]) from None
+
+
+def check_weights(data: bytes, config: Config, origin: Path) -> int:
+    """Check a weights file against the config, its header first, and return how many parts it has.
+
+    Every tensor is float32, they lie side by side and fill the file, each member of each part has the same ones, the
+    recurrent kernels have the config's units, and every number is finite.
+    Format: https://huggingface.co/docs/safetensors/index#format
+
+    Raises:
+        RunDamagedError: one of these does not hold.
+    """
+    shapes, start = _header(data, origin)
+    members: dict[tuple[str, str], Shapes] = {}
+    for name, shape in shapes.items():
+        part, _, rest = name.partition("/")
+        member, _, weight = rest.partition("/")
+        members.setdefault((part, member), {})[weight] = shape
+    count = len({part for part, _ in members})
+    wanted = {(f"part{k}", f"member{j}") for k in range(count) for j in range(config.train.ensemble)}
+    hold(set(members) == wanted and count > 0, origin, f"have {config.train.ensemble} members in each part", sorted(members)[:3])
+    first = members["part0", "member0"]
+    hold(all(weights == first for weights in members.values()), origin, "give every member the same shapes", "different ones")
+    for depth, units in enumerate(config.model.units, start=1):
+        kernel = (units, GATES[config.model.cell] * units)
+        found = {s for name, s in first.items() if name.startswith(f"recurrent_{depth}/") and name.endswith("recurrent_kernel")}
+        hold(found == {kernel}, origin, f"have recurrent kernels {kernel} in layer {depth}", sorted(found))
+    hold(bool(np.isfinite(np.frombuffer(data, "<f4", offset=start)).all()), origin, "hold finite numbers", "others")
+    return count
+
+
+def check_state(state: Any, config: Config, origin: Path, models: Sequence[str]) -> None:
+    """Check what scaler.json holds against the config: its parts, their models and the shapes of their scalers.
+
+    Raises:
+        RunDamagedError: it does not fit.
+    """
+    horizon = config.window.horizon
+    hold(horizon <= MAX_HORIZON, origin, f"have a horizon of at most {MAX_HORIZON}", horizon)
+    try:
+        parts = state["parts"]
+        hold([part["model"] for part in parts] == list(models), origin, f"name {len(models)} models", "others")
+        hold(all(isinstance(part["ticker"], str) for part in parts), origin, "name tickers", "others")
+        for part in parts:
+            _check_pipeline(part["pipeline"], config, origin)
+            readout = part["readout"]
+            hold(readout["head"] == config.model.head, origin, f"have the head {config.model.head}", readout["head"])
+            spread = _shape(readout["residuals"])
+            hold(spread == (horizon, len(QUANTILES)) or config.model.head != "point", origin, "have residuals of each step", spread)
+        hold(_shape(state["conformal"]) == (horizon, len(QUANTILES)), origin, "have conformal shifts of each step", "others")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(origin, "hold pipelines, readouts and conformal shifts", repr(error)[:80]) from None
+
+
+def hold(condition: bool, origin: Path, must: str, received: Any) -> None:
+    """Raise RunDamagedError unless a condition holds."""
+    if not condition:
+        raise _damaged(origin, must, str(received)[:80])
+
+
+def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -> None:
+    target, window = config.target, config.window
+    wanted = {"column": target.column, "transform": target.transform, "lookback": window.lookback, "horizon": window.horizon}
+    found = {name: pipeline[name] for name in wanted}
+    hold(found == wanted, origin, f"fit the config: {wanted}", found)
+    hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
+    for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
+        for scaler in pipeline[name].values():
+            shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
+            hold(shapes == {(columns,)} and 0 not in scaler["scale"], origin, f"scale {columns} columns of {name} by other than 0", shapes)
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    """The shape of nested lists of numbers; None counts as a number."""
+    return np.asarray(values, np.float64).shape
+
+
+def _header(data: bytes, origin: Path) -> tuple[Shapes, int]:
+    """The shape of each tensor, and where the numbers begin."""
+    size = int.from_bytes(data[:8], "little")
+    hold(2 <= size <= min(len(data) - 8, LARGEST[".json"]), origin, "be a safetensors file", f"{len(data)} bytes")
+    tree = parse_json(data[8 : 8 + size], origin)
+    hold(isinstance(tree, dict), origin, "be a safetensors file", "another document")
+    shapes: Shapes = {}
+    at = 0
+    try:
+        tensors = [(tuple(each["data_offsets"]), name, each) for name, each in tree.items() if name != "__metadata__"]
+        for (begin, end), name, tensor in sorted(tensors, key=lambda each: each[0]):
+            shape = tensor["shape"]
+            hold(tensor["dtype"] == "F32" and all(type(n) is int and n > 0 for n in shape), origin, "hold float32 tensors", name)
+            hold(begin == at and end == at + 4 * math.prod(shape), origin, "hold tensors side by side", name)
+            shapes[name], at = tuple(shape), end
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(origin, "be a safetensors file", repr(error)[:80]) from None
+    hold(8 + size + at == len(data), origin, "end with its tensors", f"{len(data)} bytes")
+    return shapes, 8 + size
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]}")
+    return number
+
+
+def _damaged(origin: Path, must: str, received: str) -> RunDamagedError:
+    return RunDamagedError(f"{origin} must {must}. Received: {received}. Train again, or restore it.")
