@@ -226,10 +226,12 @@ def calibration_forecasts(taught: Taught, spans: Spans) -> pd.DataFrame | None:
 def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.DataFrame | None) -> pd.DataFrame:
     """The forecast tables of all folds as one, of the models that are in every fold, the network's first.
 
+    The network's width follows its own misses before each cutoff (`conformal.adapt`), with or without a calibration span.
+
     Args:
         tables: the forecast table of each fold.
-        network: name of the network; its quantiles are adapted to the misses before each cutoff.
-        calibration: its forecasts of the calibration span; None leaves its quantiles as they are.
+        network: name of the network.
+        calibration: its forecasts of the calibration span, whose misses count too; None where there is no such span.
 
     Raises:
         DataError: no forecast at all.
@@ -243,10 +245,9 @@ def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.Dat
     whole = whole[whole["model"].isin(order)]
     whole = whole.assign(place=whole["model"].map(order)).sort_values(["place", TICKER, "cutoff", "step"], ignore_index=True)
     whole = whole.drop(columns="place")
-    if calibration is None:
-        return whole
     mine = whole["model"] == network
-    adapted = adapt(pd.concat([calibration, whole[mine]], ignore_index=True)).iloc[len(calibration) :]
+    before = whole.iloc[:0] if calibration is None else calibration
+    adapted = adapt(pd.concat([before, whole[mine]], ignore_index=True)).iloc[len(before) :]
     return pd.concat([adapted, whole[~mine]], ignore_index=True)
 
 
