@@ -51,12 +51,14 @@ def parse_yaml(data: bytes, origin: str) -> dict[str, Any]:
     """The mapping in a YAML document; an empty document is an empty mapping.
 
     Raises:
-        ConfigError: not YAML, not a mapping, too large or deep, a tag, an anchor, a repeated key.
-        UnicodeDecodeError: not UTF-8.
+        ConfigError: not UTF-8, not YAML, not a mapping, too large or deep, a tag, an anchor, a repeated key.
     """
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{origin} must be at most {MAX_BYTES} bytes. Received: {len(data)}. Is it a config?")
-    text = data.decode("utf-8-sig")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{origin} must be UTF-8 text. Received: byte {error.start} is not.") from None
     try:
         _check_events(text, origin)
         tree = _Loader(text).get_single_data()

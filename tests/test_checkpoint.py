@@ -91,15 +91,33 @@ def test_a_failed_write_leaves_the_generations_before(tmp_path, monkeypatch):
     assert same(Checkpoint(tmp_path / "state").load("job"), state(2))
 
 
-def test_writes_keep_their_distance(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("write_s", "wait_s"), [(0.01, 0.2), (0.5, 10.0), (9.0, 30.0)])
+def test_writes_take_a_small_share_of_the_time_and_are_never_far_apart(tmp_path, monkeypatch, write_s, wait_s):
     now = [100.0]
+
+    def write(path, data):
+        now[0] += write_s
+
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    keeper = Checkpoint(tmp_path / "state", every_s=30)
+    monkeypatch.setattr(checkpoint, "write_bytes", write)
+    keeper = Checkpoint(tmp_path / "state", every_s=30, share=0.05)
     assert keeper.due()
     keeper.save(state(1), "job")
+    now[0] += wait_s - 0.001
     assert not keeper.due()
-    now[0] += 30
+    now[0] += 0.002
     assert keeper.due()
+
+
+@pytest.mark.parametrize("what", ["dtype", "shape", "name"])
+def test_an_array_that_means_something_else_is_not_whole(tmp_path, what):
+    saved(tmp_path, [1, 2])
+    newest = next(f for f in files(tmp_path) if checkpoint._decode(f)[2].epoch == 2)
+    data = newest.read_bytes()
+    old, new = {"dtype": (b'"F32"', b'"I32"'), "shape": (b"[2,3]", b"[3,2]"), "name": (b"weights/a", b"weights/b")}[what]
+    assert old in data
+    newest.write_bytes(data.replace(old, new))
+    assert checkpoint._decode(newest) is None
 
 
 def test_remove_deletes_both_generations(tmp_path):

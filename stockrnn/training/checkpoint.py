@@ -1,6 +1,8 @@
 """The state of a training, so that a killed one goes on where it was: one safetensors file, two generations kept.
 
-Generations are written in turn to two files, so the newest whole one always survives a write that fails.
+Generations are written in turn to two files, so the newest whole one always survives a write that fails. A write is due once
+it takes no more than a small share of the time since the last one, and after half a minute at the latest: a kill costs one
+epoch where epochs are long, and a moment where they are short.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from stockrnn.errors import RunDamagedError
-from stockrnn.storage import sha256, write_bytes
+from stockrnn.storage import sha256, storage_errors, write_bytes
 
 FORMAT = 1
 
@@ -46,23 +48,28 @@ class Checkpoint:
 
     Attributes:
         path: the file's name without its generation; `state` becomes `state.0.safetensors` and `state.1.safetensors`.
-        every_s: least seconds between two writes; 0 writes after each epoch.
+        every_s: most seconds between two writes, where epochs are shorter; 0 writes after each epoch.
+        share: of the time, that writing may take.
     """
 
     path: Path
     every_s: float = 30.0
+    share: float = 0.05
+    _took: float = field(default=0.0, init=False)
     _written: float = field(default=-float("inf"), init=False)
     _generation: int = field(default=0, init=False)
 
     def due(self) -> bool:
         """Whether the last write is long enough ago."""
-        return time.monotonic() - self._written >= self.every_s
+        return time.monotonic() - self._written >= min(self.every_s, self._took / self.share)
 
     def save(self, state: TrainingState, job: str) -> None:
         """Write the next generation. `job` names what is trained. Raises StorageError; the generation before stays."""
+        started = time.monotonic()
         write_bytes(self._files()[self._generation % 2], _encode(state, job, self._generation))
         self._generation += 1
         self._written = time.monotonic()
+        self._took = self._written - started
 
     def load(self, job: str) -> TrainingState | None:
         """The newest whole generation, or None where there is none.
@@ -83,8 +90,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete both generations."""
-        for file in self._files():
-            file.unlink(missing_ok=True)
+        with storage_errors(self.path.parent, "writable"):
+            for file in self._files():
+                file.unlink(missing_ok=True)
 
     def _files(self) -> tuple[Path, Path]:
         first, second = (self.path.with_name(f"{self.path.name}.{k}.safetensors") for k in range(2))
@@ -115,4 +123,5 @@ def _decode(path: Path) -> tuple[int, str, TrainingState] | None:
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:
-    return sha256(facts.encode() + b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays)))
+    parts = (f"{name} {arrays[name].dtype} {arrays[name].shape} ".encode() + arrays[name].tobytes() for name in sorted(arrays))
+    return sha256(facts.encode() + b"".join(parts))
