@@ -1,11 +1,11 @@
-"""The progress of a walk-forward on a terminal: fold, epoch, and the time that is left."""
+"""The progress of a walk-forward or an audit on a terminal, and the time that is left."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from stockrnn.reports.tables import make_console
@@ -71,3 +71,26 @@ def walk_progress(folds: int, refit: int, stream: Any = None) -> Iterator[WalkPr
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
         yield WalkProgress(folds, refit, progress)
+
+
+@contextlib.contextmanager
+def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how many of some steps are done, and the time that is left.
+
+    Args:
+        doing: what is shown beside the bar.
+        stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
+
+    Yields:
+        What is called with the number of steps done and of all.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = make_console(sys.stderr if stream is None else stream)
+    if not console.is_terminal:
+        yield lambda _, __: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
