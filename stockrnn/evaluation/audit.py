@@ -1,0 +1,283 @@
+"""Does anything up to a cutoff depend on what comes after it? On the user's own data and config, stage by stage, byte by byte.
+
+Everything after a cutoff is replaced, deleted or scaled, in memory, as if the file had said so; then what the stages make of
+the rows up to the cutoff is compared with what they made before. Training is shortened: a leak needs no good network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.config import Config, DataConfig
+from stockrnn.errors import DataError
+from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learnt_of, made_of, same_past
+from stockrnn.evaluation.learning import Learned, learn, table_of
+from stockrnn.evaluation.scoring import history_until
+from stockrnn.features.pipeline import learnable_tickers
+from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
+from stockrnn.prices.intake import Rows, read_file
+from stockrnn.prices.loading import Prices, find_files, prices_of
+from stockrnn.prices.ordering import to_days
+from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
+
+STAGES: dict[str, str] = {
+    "reading": "prices as read, adjusted and cleaned",
+    "limits": "limits of outliers, and what they flag or alter",
+    "features": "features of every session",
+    "labels": "what each session is to forecast",
+    "split": "which sessions train, validate and calibrate",
+    "scaler": "scaling of features and target",
+    "windows": "windows the network sees",
+    "weights": "weights and losses of every epoch",
+    "calibration": "spread and shifts of the intervals, and their width in a walk-forward",
+    "forecasts": "forecasts of the network",
+    "baselines": "forecasts of the baselines",
+}
+"""What is compared, in the order in which data pass; the first that differs is the one that leaks."""
+EPOCHS, MEMBERS = 3, 2
+"""Most epochs and networks of a training inside the audit."""
+
+
+def _replaced(values: np.ndarray, after: np.ndarray, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).lognormal(0.0, 1.0, len(values))
+    return np.where(after, values * noise, values)
+
+
+def _scaled(values: np.ndarray, after: np.ndarray, seed: int) -> np.ndarray:
+    del seed
+    return np.where(after, values * 1000.0, values)
+
+
+CHANGES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None] = {"replaced": _replaced, "scaled": _scaled, "deleted": None}
+"""What is done to everything after a cutoff: (column, rows after it, seed) → column; None takes the rows away."""
+UNSEEN = "none"
+"""The change of a check that looks at dates, or that a label does follow the price it names."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A stage whose past changed with the future.
+
+    Attributes:
+        stage: a name in `STAGES`.
+        cutoff: last date left alone, as ISO 8601.
+        change: a name in `CHANGES`, or `UNSEEN`.
+    """
+
+    stage: str
+    cutoff: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What an audit found.
+
+    Attributes:
+        cutoffs: the dates after which everything was changed, as ISO 8601.
+        checks: comparisons made of each stage.
+        leaks: those that failed, in the order of the stages.
+        epochs: epochs each network was trained.
+    """
+
+    cutoffs: tuple[str, ...]
+    checks: Mapping[str, int]
+    leaks: tuple[Leak, ...]
+    epochs: int
+
+    @property
+    def stage(self) -> str | None:
+        """The stage that leaks: the first one, as those after it are made from it. None where nothing leaks."""
+        return self.leaks[0].stage if self.leaks else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document of `audit`."""
+        facts = {
+            "passed": not self.leaks,
+            "stage": self.stage,
+            "cutoffs": list(self.cutoffs),
+            "changes": list(CHANGES),
+            "epochs": self.epochs,
+        }
+        return {"format": 1, **facts, "checks": dict(self.checks), "leaks": [asdict(leak) for leak in self.leaks]}
+
+
+def audit(config: Config, on_probe: Callable[[int, int], None] | None = None) -> Audited:
+    """Change the future of a price file in every way and compare what the past becomes.
+
+    Args:
+        config: the whole config; its training is cut to `EPOCHS` epochs and `MEMBERS` networks.
+        on_probe: called with the number of cutoffs done and of all.
+
+    Raises:
+        DataError: what `train` raises for these data and this config.
+    """
+    subject = _Subject.of(_shortened(config))
+    cutoffs = _cutoffs(subject)
+    ledger = _Ledger()
+    for done, cutoff in enumerate(cutoffs):
+        if on_probe is not None:
+            on_probe(done, len(cutoffs))
+        _probe(subject, cutoff, ledger)
+    _check_split(subject, ledger)
+    leaks = sorted(dict.fromkeys(ledger.leaks), key=lambda leak: list(STAGES).index(leak.stage))
+    checks = {stage: ledger.checks[stage] for stage in STAGES}
+    return Audited(tuple(map(_iso, cutoffs)), checks, tuple(leaks), subject.config.train.epochs)
+
+
+def _shortened(config: Config) -> Config:
+    train = config.train.model_copy(update={"epochs": min(config.train.epochs, EPOCHS), "ensemble": min(config.train.ensemble, MEMBERS)})
+    return config.model_copy(update={"train": train})
+
+
+@dataclass
+class _Ledger:
+    """Comparisons made, and those that failed."""
+
+    checks: Counter[str] = field(default_factory=Counter)
+    leaks: list[Leak] = field(default_factory=list)
+
+    def note(self, stage: str, cutoff: pd.Timestamp, change: str, same: bool) -> None:
+        """Count a comparison."""
+        self.checks[stage] += 1
+        if not same:
+            self.leaks.append(Leak(stage, _iso(cutoff), change))
+
+    def compare(self, cutoff: pd.Timestamp, change: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        """Compare the evidence of some stages."""
+        for stage, digest in before.items():
+            self.note(stage, cutoff, change, after[stage] == digest)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is audited: the files in memory, and all that was learnt from them.
+
+    Attributes:
+        config: the shortened config.
+        data: how the files are read; the order of undated rows, which their values decide, is settled.
+        files: their rows.
+        prices: what the stages made of them.
+        tickers: those with enough history to learn from.
+        table: the price table of these tickers.
+        spans: where each span ends.
+        learned: what the table taught.
+    """
+
+    config: Config
+    data: DataConfig
+    files: Sequence[Rows]
+    prices: Prices
+    tickers: Sequence[str]
+    table: pd.DataFrame
+    spans: Spans
+    learned: Learned
+
+    @classmethod
+    def of(cls, config: Config) -> _Subject:
+        """Read and learn."""
+        files = [read_file(path, config.data) for path in find_files(config.data.path)]
+        prices = prices_of(files, config.data)
+        order = prices.readings[0].order if prices.step == "none" else config.data.order
+        data = config.data.model_copy(update={"order": order})
+        spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
+        tickers, _ = learnable_tickers(prices.table, spans, config)
+        table = _only(prices.table, tickers)
+        return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans))
+
+    def changed(self, cutoff: pd.Timestamp, change: str) -> pd.DataFrame | None:
+        """The price table of the files, had everything after a cutoff been otherwise; None where too little is left to read."""
+        files = [_change(rows, self._dates(rows), cutoff, change) for rows in self.files]
+        with contextlib.suppress(DataError):
+            return prices_of([rows for rows in files if len(rows.codes)], self.data).table
+        return None
+
+    def _dates(self, rows: Rows) -> np.ndarray:
+        """The date that each row of a file gets."""
+        if self.prices.step != "none":
+            return rows.stamps if self.prices.step == "intraday" else to_days(rows.stamps)
+        numbers = np.arange(len(rows.codes))
+        return (numbers if self.data.order == "ascending" else numbers[::-1]).astype("datetime64[D]").astype("datetime64[ns]")
+
+
+def _only(table: pd.DataFrame, tickers: Sequence[str]) -> pd.DataFrame:
+    return table[table[TICKER].isin(tickers)].reset_index(drop=True)
+
+
+def _change(rows: Rows, dates: np.ndarray, cutoff: pd.Timestamp, change: str) -> Rows:
+    after, changed = dates > cutoff.to_datetime64(), CHANGES[change]
+    if changed is None:
+        kept = {name: values[~after] for name, values in rows.values.items()}
+        return replace(rows, codes=rows.codes[~after], stamps=rows.stamps[~after], rows=rows.rows[~after], values=kept)
+    return replace(rows, values={name: changed(values, after, seed) for seed, (name, values) in enumerate(rows.values.items())})
+
+
+def _cutoffs(subject: _Subject) -> list[pd.Timestamp]:
+    """The first sessions, the ends of the spans, some of the test span, and where something is missing: there a filler may look ahead."""
+    table, spans = subject.prices.table, subject.spans
+    dates = np.sort(table[DATE].unique())
+    test = np.flatnonzero(dates > spans.calibration_end.to_datetime64())
+    places = {0, 1, 5, subject.config.window.lookback + 1, *test[[len(test) // 3, len(test) // 2, -2 if len(test) > 1 else -1]]}
+    chosen = {dates[place] for place in places if place < len(dates) - 1} | {end.to_datetime64() for _, end in list(spans.ends())[:3]}
+    missing = table[FILLED] | table[[*PRICES, VOLUME]].isna().any(axis=1)
+    begins = np.flatnonzero(missing & ~missing.shift(1, fill_value=False))
+    for row in begins[np.linspace(0, len(begins) - 1, min(3, len(begins))).astype(int)]:
+        chosen |= set(table[DATE].to_numpy()[max(row - 1, 0) : row + 1])
+    return [pd.Timestamp(date) for date in sorted(chosen) if date < dates[-1]]
+
+
+def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
+    """Change everything after one cutoff in every way."""
+    spans, learned = subject.spans, subject.learned
+    before = _evidence(learned, subject.table, spans, cutoff)
+    learnt = learnt_of(learned, subject.table, spans, cutoff)
+    for change in CHANGES:
+        whole = subject.changed(cutoff, change)
+        if whole is None:
+            continue
+        ledger.note("reading", cutoff, change, same_past(subject.prices.table, whole, cutoff, subject.config.data.missing.policy))
+        table = _only(whole, subject.tickers)
+        if table[TICKER].nunique() < len(subject.tickers):
+            continue
+        ledger.compare(cutoff, change, before, _evidence(learned, table, spans, cutoff))
+        if change == "scaled":
+            ledger.note("labels", cutoff, UNSEEN, labels_move(learned, subject.table, table, cutoff))
+        if learnt:
+            with contextlib.suppress(DataError):  # a span that is deleted leaves nothing to learn from
+                ledger.compare(cutoff, change, learnt, learnt_of(learn(subject.config, table, spans), table, spans, cutoff))
+    if cutoff >= spans.calibration_end:
+        ledger.note("calibration", cutoff, "scaled", adaptation_is_blind(learned, subject.table, spans.validation_end, cutoff))
+
+
+def _evidence(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Timestamp) -> dict[str, str]:
+    """What stands fixed once it is learnt; forecasts only from the end of training on."""
+    made = made_of(learned, table, cutoff)
+    return made if cutoff < spans.train_end else {**made, **forecasts_of(learned, table, cutoff)}
+
+
+def _check_split(subject: _Subject, ledger: _Ledger) -> None:
+    """Whether the windows of each learning span have all their labels in it, by date."""
+    from stockrnn.training.recurrent import split_windows
+
+    history = history_until(subject.table, subject.spans.calibration_end)
+    ends = dict(subject.spans.ends())
+    for ticker, part in subject.learned.parts.items():
+        pipeline, mine = part.fitted.pipeline, table_of(history, ticker)
+        cleaned, _ = pipeline.limits.apply(mine)
+        dates = cleaned[DATE].to_numpy()
+        for name, windows in split_windows(pipeline, mine, subject.spans, subject.config.split.calibration > 0).items():
+            begin = pd.Timestamp.min if name == SPAN_NAMES[0] else ends[SPAN_NAMES[SPAN_NAMES.index(name) - 1]]
+            first, last = dates[windows.ends + 1], dates[windows.ends + pipeline.horizon]
+            inside = (first > begin.to_datetime64()) & (last <= ends[name].to_datetime64())
+            ledger.note("split", ends[name], UNSEEN, bool(inside.all()))
+
+
+def _iso(date: pd.Timestamp) -> str:
+    return f"{date:%Y-%m-%d}" if date == date.normalize() else date.isoformat(timespec="seconds")
