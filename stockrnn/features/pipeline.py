@@ -159,7 +159,9 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
         mine = (cleaned[TICKER] == ticker).to_numpy()
         _check_history(cleaned[mine & learn], ticker, target.column, window.lookback + window.horizon)
         features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
-        scaled_target[ticker] = fit_scaler(targets[mine & labelled], config.features.scaler)
+        scaler = fit_scaler(targets[mine & labelled], config.features.scaler)
+        signed = config.model.head == "direction"  # whose label is the sign of the change, so zero must stay zero
+        scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
     return replace(empty, features=features, target=scaled_target)
 
 

@@ -100,7 +100,7 @@ def _named(network: Any) -> dict[str, Any]:
 
 
 def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfig, members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
-    """One ONNX model of the whole ensemble: window (batch, lookback, features) → the mean of the members' outputs.
+    """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
 
     Args:
         features: columns of a window.
@@ -119,9 +119,9 @@ def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfi
             network = build_network(features=features, lookback=lookback, horizon=horizon, model=model, seed=0)
             set_network_weights(network, weights)
             network.name = f"member_{number}"
-            outputs.append(network(inputs))
-        mean = outputs[0] if len(outputs) == 1 else keras.layers.Average(name="mean")(outputs)
-        ensemble = keras.Model(inputs, mean, name="ensemble")
+            outputs.append(keras.layers.Reshape((1, *network.output_shape[1:]))(network(inputs)))
+        joined = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(axis=1, name="members")(outputs)
+        ensemble = keras.Model(inputs, joined, name="ensemble")
         ensemble(np.zeros((1, *inputs.shape[1:]), np.float32))  # Keras exports a model only once it was called
         path = Path(folder) / "model.onnx"
         ensemble.export(path, format="onnx", verbose=False)

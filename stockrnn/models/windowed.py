@@ -12,55 +12,69 @@ import pandas as pd
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast
+from stockrnn.models.outputs import direction_quantiles, move_sizes, probability_up, quantiles_of
 from stockrnn.types import QUANTILES, RowIndex
 
 Network = Callable[[Windows], np.ndarray]
-"""Windows → raw outputs of the network, shape (n, horizon, parameters of the head), in scaled target space."""
+"""Windows → raw outputs of every member, shape (n, members, horizon, parameters of the head), in scaled target space."""
+
+MEDIAN = QUANTILES.index(0.5)
 
 
 @dataclass(frozen=True)
 class Readout:
-    """How raw outputs become a point and quantiles.
+    """How the members' raw outputs become quantiles: each member's are read by its head, then averaged by quantile.
 
     Attributes:
-        head: the network's head.
-        residuals: q05 … q95 of the calibration residuals of each step in scaled target space, shape (horizon, 19); a
-            `point` head has no other source of spread. None for a head that forecasts its own distribution.
+        head: the networks' head.
+        residuals: for `point`, which has no other source of spread: q05 … q95 of the calibration residuals of each step
+            in scaled target space, shape (horizon, 19). Else None.
+        moves: for `direction`: sizes of past falls and rises, `outputs.move_sizes`, shape (2, horizon, 100). Else None.
     """
 
     head: str
     residuals: np.ndarray | None = None
-
-    def point(self, raw: np.ndarray) -> np.ndarray:
-        """The forecast of each step, shape (n, horizon, 1), scaled: the value itself, or the median."""
-        return raw if self.residuals is not None else raw[..., [QUANTILES.index(0.5)]]
+    moves: np.ndarray | None = None
 
     def quantiles(self, raw: np.ndarray) -> np.ndarray:
         """q05 … q95 of each step, shape (n, horizon, 19), scaled."""
-        return raw if self.residuals is None else raw + self.residuals
+        if self.moves is not None:
+            return direction_quantiles(probability_up(raw).mean(axis=1), *self.moves)
+        mean = quantiles_of(self.head, raw).mean(axis=1)
+        ordered: np.ndarray = np.maximum.accumulate(mean, axis=-1)  # a mean of ordered floats may cross by its last bit
+        return ordered if self.residuals is None else ordered + self.residuals
+
+    def point(self, raw: np.ndarray) -> np.ndarray:
+        """The forecast of each step, shape (n, horizon, 1), scaled: a `point` head's value, else the median."""
+        return quantiles_of("point", raw).mean(axis=1)[..., :1] if self.head == "point" else self.quantiles(raw)[..., [MEDIAN]]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""
-        return {"head": self.head, "residuals": None if self.residuals is None else self.residuals.tolist()}
+        arrays = {"residuals": self.residuals, "moves": self.moves}
+        return {"head": self.head, **{name: None if value is None else value.tolist() for name, value in arrays.items()}}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Readout:
         """The readout of a state written by `to_dict`."""
-        return cls(str(state["head"]), None if state["residuals"] is None else np.array(state["residuals"], dtype=np.float64))
+        arrays = (None if state[name] is None else np.array(state[name], dtype=np.float64) for name in ("residuals", "moves"))
+        return cls(str(state["head"]), *arrays)
 
 
-def fit_readout(head: str, raw: np.ndarray, targets: np.ndarray) -> Readout:
-    """Learn the spread of a `point` head from calibration windows; other heads need none.
+def fit_readout(head: str, train: np.ndarray, raw: np.ndarray, targets: np.ndarray) -> Readout:
+    """Learn the spread that a head does not forecast itself.
 
     Args:
         head: name of the head.
-        raw: the network's outputs on the calibration windows, shape (n, horizon, parameters).
+        train: scaled targets of the training windows, shape (windows, horizon).
+        raw: the members' outputs on the calibration windows, shape (n, members, horizon, parameters).
         targets: their scaled targets, shape (n, horizon).
     """
-    if head != "point":
-        return Readout(head)
-    residuals = targets.astype(np.float64) - raw[..., 0]
-    return Readout(head, np.quantile(residuals, QUANTILES, axis=0).T)
+    if head == "direction":
+        return Readout(head, moves=np.stack(move_sizes(train)))
+    if head == "point":
+        residuals = targets.astype(np.float64) - raw[..., 0].mean(axis=1)
+        return Readout(head, np.quantile(residuals, QUANTILES, axis=0).T)
+    return Readout(head)
 
 
 def forecast_windows(pipeline: Pipeline, readout: Readout, network: Network, prices: pd.DataFrame, rows: RowIndex) -> Forecast:

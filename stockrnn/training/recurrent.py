@@ -107,10 +107,9 @@ class RecurrentForecaster(Forecaster):
                 )
             )
             members.append(network_weights(network))
-        readout = Readout(config.model.head)
-        if "calibration" in parts:
-            windows = parts["calibration"]
-            readout = fit_readout(config.model.head, mean_outputs(spec, members, windows), windows.targets[windows.ends])
+        train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
+        outputs = member_outputs(spec, members, held_out)
+        readout = fit_readout(config.model.head, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
         self.fitted_ = Fitted(pipeline, readout, spec, tuple(members), tuple(histories), counts)
         return self
@@ -136,7 +135,7 @@ class RecurrentForecaster(Forecaster):
         return pd.concat(tables, ignore_index=True)
 
     def onnx(self) -> bytes:
-        """The ensemble as one ONNX model, from windows to the mean of the members' raw outputs."""
+        """The ensemble as one ONNX model, from windows to every member's raw outputs."""
         return export_onnx(**vars(self.fitted.spec), members=self.fitted.members)
 
     def _checkpoint(self, member: int) -> Checkpoint | None:
@@ -144,8 +143,8 @@ class RecurrentForecaster(Forecaster):
         return None if path is None else Checkpoint(path.with_name(f"{path.name}.member{member}"))
 
     def outputs(self, windows: Windows) -> np.ndarray:
-        """The mean of the members' raw outputs, shape (n, horizon, parameters)."""
-        return mean_outputs(self.fitted.spec, self.fitted.members, windows)
+        """Every member's raw outputs, shape (n, members, horizon, parameters)."""
+        return member_outputs(self.fitted.spec, self.fitted.members, windows)
 
     @property
     def fitted(self) -> Fitted:
@@ -227,14 +226,13 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
     return restored[""] if "" in restored else SeparateForecaster(lambda ticker: restored[ticker], restored)
 
 
-def mean_outputs(spec: NetworkSpec, members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
-    """The mean over the members of their raw outputs, float64, shape (n, horizon, parameters)."""
-    network = build_network(**vars(spec), seed=0)
-    total = np.zeros((len(windows), spec.horizon, 1))
+def member_outputs(spec: NetworkSpec, members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
+    """Every member's raw outputs, float64, shape (n, members, horizon, parameters)."""
+    network, outputs = build_network(**vars(spec), seed=0), []
     for weights in members:
         set_network_weights(network, weights)
-        total = total + predict_windows(network, windows).astype(np.float64)
-    return total / len(members)
+        outputs.append(predict_windows(network, windows).astype(np.float64))
+    return np.stack(outputs, axis=1)
 
 
 def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibrate: bool) -> dict[str, Windows]:
