@@ -91,7 +91,7 @@ def test_the_scores_follow_from_the_forecast_table(run):
     metrics = json.loads((run / "metrics.json").read_text())
     forecasts = pd.read_csv(run / "forecasts.csv")
     assert tuple(forecasts.columns) == FORECAST_TABLE
-    assert set(metrics["test"]["models"]) == set(forecasts["model"]) == {"lstm", "naive", "drift", "ewma"}
+    assert set(metrics["test"]["models"]) == set(forecasts["model"]) == {"lstm", "naive", "drift", "ewma", "garch", "har"}
     for model, table in forecasts.groupby("model"):
         for name, value in recompute(table).items():
             assert metrics["test"]["models"][model][name] == pytest.approx(value, rel=1e-9, abs=1e-9)

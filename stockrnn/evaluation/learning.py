@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from stockrnn.evaluation.scoring import forecast_span, history_until, scored_row
 from stockrnn.features.splits import Spans
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
+from stockrnn.models.rules import BaselineWarning
 from stockrnn.types import TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -35,12 +37,14 @@ class Learned:
         parts: its fitted networks by ticker; one that all tickers share stands under the empty name.
         baselines: the fitted baselines.
         conformal: shifts of the network's quantiles.
+        notes: what the baselines said of themselves, such as a fit that did not converge.
     """
 
     network: Forecaster
     parts: dict[str, RecurrentForecaster]
     baselines: Sequence[Forecaster]
     conformal: Calibration
+    notes: tuple[str, ...] = ()
 
     def forecast(self, prices: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
         """The forecast table of the network, then the baselines, from each cutoff row."""
@@ -82,12 +86,15 @@ def learn(
 
     history = history_until(prices, spans.calibration_end)
     network = network_forecaster(config, on_epoch, checkpoints, starts).fit(history, spans)
-    baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
-    learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", BaselineWarning)
+        baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
+    notes = tuple(dict.fromkeys(str(warning.message) for warning in said if warning.category is BaselineWarning))
+    learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon), notes)
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
-    return Learned(network, learned.parts, baselines, calibrate(forecast_span([network], history, rows)))
+    return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
 
 
 def rows_of(prices: pd.DataFrame, ticker: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import pandas as pd
 from stockrnn.config import TargetConfig
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import mase_scales, score_groups, score_table
+from stockrnn.evaluation.significance import significance_document
 from stockrnn.evaluation.verdict import alarms, verdict
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.forecaster import Forecaster, forecast_table
@@ -40,7 +41,7 @@ def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, pos
 
 
 def score_document(
-    network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame]
+    network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame], seed: int = 0
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
@@ -50,6 +51,7 @@ def score_document(
         target: which price is forecast, and as what.
         spans: where each span ends.
         forecasts: forecast table of each scored span; `test` is one of them.
+        seed: the bootstrap derives from it.
     """
     scales = mase_scales(prices, spans.train_end, target.column)
     train_range = _train_range(prices, target.column, spans) if target.transform == "level" else None
@@ -60,6 +62,7 @@ def score_document(
         "network": network,
         "test": scores.pop("test"),
         **scores,
+        "significance": significance_document(test, network, seed),
         "verdict": verdict(test, network),
         "alarms": alarms(test, network, train_range),
     }

@@ -142,8 +142,8 @@ BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in (Naive, Drif
 
 
 def default_baselines(column: str = CLOSE, horizon: int = 1) -> list[Forecaster]:
-    """The baselines that stand beside the network in every `train`."""
-    return [BASELINES[name](horizon=horizon, column=column) for name in ("naive", "drift", "ewma")]
+    """The baselines that stand beside the network in every `train`: the last price, and what is known of volatility."""
+    return [BASELINES[name](horizon=horizon, column=column) for name in ("naive", "drift", "ewma", "garch", "har")]
 
 
 def _statsforecast() -> Any:

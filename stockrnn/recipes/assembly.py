@@ -106,7 +106,7 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts)
-    return Trained(open_run(folder), outcome.metrics, (*outcome.notes, *_export_notes(learned, difference)))
+    return Trained(open_run(folder), outcome.metrics, (*outcome.notes, *_notes(prices, learned, difference)))
 
 
 def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray) -> tuple[dict[str, bytes], float]:
@@ -152,7 +152,11 @@ def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} | {DATE: f"{row[DATE]:%Y-%m-%d}"} for row in rows]
 
 
-def _export_notes(learned: Learned, difference: float) -> Iterator[str]:
+def _notes(prices: Prices, learned: Learned, difference: float) -> Iterator[str]:
+    if prices.findings:
+        kinds = ", ".join(f"{finding.kind.replace('_', ' ')} ({finding.count})" for finding in prices.findings)
+        yield f"Found in the data: {kinds}. `stockrnn inspect` shows where; manifest.json keeps it."
+    yield from learned.notes
     absent = {name for part in learned.parts.values() for name in part.fitted.pipeline.absent}
     if absent:
         yield f"Left out for want of their columns in the file: {', '.join(sorted(absent))}."

@@ -86,6 +86,6 @@ def _train(
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
         forecasts = {span: learned.forecast(table, each) for span, each in rows.items()}
-        metrics = score_document(learned.network.name, table, config.target, spans, forecasts)
+        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed)
     notes = (f"Left out for want of history: {listed(left_out)}.",) if left_out else ()
     return assemble(folder, config, prices, Outcome(learned, table, rows["test"], forecasts["test"], metrics, notes), watch)
