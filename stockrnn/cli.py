@@ -137,6 +137,17 @@ def backtest(
 
 
 @app.command()
+def audit(config: Config = None, data: Data = None, overrides: Set = None, json: Json = False) -> None:
+    """Change the future of your data and prove, byte by byte, that nothing before it changes.
+
+    Example: stockrnn audit --config lstm.yaml --data prices.csv
+    """
+    from stockrnn import commands
+
+    commands.audit(config, data, overrides or [], json)
+
+
+@app.command()
 def predict(
     run: RunArgument = None,
     data: Data = None,

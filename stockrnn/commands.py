@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime as dt
 import json as jsonlib
@@ -14,11 +15,12 @@ import pandas as pd
 
 from stockrnn import recipes
 from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
-from stockrnn.errors import ConfigError, inert
+from stockrnn.errors import ConfigError, StockRNNError, inert
+from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
 from stockrnn.reports import inspection, tables
-from stockrnn.reports.progress import walk_progress
+from stockrnn.reports.progress import step_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv, unfinished_run
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
@@ -89,6 +91,27 @@ def backtest(
         _print_json({"run": str(folder), **done.metrics})
     else:
         _print_scores(done.run, done.metrics)
+
+
+def audit(config: str | None, data: str | None, overrides: Sequence[str], json: bool) -> None:
+    """`stockrnn audit`. Raises StockRNNError, exit code 1, where a stage leaks: that is a bug, whatever the data and the config."""
+    with step_progress("audit") as tell:
+        found = recipes.audit(_settings(config or DEFAULT_CONFIG, data, overrides), tell)
+    if json:
+        _print_json(found.to_dict())
+    else:
+        leaks = collections.Counter(leak.stage for leak in found.leaks)
+        counts = found.checks.items()
+        said = {stage: f"changed in {leaks[stage]} of {made}" if leaks[stage] else f"the same in {made}" for stage, made in counts}
+        _show(f"All after each of {len(found.cutoffs)} cutoffs was changed. What came before it, in how many comparisons:")
+        _show(tables.facts({stage: f"{said[stage]}: {meaning}" for stage, meaning in STAGES.items()}))
+        _show(f"Networks were trained for {found.epochs} epochs: a leak needs no good network.")
+    if found.leaks:
+        first = found.leaks[0]
+        raise StockRNNError(
+            f"Nothing before a cutoff may follow from what comes after it. Received: `{first.stage}` ({STAGES[first.stage]}) changed with "
+            f"the future after {first.cutoff} ({first.change}). This is a bug: please report it with the config."
+        )
 
 
 def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:

@@ -1,5 +1,6 @@
 """One function for each command: the Python API. Nothing is printed here: results are returned, progress goes to a callback."""
 
+from stockrnn.evaluation.audit import Audited, audit
 from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
 from stockrnn.recipes.backtesting import backtest, unfinished_backtest
@@ -7,4 +8,17 @@ from stockrnn.recipes.drawing import inspection_pictures, plot
 from stockrnn.recipes.prediction import Predicted, predict
 from stockrnn.recipes.training import resume, train
 
-__all__ = ["Plan", "Predicted", "Trained", "backtest", "inspection_pictures", "plot", "predict", "resume", "train", "unfinished_backtest"]
+__all__ = [
+    "Audited",
+    "Plan",
+    "Predicted",
+    "Trained",
+    "audit",
+    "backtest",
+    "inspection_pictures",
+    "plot",
+    "predict",
+    "resume",
+    "train",
+    "unfinished_backtest",
+]
