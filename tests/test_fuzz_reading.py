@@ -37,5 +37,6 @@ def test_a_few_mutated_files_raise_only_our_own_errors():
 @pytest.mark.slow
 def test_a_hundred_thousand_mutated_files_raise_only_our_own_errors():
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for report in pool.map(lambda first: run(first, 5_000), range(0, 100_000, 5_000)):
-            check(report)
+        reports = list(pool.map(lambda first: run(first, 5_000), range(0, 100_000, 5_000)))
+    for report in reports:
+        check(report)

@@ -69,7 +69,8 @@ def like_bars(columns: Sequence[np.ndarray]) -> bool:
         bars = bars[(bars > 0).all(axis=1)]
         if len(bars) < 5 or np.median(bars.max(axis=1) / bars.min(axis=1)) > 1.3:
             continue
-        highest, lowest = (bars >= bars.max(axis=1, keepdims=True)).mean(axis=0), (bars <= bars.min(axis=1, keepdims=True)).mean(axis=0)
-        if highest.max() >= 0.99 and lowest.max() >= 0.99:
+        highest = (bars >= bars.max(axis=1, keepdims=True)).mean(axis=0) >= 0.99
+        lowest = (bars <= bars.min(axis=1, keepdims=True)).mean(axis=0) >= 0.99
+        if highest.sum() == lowest.sum() == 1:
             return True
     return False

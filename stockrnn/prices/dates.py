@@ -38,7 +38,10 @@ _MONTHS = {
 MONTH_OF = {word: number for number, words in _MONTHS.items() for word in words.split()}
 _ENGLISH = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAY = re.compile(r"^(?:(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)[a-z]*\.?|[월화수목금토일]요일),?\s+", re.IGNORECASE)
-_ZONE = re.compile(r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}|E[SD]T|C[SD]T|P[SD]T|KST|JST)$")
+_ZONE = re.compile(
+    r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?(?:\s*\([A-Za-z ]+\))?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}"
+    r"|E[SD]T|C[SD]T|P[SD]T|KST|JST)$"
+)
 _TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _DATE = re.compile(
     r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
@@ -96,6 +99,8 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
     cells = cells.str.strip()
     if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").mean() > 0.5:
         cells = cells.str.replace(r"^1\d{2}(?=\D)", lambda match: str(int(match.group()) + 1911), regex=True)
+    if cells.str.contains("오전|오후|上午|下午").any():
+        cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
     sample = cells.iloc[:: max(1, len(cells) // 50)]
     zone = ""
     if sample.str.contains(_ZONE).any():
@@ -106,6 +111,10 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
     if sample.str.contains(r"[^\W\d_]{3}", regex=True).any():
         cells = cells.str.replace(_WEEKDAY, "", regex=True).str.replace(r"[^\W\d_]+", _english_month, regex=True)
     return cells, zone
+
+
+def _half_day(match: re.Match[str]) -> str:
+    return f"{match[2]} {'AM' if match[1] in ('오전', '上午') else 'PM'}"
 
 
 def _english_month(match: re.Match[str]) -> str:

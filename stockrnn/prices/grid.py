@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -320,8 +319,9 @@ def _column(cells: Sequence[Any]) -> Any:
 def sample(column: Any, count: int = 40) -> list[str]:
     """Some cells of a column that hold something, as text, spread over its length."""
     picked = column.take(_spread(len(column), 4 * count)).to_pylist()
-    texts = ("" if cell is None else as_text(cell) for cell in picked)
-    return list(itertools.islice((text.strip() for text in texts if not is_nothing(text)), count))
+    texts = ["" if cell is None else as_text(cell).strip() for cell in picked]
+    held = [text for text in texts if not is_nothing(text)]
+    return held if len(held) <= count else [held[i] for i in _spread(len(held), count).to_pylist()]
 
 
 @functools.lru_cache(maxsize=64)

@@ -236,7 +236,7 @@ def _roles(
         if ranked:
             found[role] = ranked[0][1]
             same = [i for rank, i in ranked[1:] if rank == ranked[0][0] and i != ranked[0][1]]
-            if same and role != "volume" and not all(np.array_equal(numbers(i), numbers(ranked[0][1]), equal_nan=True) for i in same):
+            if role != "volume" and not _all_equal([ranked[0][1], *same], numbers):
                 names = ", ".join(f"column {i + 1} {shown(grid.headers[i])}" for i in (ranked[0][1], *same[:4]))
                 raise DataError(
                     f"the file must have one {role} column. Received: {names}. Choose with `data.columns.{role}` (header or position)."
@@ -244,6 +244,11 @@ def _roles(
     if "close" not in found and "adj_close" in found and "close" not in values:
         found["close"] = found.pop("adj_close")
     return found
+
+
+def _all_equal(columns: Sequence[int], numbers: Callable[[int], np.ndarray]) -> bool:
+    """Whether a few columns hold the same values; many of one meaning are never looked at."""
+    return len(columns) <= 8 and all(np.array_equal(numbers(i), numbers(columns[0]), equal_nan=True) for i in columns[1:])
 
 
 def _idle(role: str, kind: str, cells: Sequence[str]) -> bool:
