@@ -76,12 +76,11 @@ def decode(raw: bytes, path: Path, encoding: str = "auto") -> tuple[bytes, str]:
         DataError: bytes that the encoding does not have, or NUL characters.
     """
     name = _detect(raw, path) if encoding == "auto" else encoding
-    if name in ("ascii", "utf-8"):
+    if name in ("ascii", "utf-8", "utf-8-sig"):
         text = raw if encoding == "auto" else _text(raw, name, path).encode()
-    elif name == "utf-8-sig":
-        text = raw.removeprefix(codecs.BOM_UTF8)
     else:
-        text = _text(raw, name, path).encode("utf-8", "replace").removeprefix(codecs.BOM_UTF8)
+        text = _text(raw, name, path).encode("utf-8", "replace")
+    text = text.removeprefix(codecs.BOM_UTF8)
     nul = text.find(b"\0")
     if nul >= 0:
         row = text[:nul].count(b"\n") + 1
