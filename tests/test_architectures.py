@@ -31,9 +31,11 @@ def lookback_of(model):
     return 1 if model.get("architecture") == "one_to_many" else LOOKBACK
 
 
-def network(seed=0, **model):
+def network(seed=0, lookback=None, masked=False, **model):
     settings = ModelConfig(**{"units": (4, 4), "head": "point", **model})
-    return build_network(features=FEATURES, lookback=lookback_of(model), horizon=HORIZON, model=settings, seed=seed)
+    return build_network(
+        features=FEATURES, lookback=lookback or lookback_of(model), horizon=HORIZON, model=settings, seed=seed, masked=masked
+    )
 
 
 def batch(net, n=5, seed=0):
@@ -198,6 +200,44 @@ def test_a_decoder_follows_the_equations():
         fed = h @ w["head/kernel"] + w["head/bias"]
         wanted.append(fed)
     np.testing.assert_allclose(net(x), np.stack(wanted, axis=1), atol=1e-5)
+
+
+MASKED = [shape for shape in SHAPES if shape["architecture"] != "one_to_many"]
+
+
+@pytest.mark.parametrize("shape", MASKED, ids=name)
+def test_a_window_with_unknown_timesteps_gives_what_the_shorter_window_gives(shape):
+    cell = sorted(CELLS)[MASKED.index(shape) % 3]
+    padded, short = network(masked=True, cell=cell, layer_norm=True, **shape), network(lookback=4, cell=cell, layer_norm=True, **shape)
+    set_network_weights(padded, network_weights(short))
+    x = batch(padded)
+    x[:, : LOOKBACK - 4] = np.nan
+    np.testing.assert_allclose(padded(x), short(x[:, LOOKBACK - 4 :]), rtol=0, atol=1e-6)
+    if padded.learning.every_timestep:
+        got, wanted = padded.learning.model(x), short.learning.model(x[:, LOOKBACK - 4 :])
+        np.testing.assert_allclose(got[:, LOOKBACK - 4 :], wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", MASKED, ids=name)
+def test_a_window_without_unknown_timesteps_is_not_changed_by_the_mask(shape):
+    masked, plain = network(masked=True, cell="gru", **shape), network(cell="gru", **shape)
+    np.testing.assert_allclose(masked(batch(plain)), plain(batch(plain)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", MASKED, ids=name)
+def test_windows_with_unknown_timesteps_are_learned_from(shape):
+    train, validation = sine(LOOKBACK)
+    train.series[3 : LOOKBACK + 3] = np.nan
+    train.targets[3 : LOOKBACK + 3] = np.nan
+    starting = Windows(train.series, train.targets, np.arange(LOOKBACK + 3, 320), LOOKBACK)
+    net = network(masked=True, cell="gru", **shape)
+    settings = TrainConfig(epochs=30, batch_size=32, learning_rate=0.02)
+    history = train_network(net, starting, validation, train_config=settings, head="point", seed=0, member=0)
+    assert history.epochs[-1].loss < history.epochs[0].loss / 3
+    got = predict_windows(net, starting)
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, net(starting.tensors()[0]), rtol=0, atol=1e-5)
 
 
 # ---- training

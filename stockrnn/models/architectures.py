@@ -8,7 +8,7 @@ from typing import Any
 
 from stockrnn.config import ModelConfig
 from stockrnn.models.attention import Attention
-from stockrnn.models.backend import keras
+from stockrnn.models.backend import keras, tf
 from stockrnn.models.cells import CELLS
 from stockrnn.models.decoder import Decoder
 from stockrnn.models.heads import HEADS
@@ -34,18 +34,55 @@ class Wiring:
     every_timestep: bool = False
 
 
-class Layers:
-    """Makes the layers of one network; every first weight derives from the seed and the layer's name."""
+@keras.saving.register_keras_serializable(package="stockrnn")
+class KnownTimesteps(keras.layers.Layer):
+    """A window that may begin before its ticker's first session → zeros at those timesteps, and which timesteps are known.
 
-    def __init__(self, model: ModelConfig, seed: int) -> None:
-        """Store the config's section and the seed."""
-        self.model, self.seed = model, seed
+    A timestep is unknown where its features are NaN. The recurrent states stand still there and attention does not hear
+    it, so that the window gives what the shorter window gives.
+    """
+
+    def call(self, window: Any) -> tuple[Any, Any]:
+        """The window and the mask (batch, timesteps), true where known."""
+        missing = keras.ops.isnan(window)
+        return keras.ops.where(missing, 0.0, window), keras.ops.logical_not(keras.ops.any(missing, axis=-1))
+
+
+@keras.saving.register_keras_serializable(package="stockrnn")
+class Unmasked(keras.layers.Layer):
+    """The same tensor without the mask that Keras attaches to it: masks are handed over by hand here."""
+
+    supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        """The tensor; a copy to Keras, as the mask hangs on the object."""
+        return tf.identity(x)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        """No mask."""
+        del inputs, mask
+
+
+class Layers:
+    """Makes the layers of one network; every first weight derives from the seed and the layer's name.
+
+    `known` is the mask of the timesteps that count, where some may not.
+    """
+
+    def __init__(self, model: ModelConfig, seed: int, known: Any = None) -> None:
+        """Store the config's section, the seed and the mask."""
+        self.model, self.seed, self.known = model, seed, known
 
     def stack(self, x: Any, *, sequences: bool) -> Any:
         """All recurrent layers; the last state (batch, width), or with `sequences` all of them."""
         for depth in range(1, len(self.model.units) + 1):
-            x = self.after(x, self.recurrent(depth, sequences=sequences or depth < len(self.model.units))(x), depth)
+            layer = self.recurrent(depth, sequences=sequences or depth < len(self.model.units))
+            x = self.after(x, layer(x, **self.masked()), depth)
         return x
+
+    def masked(self) -> dict[str, Any]:
+        """What recurrent layers take beside their input."""
+        return {} if self.known is None else {"mask": self.known}
 
     def recurrent(self, depth: int, *, sequences: bool, state: bool = False) -> Any:
         """One recurrent layer, in both directions if the config says so."""
@@ -75,6 +112,8 @@ class Layers:
 
     def after(self, before: Any, x: Any, depth: int) -> Any:
         """What follows a recurrent layer: normalisation, and its input added where the widths agree."""
+        if self.known is not None:
+            x = Unmasked(name=f"unmasked_{depth}")(x)
         if self.model.layer_norm:
             x = keras.layers.LayerNormalization(name=f"norm_{depth}")(x)
         if self.model.residual and before.shape[-1] == x.shape[-1] and depth > 1:
@@ -99,18 +138,22 @@ def many_to_one(layers: Layers, window: Any, horizon: int) -> Wiring:
     attention, head = layers.attention(), HEADS[layers.model.head]
     x = layers.stack(window, sequences=attention is not None)
     if attention is not None:
-        last = _last_states(x, layers.model)
-        x = layers.dense(last.shape[-1], "attended", "tanh")(keras.layers.Concatenate(name="heard")([attention(last, x), last]))
+        last = _last_states(x, layers)
+        context = attention(last, x, known=layers.known)
+        x = layers.dense(last.shape[-1], "attended", "tanh")(keras.layers.Concatenate(name="heard")([context, last]))
     x = layers.dense(horizon * head.params, "head")(x)
     return Wiring(head.constrain("output")(keras.layers.Reshape((horizon, head.params), name="steps")(x)))
 
 
-def _last_states(x: Any, model: ModelConfig) -> Any:
-    """The last state of each direction: that of the backward one stands at the first timestep."""
-    if not model.bidirectional:
+def _last_states(x: Any, layers: Layers) -> Any:
+    """The last state of each direction: that of the backward one stands at the first known timestep."""
+    if not layers.model.bidirectional:
         return x[:, -1]
-    half = model.units[-1]
-    return keras.layers.Concatenate(name="ends")([x[:, -1, :half], x[:, 0, half:]])
+    half, known, first = layers.model.units[-1], layers.known, x[:, 0]
+    if known is not None:
+        is_first = keras.ops.equal(keras.ops.cumsum(keras.ops.cast(known, "int32"), axis=1), 1) & known
+        first = keras.ops.sum(keras.ops.where(is_first[..., None], x, 0.0), axis=1)
+    return keras.layers.Concatenate(name="ends")([x[:, -1, :half], first[:, half:]])
 
 
 def many_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
@@ -126,7 +169,8 @@ def many_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
 def one_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
     """The features of one session, repeated, drive the recurrence over the steps ahead."""
     head = HEADS[layers.model.head]
-    x = layers.stack(keras.layers.RepeatVector(horizon, name="repeated")(window[:, -1]), sequences=True)
+    unmasked = Layers(layers.model, layers.seed)
+    x = unmasked.stack(keras.layers.RepeatVector(horizon, name="repeated")(window[:, -1]), sequences=True)
     return Wiring(head.constrain("output")(layers.dense(head.params, "head")(x)))
 
 
@@ -134,12 +178,13 @@ def encoder_decoder(layers: Layers, window: Any, horizon: int) -> Wiring:
     """The encoder's last states start a decoder over the horizon, which feeds on its own forecasts (in training, on actuals)."""
     model, x, states = layers.model, window, []
     for depth in range(1, len(model.units) + 1):
-        out, *ends = layers.recurrent(depth, sequences=True, state=True)(x)
+        out, *ends = layers.recurrent(depth, sequences=True, state=True)(x, **layers.masked())
         x = layers.after(x, out, depth)
         states.append(_joined(ends, depth) if model.bidirectional else ends)
     taught = keras.Input((horizon, 2), name="taught")
     decoder = _decoder(layers, horizon)
-    return Wiring(decoder(x, states), decoder(x, states, taught), taught)
+    known = {} if layers.known is None else {"known": layers.known}
+    return Wiring(decoder(x, states, **known), decoder(x, states, taught, **known), taught)
 
 
 def _joined(ends: list[Any], depth: int) -> list[Any]:

@@ -21,8 +21,9 @@ class Attention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kind, self.seed = kind, seed
 
-    def build(self, query_shape: tuple[int | None, ...], states_shape: tuple[int | None, ...]) -> None:
+    def build(self, query_shape: tuple[int | None, ...], states_shape: tuple[int | None, ...], known_shape: Any = None) -> None:
         """Make the weights of the additive score; the dot product has none."""
+        del known_shape
         units = query_shape[-1]
         shapes = {"query": (units, units), "key": (states_shape[-1], units), "score": (1, units)} if self.kind == "additive" else {}
         for name, shape in shapes.items():
@@ -33,19 +34,19 @@ class Attention(keras.layers.Layer):
         """What the queries are compared with, shape (batch, timesteps, units); the same for every query."""
         return keras.ops.matmul(states, self.key) if self.kind == "additive" else states
 
-    def weights_of(self, query: Any, keys: Any) -> Any:
-        """The weight of each timestep, shape (batch, timesteps); they sum to 1."""
+    def weights_of(self, query: Any, keys: Any, known: Any = None) -> Any:
+        """The weight of each timestep, shape (batch, timesteps); they sum to 1, and are 0 where `known` is false."""
         ops = keras.ops
         if self.kind == "additive":
             raw = ops.sum(ops.tanh(ops.matmul(query, self.query)[:, None] + keys) * self.score, axis=-1)
         else:
             raw = ops.sum(query[:, None] * keys, axis=-1)
-        return ops.softmax(raw, axis=-1)
+        return ops.softmax(raw if known is None else ops.where(known, raw, -1e9), axis=-1)
 
-    def attend(self, query: Any, keys: Any, states: Any) -> Any:
+    def attend(self, query: Any, keys: Any, states: Any, known: Any = None) -> Any:
         """The weighted mean of the states, shape (batch, width of a state)."""
-        return keras.ops.sum(self.weights_of(query, keys)[..., None] * states, axis=1)
+        return keras.ops.sum(self.weights_of(query, keys, known)[..., None] * states, axis=1)
 
-    def call(self, query: Any, states: Any) -> Any:
-        """The context of a query (batch, units) in states (batch, timesteps, width)."""
-        return self.attend(query, self.keys(states), states)
+    def call(self, query: Any, states: Any, known: Any = None) -> Any:
+        """The context of a query (batch, units) in states (batch, timesteps, width), of which `known` (batch, timesteps) count."""
+        return self.attend(query, self.keys(states), states, known)

@@ -38,9 +38,9 @@ class Decoder(keras.layers.Layer):
         self.residual, self.head, self.horizon = residual, head, horizon
         self.constrain = HEADS[head].constrain("output")
 
-    def build(self, memory_shape: tuple[int, ...], states_shape: Any, taught_shape: Any = None) -> None:
+    def build(self, memory_shape: tuple[int, ...], states_shape: Any, taught_shape: Any = None, known_shape: Any = None) -> None:
         """Build the cells for their inputs: the step before and the context below, the cell under it above."""
-        del states_shape, taught_shape
+        del states_shape, taught_shape, known_shape
         context = memory_shape[-1] if self.attention is not None else 0
         width = 1 + context
         for cell, norm in zip(self.cells, self.norms, strict=True):
@@ -52,13 +52,14 @@ class Decoder(keras.layers.Layer):
             self.attention.build((None, width), memory_shape)
         self.dense.build((None, width + context))
 
-    def call(self, memory: Any, states: Any, taught: Any = None, training: bool = False) -> Any:
+    def call(self, memory: Any, states: Any, taught: Any = None, known: Any = None, training: bool = False) -> Any:
         """Outputs of shape (batch, horizon, params).
 
         Args:
             memory: the encoder's states, shape (batch, timesteps, width), for attention.
             states: first states of each cell.
             taught: the actual of the step before each step, and 1 where it is used, shape (batch, horizon, 2).
+            known: which timesteps of the memory count, bool of shape (batch, timesteps); all where it is None.
             training: whether dropout acts.
         """
         states = tuple(tuple(each) for each in states)
@@ -67,7 +68,7 @@ class Decoder(keras.layers.Layer):
 
         def body(step: Any, before: Any, states: Tensors, outputs: Any) -> Tensors:
             fed = before if taught is None else _choose(taught, step, before)
-            states, features = self._step(fed, states, keys, memory, masks)
+            states, features = self._step(fed, states, (keys, memory, known), masks)
             output = self.constrain(keras.ops.reshape(self.dense(features), (-1, 1, HEADS[self.head].params)))[:, 0]
             return step + 1, HEADS[self.head].feedback(output)[:, None], states, outputs.write(step, output)
 
@@ -79,8 +80,8 @@ class Decoder(keras.layers.Layer):
             cell.reset_recurrent_dropout_mask()
         return tf.transpose(loop[3].stack(), (1, 0, 2))
 
-    def _step(self, fed: Any, states: Tensors, keys: Any, memory: Any, masks: Tensors) -> tuple[Tensors, Any]:
-        context = [] if self.attention is None else [self.attention.attend(states[-1][0], keys, memory)]
+    def _step(self, fed: Any, states: Tensors, heard: Tensors, masks: Tensors) -> tuple[Tensors, Any]:
+        context = [] if self.attention is None else [self.attention.attend(states[-1][0], *heard)]
         x, new = tf.concat([fed, *context], axis=-1), []
         for depth, (cell, state, drop) in enumerate(zip(self.cells, states, masks, strict=True)):
             after = one_step(cell, x, state, drop)

@@ -16,7 +16,7 @@ import numpy as np
 
 from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
-from stockrnn.models.architectures import ARCHITECTURES, Layers, Wiring
+from stockrnn.models.architectures import ARCHITECTURES, KnownTimesteps, Layers, Wiring
 from stockrnn.models.backend import keras, quiet_descriptor
 from stockrnn.models.cells import stock_layers
 
@@ -31,6 +31,7 @@ class NetworkSpec:
     lookback: int
     horizon: int
     model: ModelConfig
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Learning:
     taught: bool = False
 
 
-def build_network(*, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int) -> Any:
+def build_network(*, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int, masked: bool = False) -> Any:
     """A Keras model from windows (batch, lookback, features) to the head's output (batch, horizon, params).
 
     Args:
@@ -57,11 +58,13 @@ def build_network(*, features: int, lookback: int, horizon: int, model: ModelCon
         horizon: steps ahead.
         model: the config's section.
         seed: the initial weights derive from it and each weight's name.
+        masked: whether windows may begin with timesteps of NaN, before their ticker's first session; they are left out.
     """
     window = keras.Input((lookback, features), name="window")
-    wiring = ARCHITECTURES[model.architecture](Layers(model, seed), window, horizon)
+    known_window, known = KnownTimesteps(name="known")(window) if masked else (window, None)
+    wiring = ARCHITECTURES[model.architecture](Layers(model, seed, known), known_window, horizon)
     network = keras.Model(window, wiring.outputs, name=model.cell)
-    network.spec = NetworkSpec(features, lookback, horizon, model)
+    network.spec = NetworkSpec(features, lookback, horizon, model, masked)
     network.learning = _learning(window, wiring, network)
     return network
 
@@ -99,7 +102,9 @@ def _named(network: Any) -> dict[str, Any]:
     return {_CELL_IN_PATH.sub("", variable.path): variable for variable in network.weights}
 
 
-def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfig, members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
+def export_onnx(
+    *, features: int, lookback: int, horizon: int, model: ModelConfig, members: Sequence[Mapping[str, np.ndarray]], masked: bool = False
+) -> bytes:
     """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
 
     Args:
@@ -108,6 +113,7 @@ def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfi
         horizon: steps ahead.
         model: the config's section.
         members: each network's weights.
+        masked: as in `build_network`.
 
     Raises:
         RunDamagedError: weights that do not fit the network.
@@ -116,7 +122,7 @@ def export_onnx(*, features: int, lookback: int, horizon: int, model: ModelConfi
         inputs = keras.Input((lookback, features), name="window")
         outputs = []
         for number, weights in enumerate(members, start=1):
-            network = build_network(features=features, lookback=lookback, horizon=horizon, model=model, seed=0)
+            network = build_network(features=features, lookback=lookback, horizon=horizon, model=model, seed=0, masked=masked)
             set_network_weights(network, weights)
             network.name = f"member_{number}"
             outputs.append(keras.layers.Reshape((1, *network.output_shape[1:]))(network(inputs)))

@@ -80,7 +80,7 @@ def _windows(series: Any, rows: Any, lookback: int) -> Any:
 
 
 def _network(spec: NetworkSpec) -> Any:
-    return build_network(features=spec.features, lookback=spec.lookback, horizon=spec.horizon, model=spec.model, seed=0)
+    return build_network(**vars(spec), seed=0)
 
 
 @dataclass(frozen=True)
