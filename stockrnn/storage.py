@@ -122,7 +122,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):  # while it is held; a lock file that stays does no harm
             os.unlink(folder / LOCK_NAME)
-        os.close(handle)
+        with contextlib.suppress(OSError):
+            os.close(handle)
 
 
 def refuse_used(folder: Path) -> None:

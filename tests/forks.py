@@ -1,0 +1,127 @@
+"""Many runs of the command line for the price of one import: a process that has loaded everything, and forks.
+
+`with Forks(folder) as run: done = run("train", "--run", "a", kill_after=1.3)`. Each run is a process of its own, with its own
+signals, locks and death; only the imports, which no run can lose, are shared. TensorFlow has started no thread before the fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    seconds: float
+    late: float
+    out: str
+    err: str
+
+
+class Forks:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self):
+        command = [sys.executable, "-m", "tests.forks", str(self.folder)]
+        root = Path(__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        self.process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def __call__(self, *arguments, kill_after=None, number=signal.SIGKILL) -> Done:
+        """Run `stockrnn` with these arguments; send a signal after so many seconds."""
+        job = {"arguments": [str(each) for each in arguments], "kill_after": kill_after, "signal": int(number)}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return Done(**json.loads(self.process.stdout.readline()))
+
+
+def serve(folder: str) -> None:
+    import stockrnn.commands
+    import stockrnn.training.recurrent
+    from stockrnn.reports import plots
+
+    del stockrnn, plots
+    import arch  # noqa: F401
+    import exchange_calendars  # noqa: F401
+    import matplotlib.figure
+    import onnx  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import rich.console
+    import sklearn.preprocessing  # noqa: F401
+    import tf2onnx  # noqa: F401
+
+    del matplotlib, rich
+    os.chdir(folder)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(run(**json.loads(line))), flush=True)
+
+
+def run(arguments, kill_after, signal) -> dict:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            _become(arguments, out.fileno(), err.fileno())
+        late = 0.0
+        status = _wait(child, kill_after)
+        if status is None:
+            sent = time.monotonic()
+            os.kill(child, signal)
+            status = _wait(child, None)
+            late = time.monotonic() - sent
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode())
+    code = os.waitstatus_to_exitcode(status)
+    return {"code": code, "seconds": time.monotonic() - started, "late": late, "out": texts[0], "err": texts[1]}
+
+
+def _wait(child, seconds):
+    end = None if seconds is None else time.monotonic() + seconds
+    while end is None or time.monotonic() < end:
+        found, status = os.waitpid(child, 0 if end is None else os.WNOHANG)
+        if found:
+            return status
+        time.sleep(0.002)
+    return None
+
+
+def _become(arguments, out, err) -> None:
+    code = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        from stockrnn.cli import main
+
+        sys.argv = ["stockrnn", *arguments]
+        try:
+            main()
+        except SystemExit as left:
+            code = left.code or 0
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
