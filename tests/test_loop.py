@@ -23,6 +23,7 @@ from stockrnn.training.loop import predict_windows, train_network
 
 pytestmark = pytest.mark.network
 LOOKBACK, HORIZON = 5, 2
+DROPPING = {"dropout": 0.3, "recurrent_dropout": 0.3}
 
 
 def sine(rows=140, seed=0):
@@ -109,16 +110,15 @@ def test_curves_of_stock_and_compiled_layers_agree():
 
 
 def test_what_a_process_did_before_changes_nothing():
-    dropped = {"dropout": 0.3, "recurrent_dropout": 0.3}
-    first, history = trained(network(**dropped))
-    trained(network(5, **dropped), member=1, seed=9)
-    again, history_again = trained(network(**dropped))
+    first, history = trained(network(**DROPPING))
+    trained(network(5, **DROPPING), member=1, seed=9)
+    again, history_again = trained(network(**DROPPING))
     assert digest(first) == digest(again)
     assert curve(history) == curve(history_again)
 
 
 def test_members_differ_in_order_and_dropout_alone_if_they_start_alike():
-    digests = {digest(trained(network(dropout=0.3), member=member)[0]) for member in (0, 1)}
+    digests = {digest(trained(network(**DROPPING), member=member)[0]) for member in (0, 1)}
     assert len(digests) == 2
 
 
@@ -203,12 +203,11 @@ def interrupt_after(epochs):
 
 @pytest.mark.parametrize("when", [1, 3])
 def test_a_resumed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path, when):
-    model = {"dropout": 0.2, "recurrent_dropout": 0.2}
-    whole, history = trained(network(**model), epochs=5)
+    whole, history = trained(network(**DROPPING), epochs=5)
     with pytest.raises(InterruptedRunError):
-        trained(network(**model), epochs=5, on_epoch=interrupt_after(when), checkpoint=Checkpoint(tmp_path / "state"))
+        trained(network(**DROPPING), epochs=5, on_epoch=interrupt_after(when), checkpoint=Checkpoint(tmp_path / "state"))
     seen = []
-    resumed, again = trained(network(**model), epochs=5, on_epoch=seen.append, checkpoint=Checkpoint(tmp_path / "state"))
+    resumed, again = trained(network(**DROPPING), epochs=5, on_epoch=seen.append, checkpoint=Checkpoint(tmp_path / "state"))
     assert [report.epoch for report in seen] == list(range(when + 1, 6))
     assert digest(resumed) == digest(whole)
     assert curve(again) == curve(history)
