@@ -23,6 +23,7 @@ from stockrnn.prices.words import meanings
 SEPARATORS = {",": ",", ";": ";", "\t": "\t", "|": "|", " ": " ", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 MOST_COLUMNS = 20_000
 _HEAD_BYTES, _HEAD_LINES = 1 << 16, 60
+_THREADED_COLUMNS = 500
 
 
 @dataclass(frozen=True)
@@ -217,8 +218,9 @@ def _read_cells(text: bytes, head: Head, separator: str, path: Path) -> Grid:
     if head.width > MOST_COLUMNS:
         raise DataError(f"{path} must have at most {MOST_COLUMNS} columns. Received: {head.width}. Give a smaller file.")
     bad: list[tuple[int, str]] = []
-    table = _parse(text, head, separator, path, bad, threads=True)
-    if bad:
+    threads = head.width <= _THREADED_COLUMNS
+    table = _parse(text, head, separator, path, bad, threads=threads)
+    if bad and threads:  # only one thread knows the numbers of the rows it leaves out
         bad.clear()
         table = _parse(text, head, separator, path, bad, threads=False)
     columns = [table.column(i).combine_chunks() for i in range(head.width)]

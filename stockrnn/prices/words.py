@@ -209,6 +209,10 @@ def normalise(header: str) -> str:
     return re.sub(r"(?<=[\u3040-\u9fff\uac00-\ud7a3]) (?=[\u3040-\u9fff\uac00-\ud7a3])", "", text)
 
 
+_LONGEST = 200
+"""A longer header is no word."""
+
+
 @functools.cache
 def _word_table() -> dict[str, tuple[Word, ...]]:
     table: dict[str, tuple[Word, ...]] = {}
@@ -220,9 +224,13 @@ def _word_table() -> dict[str, tuple[Word, ...]]:
     return table
 
 
-@functools.lru_cache(maxsize=1 << 15)
 def meanings(header: str) -> tuple[Word, ...]:
     """What a header may mean; empty when unknown. `Volume BTC` is a volume of low rank."""
+    return _meanings(header) if len(header) <= _LONGEST else ()
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _meanings(header: str) -> tuple[Word, ...]:
     key = normalise(header)
     known = _word_table().get(key, ())
     if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
