@@ -58,8 +58,8 @@ def _labels(pipeline: Pipeline, cleaned: pd.DataFrame) -> np.ndarray:
 
 
 def _known(cleaned: pd.DataFrame, cutoff: pd.Timestamp, horizon: int) -> np.ndarray:
-    """Rows whose labels all lie at or before the cutoff."""
-    ahead = cleaned.groupby(TICKER, sort=False)[DATE].shift(-horizon)
+    """Rows whose last label was observed at or before the cutoff: a gap at the cutoff may be filled or not by where it ends."""
+    ahead = cleaned[DATE].where(~cleaned[FILLED]).groupby(cleaned[TICKER], sort=False).shift(-horizon)
     return np.asarray((ahead <= cutoff).to_numpy())
 
 

@@ -224,6 +224,7 @@ def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, f
         "calibration": None if calibration is None else to_csv(calibration).decode(),
         "epochs": [history.best_epoch for history in histories] if fold.refits else [],
         "failed": {**taught.failed, **failed},
+        "notes": list(taught.learned.notes),
         "left_out": list(taught.left_out),
     }
 
@@ -232,4 +233,5 @@ def _notes(kept: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     failed = {f"{name}: {said}": None for each in kept for name, said in each["failed"].items()}
     left_out = {ticker: None for each in kept for ticker in each["left_out"]}
     notes = [f"Left out of some folds for want of history: {listed(list(left_out))}."] if left_out else []
-    return (*notes, *failed)
+    said = {note: None for each in kept for note in each["notes"]}
+    return (*notes, *said, *failed)
