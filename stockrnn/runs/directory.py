@@ -1,7 +1,8 @@
 """A run directory: what it must hold, how it is written (manifest last), and how it is opened (manifest first).
 
 Layout: config.yaml, manifest.json, weights.safetensors, model.onnx, scaler.json, metrics.json, history.csv,
-forecasts.csv, plots/. Every file's SHA-256 stands in the manifest and is checked before a byte of it is used.
+forecasts.csv, plots/. Every file's SHA-256 stands in the manifest, and the
+manifest's own at its end; they are checked before a byte is used.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pandas as pd
 
 from stockrnn.config import Config, build_config, to_yaml
 from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
-from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, parse_json
+from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
     TEMPORARY,
@@ -89,15 +90,15 @@ class Run:
 
     def check(self) -> None:
         """Check every file: its name, size and SHA-256, then weights and state against the config. Raises RunDamagedError."""
-        path = self.folder / MANIFEST
-        for name, digest in self.manifest["files"].items():
+        path, files, config = self.folder / MANIFEST, self.manifest["files"], self.config
+        limits = LARGEST | largest_files(config, sum(name.endswith(".onnx") for name in files))
+        for name, digest in files.items():
             hold(_NAME.fullmatch(name) is not None and Path(name).suffix in LARGEST, path, "name files of a run", repr(name[:80]))
             file = self.folder / name
             hold(not file.parent.is_symlink() or "/" not in name, file.parent, "be a folder", "a link")
             if name not in REQUIRED and not file.exists() and "/" in name:  # a picture may be deleted: it can be drawn again
                 continue
-            _same(hash_plain_file(file, LARGEST[file.suffix]), digest, file)
-        config = self.config
+            _same(hash_plain_file(file, limits[file.suffix]), digest, file)
         parts = check_weights(self.read("weights.safetensors"), config, self.folder / "weights.safetensors")
         check_state(self.json("scaler.json"), config, self.folder / "scaler.json", model_names(parts))
         _check_metrics(self.json("metrics.json"), self.folder / "metrics.json")
@@ -109,7 +110,7 @@ def write_run(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]
     for name, data in files.items():
         write_bytes(folder / name, data)
     manifest = {"format": FORMAT, **facts, "files": {name: sha256(data) for name, data in sorted(files.items())}}
-    write_bytes(folder / MANIFEST, to_json(manifest))
+    write_bytes(folder / MANIFEST, _sealed(manifest))
 
 
 def add_files(run: Run, files: Mapping[str, bytes]) -> None:
@@ -119,11 +120,11 @@ def add_files(run: Run, files: Mapping[str, bytes]) -> None:
     """
     make_folder(run.folder / PLOTS)
     kept = {name: digest for name, digest in run.manifest["files"].items() if name not in files}
-    write_bytes(run.folder / MANIFEST, to_json({**run.manifest, "files": kept}))
+    write_bytes(run.folder / MANIFEST, _sealed({**run.manifest, "files": kept}))
     for name, data in files.items():
         write_bytes(run.folder / name, data)
     hashes = {**kept, **{name: sha256(data) for name, data in files.items()}}
-    write_bytes(run.folder / MANIFEST, to_json({**run.manifest, "files": dict(sorted(hashes.items()))}))
+    write_bytes(run.folder / MANIFEST, _sealed({**run.manifest, "files": dict(sorted(hashes.items()))}))
 
 
 def open_run(folder: Path) -> Run:
@@ -144,18 +145,26 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.exists() and not path.is_symlink():
         raise RunDamagedError(f"{folder} must be a complete run. Received: no manifest.json, which training writes last. Train again.")
-    manifest: dict[str, Any] = parse_json(read_plain_file(path, LARGEST[".json"]), path)
+    data = read_plain_file(path, LARGEST[".json"])
+    manifest: dict[str, Any] = parse_json(data, path)
     hold(isinstance(manifest, dict), path, "be the manifest of a run", "another document")
     if manifest.get("format") != FORMAT or isinstance(manifest["format"], bool):
         versions = manifest.get("versions")
         version = str(versions.get("stockrnn", "unknown") if isinstance(versions, dict) else "unknown")[:40]
         received = f"{str(manifest.get('format'))[:40]}, written by stockrnn {version}"
         raise RunDamagedError(f"{path} must have format {FORMAT}. Received: {received}. Read it with that version, or train again.")
+    unsealed = {name: value for name, value in manifest.items() if name != "sha256"}
+    hold(data == _sealed(unsealed), path, "be as it was written", "other bytes than its own SHA-256 says")
     files = manifest.get("files")
     named = isinstance(files, dict) and set(REQUIRED) <= set(files) and all(isinstance(digest, str) for digest in files.values())
     hold(named, path, f"name the files of a run ({', '.join(REQUIRED)})", "another document")
     hold(type(manifest.get("onnx_difference", 0.0)) in (int, float), path, "say how far the exported model is off", "another document")
-    return manifest
+    return unsealed
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest with its own SHA-256 at its end, of what it is without that."""
+    return to_json({**manifest, "sha256": sha256(to_json(manifest))})
 
 
 def _check_metrics(metrics: Any, path: Path) -> None:

@@ -27,8 +27,6 @@ BATCH = 1024
 TOLERANCE = 1e-5
 """Largest relative difference between the exported model and Keras at which the exported one is trusted."""
 ARENA_BYTES = 40 * MIB
-GRAPH_BYTES = 512 * 1024
-"""More than the graph of a layer takes, besides its weights."""
 PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction": 1}
 """Numbers a step, of each head."""
 
@@ -36,15 +34,12 @@ PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction
 def load_forecaster(run: Run) -> Forecaster:
     """The forecaster of a run, without TensorFlow. Raises RunDamagedError."""
     config, parts = run.config, {}
-    weights = (run.folder / "weights.safetensors").stat().st_size
-    largest = 2 * (weights + GRAPH_BYTES * config.train.ensemble * (len(config.model.units) + 1))
     for part in run.json("scaler.json")["parts"]:
         try:
             pipeline, readout = Pipeline.from_dict(part["pipeline"]), Readout.from_dict(part["readout"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
         model, origin = run.read(part["model"]), run.folder / part["model"]
-        hold(len(model) <= largest, origin, f"be at most twice the size expected, {largest} bytes", len(model))
         check_model(model, origin, max(config.window.lookback, config.window.horizon))
         parts[part["ticker"]] = OnnxForecaster(config, pipeline, readout, model, origin)
     return parts[""] if "" in parts else SeparateForecaster(lambda ticker: parts[ticker], parts)

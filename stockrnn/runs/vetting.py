@@ -5,6 +5,7 @@ Shapes and sizes follow from the config or from each other, so that a small file
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ LARGEST = {
 LEAST_BYTES_A_VALUE = 12
 """Ours have 20 and more; crowded JSON would take thirty times its size of memory."""
 MAX_HORIZON = 1000
+MOST_FEATURES = 16
+GRAPH_BYTES = 512 * 1024
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 """Blocks of `units` columns in a cell's kernels."""
 
@@ -46,6 +49,23 @@ def parse_json(data: bytes, origin: Path) -> Any:
         return json.loads(data, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise _damaged(origin, "be JSON with finite numbers", str(error).splitlines()[0][:80]) from None
+
+
+def largest_files(config: Config, models: int) -> dict[str, int]:
+    """The most bytes of weights and of each model by their ending: twice what the config's network could need at most.
+
+    A network has at most two directions and a decoder beside the encoder; its exported graph takes half a MiB a layer and member.
+    """
+    model, gates = config.model, GATES[config.model.cell]
+    widths = [MOST_FEATURES, *(2 * units for units in model.units)]
+    layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
+    head = 2 * (widths[-1] + 1) * config.window.horizon * len(QUANTILES) + 8 * widths[-1] ** 2
+    member = 2 * 4 * (layers + head) + 4096
+    graph = GRAPH_BYTES * (len(model.units) + 1)
+    return {
+        ".safetensors": min(LARGEST[".safetensors"], member * config.train.ensemble * models),
+        ".onnx": min(LARGEST[".onnx"], (member + 2 * graph) * config.train.ensemble),
+    }
 
 
 def check_weights(data: bytes, config: Config, origin: Path) -> int:

@@ -1,0 +1,424 @@
+"""A run sent by a stranger can do nothing but forecast: what is altered, foreign, huge or sly is refused, quickly and by name."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stockrnn import recipes
+from stockrnn.errors import RunDamagedError
+from stockrnn.runs.directory import MANIFEST, _sealed, add_files, open_run
+from stockrnn.runs.graphs import check_model
+from stockrnn.runs.inference import load_forecaster
+
+GOLDEN = Path(__file__).parent / "golden" / "format1"
+PRICES = GOLDEN.parent / "prices.csv"
+CANARY = "canary-7f3a"
+
+
+@pytest.fixture
+def run(tmp_path):
+    return shutil.copytree(GOLDEN, tmp_path / "run")
+
+
+# --- old runs ---------------------------------------------------------------------------------------------------------------
+
+
+def golden_rows():
+    return pd.DataFrame(json.loads((GOLDEN.parent / "format1.json").read_text()))
+
+
+def assert_same_forecast(rows):
+    wanted = golden_rows()
+    assert [f"{date:%Y-%m-%d}" for date in rows["date"]] == wanted["date"].tolist()
+    for name in ("forecast", "lower_80", "upper_80", "lower_90", "upper_90", "p_up"):
+        np.testing.assert_allclose(rows[name], wanted[name], rtol=1e-5)
+
+
+def test_a_run_of_format_1_loads_and_forecasts_the_same():
+    assert_same_forecast(recipes.predict(open_run(GOLDEN), str(PRICES)).rows)
+
+
+@pytest.mark.network
+def test_a_run_of_format_1_is_restored_with_keras_too(run):
+    change(run, {MANIFEST: lambda manifest: manifest.update(onnx_difference=1.0)})
+    assert_same_forecast(recipes.predict(open_run(run), str(PRICES)).rows)
+
+
+@pytest.mark.parametrize("number", [0, 2, 99, "1", 1.5, None, True, [1]])
+def test_an_unknown_format_is_refused_with_the_version_that_wrote_it(run, number):
+    (run / MANIFEST).write_text(json.dumps({"format": number, "versions": {"stockrnn": "9.8.7"}, "something": "new"}))
+    with pytest.raises(RunDamagedError, match=r"written by stockrnn 9\.8\.7") as caught:
+        open_run(run)
+    assert caught.value.exit_code == 7
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------------
+
+
+def flips(run, count, seed):
+    """Runs with one bit flipped that were not refused by the name of the file, or not refused at all."""
+    dice = random.Random(seed)
+    with contextlib.suppress(FileExistsError):
+        (run / "plots").mkdir()
+        add_files(open_run(run), {"plots/a.png": bytes(range(256))})
+    files = sorted(path for path in run.rglob("*") if path.is_file())
+    missed = []
+    for number in range(count):
+        path = files[number % len(files)]
+        data = path.read_bytes()
+        at, bit = dice.randrange(len(data)), 1 << dice.randrange(8)
+        path.write_bytes(data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :])
+        try:
+            open_run(run)
+            missed.append((path.name, at, bit, "loaded"))
+        except RunDamagedError as error:
+            if path.name not in str(error):
+                missed.append((path.name, at, bit, str(error)))
+        path.write_bytes(data)
+    open_run(run)
+    return missed
+
+
+def test_a_flipped_bit_is_refused_by_the_name_of_its_file(run):
+    missed = flips(run, 150, seed=0)
+    assert missed == []
+
+
+@pytest.mark.slow
+def test_a_thousand_flipped_bits_are_refused(run):
+    missed = flips(run, 1000, seed=1)
+    assert missed == []
+
+
+# --- hostile runs -----------------------------------------------------------------------------------------------------------
+
+
+def rehash(run):
+    """Make the manifest true again, as an attacker would."""
+    manifest = json.loads((run / MANIFEST).read_text())
+    for name in manifest["files"]:
+        if (run / name).is_file() and (run / name).stat().st_size < 1 << 28:
+            manifest["files"][name] = hashlib.sha256((run / name).read_bytes()).hexdigest()
+    (run / MANIFEST).write_bytes(_sealed({name: value for name, value in manifest.items() if name != "sha256"}))
+
+
+def change(run, changes):
+    for name, edit in changes.items():
+        document = json.loads((run / name).read_text())
+        edit(document)
+        (run / name).write_text(json.dumps(document, indent=2))
+    rehash(run)
+
+
+def varint(number):
+    out = b""
+    while number > 127:
+        out, number = out + bytes([number & 127 | 128]), number >> 7
+    return out + bytes([number])
+
+
+def field(number, value):
+    """A field of a protocol buffer."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def node(operation, inputs, outputs, domain=b"", attributes=()):
+    parts = [field(1, name) for name in inputs] + [field(2, name) for name in outputs] + [field(4, operation)]
+    return b"".join(parts + [field(7, domain)] * bool(domain) + [field(5, each) for each in attributes])
+
+
+def values(shape, name):
+    dims = b"".join(field(1, field(1, size) if isinstance(size, int) else field(2, size)) for size in shape)
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, dims)))
+
+
+def tensor(name, dims, raw, kind=1, extra=b""):
+    return b"".join(field(1, size) for size in dims) + field(2, kind) + field(8, name) + (field(9, raw) if raw is not None else b"") + extra
+
+
+def model(nodes, tensors=(), inside=b"", outside=b"", out=(1, 19)):
+    graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors) + inside
+    graph += field(11, values([b"n", 4, 4], b"window")) + field(12, values([b"n", *out], b"out"))
+    return field(1, 8) + field(7, graph) + field(8, field(2, 15)) + outside
+
+
+ZEROS = tensor(b"w", [4, 19], bytes(4 * 76))
+LAST = node(b"ReduceSum", [b"window", b"axis"], [b"last"], attributes=[field(1, b"keepdims") + field(3, 1) + field(20, 2)])
+AXIS = tensor(b"axis", [1], struct.pack("<q", 1), kind=7)
+HONEST = model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [ZEROS, AXIS])
+EXTERNAL = field(13, field(1, b"location") + field(2, b"../canary.txt")) + field(14, 1)
+DOUBLING = [
+    node(
+        b"Concat",
+        [b"window" if k == 0 else b"c%d" % k] * 2,
+        [b"c%d" % (k + 1)],
+        attributes=[field(1, b"axis") + field(3, 1) + field(20, 2)],
+    )
+    for k in range(30)
+]
+BODY = field(2, b"b") + field(1, node(b"Identity", [b"c"], [b"d"]))
+LOOP = node(b"Loop", [b"times", b""], [b"out"], attributes=[field(1, b"body") + field(6, BODY) + field(20, 5)])
+
+
+def onnx(data):
+    def make(run):
+        (run / "model.onnx").write_bytes(data)
+
+    return make
+
+
+def weights(edit):
+    def make(run):
+        path = run / "weights.safetensors"
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header, body = json.loads(data[8 : 8 + size]), bytearray(data[8 + size :])
+        result = edit(header, body)
+        if isinstance(result, bytes):
+            path.write_bytes(result)
+            return
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+
+    return make
+
+
+def first(header):
+    return next(tensor for name, tensor in header.items() if name != "__metadata__")
+
+
+def state(edit):
+    return lambda run: change(run, {"scaler.json": edit})
+
+
+def pipeline(**values):
+    return state(lambda document: [part["pipeline"].update(values) for part in document["parts"]])
+
+
+def text(name, data):
+    return lambda run: (run / name).write_bytes(data)
+
+
+def config(old, new):
+    return lambda run: (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(old, new))
+
+
+def link(name, target):
+    def make(run):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(target)
+
+    return make
+
+
+def pipe(run):
+    (run / "history.csv").unlink()
+    os.mkfifo(run / "history.csv")
+
+
+def sparse(name, size):
+    def make(run):
+        with (run / name).open("ab") as file:
+            file.truncate(size)
+
+    return make
+
+
+def named(name, digest="0" * 64):
+    return lambda run: change(run, {MANIFEST: lambda manifest: manifest["files"].update({name: digest})})
+
+
+def linked_plots(run):
+    (run / "plots").symlink_to("..")
+    change(run, {MANIFEST: lambda manifest: manifest["files"].update({"plots/canary.png": "0" * 64})})
+
+
+def archive(run):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("config.json", json.dumps({"class_name": "Lambda", "config": {"function": "os.system"}}))
+        file.writestr("model.weights.h5", bytes(50_000_000))
+    (run / "weights.safetensors").write_bytes(stream.getvalue())
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.write_text, (Path("/tmp/canary-pickled"), CANARY)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+CROWDED = b'{"a": [' + b"[]," * 1_000_000 + b"0]}"
+NAN = struct.pack("<f", float("nan"))
+HOSTILE = {
+    "weights: a shape that asks for a terabyte": weights(lambda header, _: first(header).update(shape=[1 << 20, 1 << 18])),
+    "weights: a shape of negative sizes": weights(lambda header, _: first(header).update(shape=[-4, -19])),
+    "weights: overlapping tensors": weights(lambda header, _: first(header).update(data_offsets=[0, 4], shape=[1])),
+    "weights: a header of 2**60 bytes": weights(lambda *_: (1 << 60).to_bytes(8, "little") + b"{}"),
+    "weights: a deeply nested header": weights(lambda *_: len(DEEP).to_bytes(8, "little") + DEEP),
+    "weights: a crowded header": weights(lambda *_: len(CROWDED).to_bytes(8, "little") + CROWDED),
+    "weights: not a number": weights(lambda _, body: body.__setitem__(slice(4, 8), NAN)),
+    "weights: infinity": weights(lambda _, body: body.__setitem__(slice(-4, None), struct.pack("<f", float("inf")))),
+    "weights: another type": weights(lambda header, _: first(header).update(dtype="F64")),
+    "weights: a member too few": weights(lambda header, _: header.pop(next(iter(header)))),
+    "weights: other units than the config's": config("- 3", "- 4"),
+    "weights: units that ask for a terabyte": config("- 3", "- 1000000"),
+    "weights: a Keras archive with a Lambda and a zip bomb": archive,
+    "weights: HDF5": text("weights.safetensors", b"\x89HDF\r\n\x1a\n" + bytes(4000)),
+    "weights: a pickle": text("weights.safetensors", pickle.dumps(Evil())),
+    "weights: trailing bytes": weights(lambda _, body: body.extend(b"more")),
+    "weights: half a file": lambda run: (run / "weights.safetensors").write_bytes((run / "weights.safetensors").read_bytes()[:900]),
+    "weights: a tensor that no network has": weights(
+        lambda header, body: (
+            header.update({"part0/member0/x": {"dtype": "F32", "shape": [1 << 22], "data_offsets": [len(body), len(body) + (4 << 22)]}}),
+            body.extend(bytes(4 << 22)),
+        )[0]
+    ),
+    "weights: empty": text("weights.safetensors", b""),
+    "weights: a terabyte of nothing": sparse("weights.safetensors", 1 << 40),
+    "model: external data": onnx(
+        model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [tensor(b"w", [4, 19], None, extra=EXTERNAL), AXIS])
+    ),
+    "model: a custom domain": onnx(
+        model([node(b"Anything", [b"window"], [b"out"], b"com.evil")], outside=field(8, field(1, b"com.evil") + field(2, 1)))
+    ),
+    "model: an operation of Microsoft's domain": onnx(model([node(b"Gelu", [b"window"], [b"out"], b"com.microsoft")])),
+    "model: functions": onnx(model([LAST], [AXIS], outside=field(25, field(1, b"f")))),
+    "model: training": onnx(model([LAST], [AXIS], outside=field(20, b""))),
+    "model: a branch": onnx(model([node(b"If", [b"window"], [b"out"])])),
+    "model: a tensor of a terabyte": onnx(model([LAST], [AXIS, tensor(b"w", [1 << 20, 1 << 18], b"")])),
+    "model: a constant of not a number": onnx(
+        model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [tensor(b"w", [4, 19], NAN * 76), AXIS])
+    ),
+    "model: doubled thirty times": onnx(model([*DOUBLING, node(b"ReduceSum", [b"c30", b"axis"], [b"out"])], [AXIS], out=(1, 4))),
+    "model: a loop of 2**62": onnx(model([LOOP], [tensor(b"times", [], struct.pack("<q", 1 << 62), kind=7)])),
+    "model: a loop of unknown length": onnx(model([LOOP])),
+    "model: random numbers": onnx(model([node(b"RandomNormalLike", [b"window"], [b"out"])])),
+    "model: texts": onnx(model([LAST], [AXIS, tensor(b"s", [1], None, kind=8, extra=field(6, b"x"))])),
+    "model: a sparse tensor": onnx(model([LAST], [AXIS], inside=field(15, field(3, 1 << 40)))),
+    "model: another shape of windows": onnx(HONEST.replace(field(1, field(1, 4)) * 2, field(1, field(1, 9)) * 2)),
+    "model: another output": onnx(model([LAST], [AXIS], out=(1, 4))),
+    "model: a hundred megabytes": sparse("model.onnx", 100 << 20),
+    "model: not protocol buffers": onnx(os.urandom(5000)),
+    "model: a number without an end": onnx(b"\x08" + b"\xff" * 50),
+    "scaler: a horizon of a billion": pipeline(horizon=10**9),
+    "scaler: another lookback": pipeline(lookback=10**9),
+    "scaler: a scale of zero": state(lambda s: next(iter(s["parts"][0]["pipeline"]["target"].values())).update(scale=[0.0])),
+    "scaler: a number beyond floats": lambda run: text(
+        "scaler.json", (run / "scaler.json").read_bytes().replace(b'"lookback": 4', b'"lookback": 1e999')
+    )(run),
+    "scaler: NaN": lambda run: text("scaler.json", (run / "scaler.json").read_bytes().replace(b'"threshold": 8.0', b'"threshold": NaN'))(
+        run
+    ),
+    "scaler: nested": text("scaler.json", DEEP),
+    "scaler: crowded": text("scaler.json", CROWDED),
+    "scaler: a list": text("scaler.json", b"[]"),
+    "scaler: a model elsewhere": state(lambda s: s["parts"][0].update(model="../canary.txt")),
+    "scaler: no parts": state(lambda s: s.update(parts=[])),
+    "config: a tag": config("data:", "data: !!python/object/apply:os.system [id]\nx:"),
+    "config: anchors": text("config.yaml", b"a: &a [x]\nb: [*a, *a]\n"),
+    "config: a megabyte": text("config.yaml", b"# " + b"x" * (1 << 20)),
+    "config: bytes that are no text": text("config.yaml", b"\xff\xfe\x00"),
+    "config: a horizon of a billion": config("horizon: 1", "horizon: 1000000000"),
+    "config: a class to load": config("model:", "model:\n  class_name: Lambda"),
+    "metrics: nested": text("metrics.json", DEEP),
+    "metrics: other scores": text("metrics.json", b'{"network": "lstm", "test": {"models": {"lstm": {"mae": "high"}}}}'),
+    "manifest: a path upward": named("../canary.txt"),
+    "manifest: a path from the root": named("/etc/passwd"),
+    "manifest: a path with NUL": named("plots/a\0.png"),
+    "manifest: a file of no known kind": named("model.keras"),
+    "manifest: fifty megabytes": sparse(MANIFEST, 50 << 20),
+    "manifest: nested": text(MANIFEST, DEEP),
+    "manifest: a difference that is a text": lambda run: change(run, {MANIFEST: lambda m: m.update(onnx_difference="0")}),
+    "manifest: another format": lambda run: change(run, {MANIFEST: lambda m: m.update(format=7)}),
+    "manifest: files in a list": lambda run: change(run, {MANIFEST: lambda m: None}) or text(MANIFEST, b'{"format": 1, "files": []}')(run),
+    "link: the weights": link("weights.safetensors", "../canary.txt"),
+    "link: the config": link("config.yaml", "/etc/passwd"),
+    "link: the manifest": link(MANIFEST, "../canary.txt"),
+    "link: the pictures": linked_plots,
+    "link: a device": link("history.csv", "/dev/zero"),
+    "a pipe that never ends": pipe,
+    "a terabyte of forecasts": sparse("forecasts.csv", 1 << 40),
+}
+KEEPS_MANIFEST = {name for name in HOSTILE if name.startswith("manifest") or name.startswith("link: the manifest")}
+
+
+def hostile(case, folder):
+    (folder / "canary.txt").write_text(CANARY)
+    run = shutil.copytree(GOLDEN, folder / "run")
+    HOSTILE[case](run)
+    if case not in KEEPS_MANIFEST:
+        with contextlib.suppress(OSError, ValueError):
+            rehash(run)
+    return run
+
+
+WATCHED = """
+import json, os, resource, sys, time
+opened = []
+sys.addaudithook(lambda event, arguments: opened.append(str(arguments[0])) if event == "open" else None)
+from pathlib import Path
+from stockrnn import recipes
+from stockrnn.errors import RunDamagedError, ConfigError
+from stockrnn.runs.directory import open_run
+recipes.predict(open_run(Path(sys.argv[1])), sys.argv[2])
+before, most = len(opened), 0
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024
+base = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) / 1024
+for folder in sys.argv[3:]:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    start, cpu, said, code = time.monotonic(), time.process_time(), "loaded", 0
+    try:
+        recipes.predict(open_run(Path(folder) / "run"), sys.argv[2])
+    except RunDamagedError as error:
+        said, code = str(error), error.exit_code
+    except Exception as error:
+        said, code = repr(error), 1
+    seen = [name for name in opened[before:] if "canary" in name or "passwd" in name]
+    print(json.dumps([folder, code, said, round(time.process_time() - cpu, 3), round(peak() - base, 1), seen]), flush=True)
+    del opened[before:]
+"""
+
+
+def test_hostile_runs_are_refused_quickly_in_little_memory(tmp_path):
+    assert len(HOSTILE) >= 40
+    folders = {}
+    for number, case in enumerate(HOSTILE):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        hostile(case, folder)
+        folders[str(folder)] = case
+    command = [sys.executable, "-c", WATCHED, GOLDEN, PRICES, *folders]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300)
+    found = {folders[folder]: rest for folder, *rest in map(json.loads, done.stdout.splitlines())}
+    assert set(found) == set(HOSTILE), done.stderr
+    print(f"cpu_s {max(each[2] for each in found.values())} mib {max(each[3] for each in found.values())}")
+    assert {case: each for case, each in found.items() if each[0] != 7 or "\n" in each[1] or CANARY in each[1]} == {}
+    assert {case: each for case, each in found.items() if each[2] > 1.0 or each[3] > 64 or each[4]} == {}
+    assert not Path("/tmp/canary-pickled").exists()
+
+
+def test_the_model_that_the_hostile_ones_are_made_from_is_accepted(run):
+    onnx(HONEST)(run)
+    rehash(run)
+    check_model(HONEST, Path("m"), 5)
+    load_forecaster(open_run(run))
