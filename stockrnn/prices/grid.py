@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +145,7 @@ def _is_data(row: Sequence[str], width: int) -> bool:
 def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     """Find the header among the first rows. Raises DataError when no row holds values."""
     widths = [len(row) for row in rows if len(row) > 1 or any(row)]
-    width = max(set(widths), key=widths.count)
+    width = Counter(widths).most_common(1)[0][0] if widths else 1
     first = next((i for i, row in enumerate(rows) if _is_data(row, width)), None)
     if first is None:
         raise DataError(f"{path} must hold rows of prices. Received: a header only, {shown(', '.join(rows[0]))}. Give another file.")
@@ -204,7 +205,7 @@ def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
     cells = [cell for cell in row[1:] if cell]
     if not cells or any(_typed(cell) for cell in cells if "." in cell):
         return False
-    repeats = max(names.count(name) for name in names if name)
+    repeats = max(Counter(name for name in names if name).values(), default=0)
     merged = repeats > 1 and len(cells) == repeats
     return merged or (len(row) >= len(names) - 1 and len(cells) >= (len(names) - 1) // 2)
 
@@ -296,7 +297,7 @@ def read_rows(rows: Iterable[Sequence[Any]], path: Path) -> Grid:
         raise DataError(f"{path} must hold rows of prices. Received: an empty sheet. Set `data.sheet`.")
     texts = [["" if cell is None else as_text(cell) for cell in row] for _, row in kept[:_HEAD_LINES]]
     width = max(len(row) for row in texts)
-    used = max(j + 1 for row in texts for j, cell in enumerate(row) if cell)
+    used = max((j + 1 for row in texts for j, cell in enumerate(row) if cell), default=1)
     head = find_head([(row + [""] * width)[:used] for row in texts], path)
     body = kept[head.lines :]
     columns = [_column([row[j] if j < len(row) else None for _, row in body]) for j in range(head.width)]
