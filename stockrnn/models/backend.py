@@ -2,6 +2,10 @@
 
 TensorFlow reads its environment at import and its C++ start-up lines go straight to file descriptor 2, whatever the
 log level; so the environment is set first and descriptor 2 points to a temporary file while the import lasts.
+
+Compiled programs are not kept from process to process. XLA's own cache (TF_XLA_FLAGS=--tf_xla_persistent_cache_directory)
+works on a CPU and cut a first epoch from 11.6 to 3.5 s with the same result, but its entries are never removed, and one cut
+short by a crash ends every later training of that shape with an error; it is left to those who set it themselves.
 """
 
 from __future__ import annotations
@@ -22,6 +26,9 @@ _ENVIRONMENT = {
 @contextlib.contextmanager
 def quiet_descriptor() -> Iterator[None]:
     """Send what C++ writes to descriptor 2 into a temporary file; it is shown only if the block raises."""
+    if sys.stderr is None:  # a process may be started without it
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:

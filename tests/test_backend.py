@@ -1,0 +1,55 @@
+"""The door to TensorFlow: silence, one thread, and stderr as it was."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.network
+
+
+def run(code, **options):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, **options)
+
+
+def test_importing_and_compiling_say_nothing_and_python_can_still_write_to_stderr():
+    code = "import sys\nfrom stockrnn.models.backend import tf\n"
+    code += "print(tf.function(lambda x: x @ x, jit_compile=True)(tf.ones((2, 2))).numpy().sum())\nprint('mine', file=sys.stderr)"
+    done = run(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "8.0\n", "mine\n")
+
+
+@pytest.mark.slow
+def test_a_process_without_stderr_can_import_it():
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&-; {sys.executable} -c 'from stockrnn.models.backend import tf; print(1)'"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n")
+
+
+def test_what_was_written_is_shown_when_the_block_fails(capfd):
+    from stockrnn.models.backend import quiet_descriptor
+
+    with pytest.raises(ZeroDivisionError), quiet_descriptor():
+        _write_and_fail()
+    assert capfd.readouterr().err == "cause"
+    with quiet_descriptor():
+        os.write(2, b"noise")
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+def _write_and_fail():
+    os.write(2, b"cause")
+    raise ZeroDivisionError
+
+
+def test_one_thread_an_operation():
+    from stockrnn.models.backend import tf
+
+    assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+    assert tf.config.threading.get_inter_op_parallelism_threads() == 1
