@@ -72,11 +72,19 @@ def parse_yaml(data: bytes, origin: str) -> dict[str, Any]:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value written behind `--set key=`: a YAML scalar or flow list. Raises ConfigError."""
-    tree = parse_yaml(f"value: {text}".encode(), f"--set …={text}")
-    if list(tree) != ["value"]:
-        raise ConfigError(f"--set …={text} must be one value. Received: several keys.")
-    return tree["value"]
+    """The value written behind `--set key=`: a YAML list, mapping or scalar; any other text is meant as it stands (`%d.%m.%Y`, `,`).
+
+    Raises:
+        ConfigError: a list or mapping that is not YAML.
+    """
+    origin = f"--set …={text}"
+    if text.strip()[:1] in ("[", "{"):
+        return parse_yaml(f"value: {text}".encode(), origin)["value"]
+    try:
+        tree = parse_yaml(f"value: {text}".encode(), origin)
+    except ConfigError:
+        return text
+    return tree["value"] if list(tree) == ["value"] and not isinstance(tree["value"], dict) else text
 
 
 def _check_events(text: str, origin: str) -> None:

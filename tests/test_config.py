@@ -92,6 +92,12 @@ def test_overrides_win_over_the_file(tmp_path):
         ("", None),
         ("'5'", "5"),
         (".", "."),
+        ("%d.%m.%Y", "%d.%m.%Y"),
+        (",", ","),
+        (";", ";"),
+        ("*.csv", "*.csv"),
+        ("a: b", "a: b"),
+        ("{a: 1}", {"a": 1}),
     ],
 )
 def test_scalars_mean_what_a_person_meant(text, value):
