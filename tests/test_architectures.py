@@ -298,6 +298,7 @@ def test_what_can_be_learned_is_learned(shape, head, cell):
     check_learns(shape, cell, head)
 
 
+@pytest.mark.slow
 def test_a_taught_decoder_learns():
     """Two epochs of the smallest decoder, taught and not, differ and both learn."""
     losses = {}
