@@ -16,6 +16,8 @@ A message is one line and says what must hold, what came (file, row, column, key
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class StockRNNError(Exception):
     """Base of all errors; `exit_code` is what the command line returns."""
@@ -78,6 +80,6 @@ class InterruptedRunError(StockRNNError):
         self.exit_code = exit_code
 
 
-def inert(text: str) -> str:
-    """Text that a terminal shows and does not obey: control characters, such as escape codes, become the sign �."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+def inert(text: str, keep: str = "\n\t") -> str:
+    """Text that is shown and not obeyed: control and formatting characters, such as escape codes, become the sign �."""
+    return "".join(sign if sign in keep or unicodedata.category(sign)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for sign in text)

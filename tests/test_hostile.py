@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import html.parser
 import io
 import json
 import os
 import pickle
 import random
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -19,10 +21,11 @@ import pandas as pd
 import pytest
 
 from stockrnn import recipes
-from stockrnn.errors import RunDamagedError
-from stockrnn.runs.directory import MANIFEST, _sealed, add_files, open_run
+from stockrnn.errors import RunDamagedError, StockRNNError, inert
+from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run, read_forecasts, to_csv
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.inference import load_forecaster
+from stockrnn.runs.vetting import parse_json
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
 PRICES = GOLDEN.parent / "prices.csv"
@@ -355,7 +358,7 @@ HOSTILE = {
     "a pipe that never ends": pipe,
     "a terabyte of forecasts": sparse("forecasts.csv", 1 << 40),
 }
-KEEPS_MANIFEST = {name for name in HOSTILE if name.startswith("manifest") or name.startswith("link: the manifest")}
+KEEPS_MANIFEST = {name for name in HOSTILE if name.startswith(("manifest", "link: the manifest"))}
 
 
 def hostile(case, folder):
@@ -422,3 +425,185 @@ def test_the_model_that_the_hostile_ones_are_made_from_is_accepted(run):
     rehash(run)
     check_model(HONEST, Path("m"), 5)
     load_forecaster(open_run(run))
+
+
+# --- names and texts ----------------------------------------------------------------------------------------------------------
+
+PARTS = [
+    "..",
+    ".",
+    "/",
+    "\\",
+    "\0",
+    "\n",
+    "~",
+    "$HOME",
+    "%00",
+    "..%2f",
+    "C:",
+    "con",
+    "nul",
+    "a",
+    "plots",
+    "\u202e",
+    "\uff0e\uff0e",
+    "\u2044",
+    "é",
+    " ",
+]
+
+
+def hostile_names(count=200, seed=0):
+    dice = random.Random(seed)
+    known = [
+        "../x",
+        "/tmp/canary-name",
+        "..\\x",
+        "plots/../../x",
+        "plots/..",
+        "a/b/c.png",
+        "plots//x.png",
+        "x" * 300,
+        "",
+        ".hidden.csv",
+        "plots/.x.png",
+    ]
+    return known + [
+        "".join(dice.choice(PARTS) for _ in range(dice.randint(1, 6))) + dice.choice(["", ".png", ".json"])
+        for _ in range(count - len(known))
+    ]
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_no_name_in_a_run_leads_out_of_it(run, tmp_path):
+    (tmp_path / "x").write_text(CANARY)
+    before = everything(tmp_path)
+    opened = open_run(run)
+    allowed = set(opened.manifest["files"])
+    for name in hostile_names():
+        if name in allowed:
+            continue
+        with pytest.raises(RunDamagedError):
+            opened.read(name)
+        manifest = {**opened.manifest, "files": {**opened.manifest["files"], name: hashlib.sha256(CANARY.encode()).hexdigest()}}
+        (run / MANIFEST).write_bytes(_sealed(manifest))
+        with contextlib.suppress(RunDamagedError):  # a picture that is not there may be named
+            assert not set(open_run(run).manifest["files"]) - allowed - {"plots/a.png"} or name.startswith("plots/")
+        (run / MANIFEST).write_bytes(before[f"run/{MANIFEST}"])
+    assert everything(tmp_path) == before
+
+
+ACTIVE = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''=1", "\0=1", '=HYPERLINK("http://x")']
+TAGS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=x>',
+    "-->",
+    "]]>",
+    "&lt;b&gt;",
+    "</title><script>x</script>",
+]
+ESCAPES = [
+    "\x1b[31mred",
+    "\x1b]0;title\x07",
+    "\x9b31m",
+    "\x1b]8;;http://x\x1b\\link",
+    "a\rb",
+    "\x08\x08",
+    "\u202eevil",
+    "[red]x[/red]",
+    ":smile:",
+]
+MATH = ["$x$", "$\\frac{1}{0}$", "$", "\\input{x}", "%s", "{0}", "{x.__class__}"]
+
+
+def payloads(count=100, seed=0):
+    dice = random.Random(seed)
+    known = ACTIVE + TAGS + ESCAPES + MATH
+    return known + ["".join(dice.sample(known, 2)) for _ in range(count - len(known))]
+
+
+def forecasts_of(tickers):
+    table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes())
+    table = table[table["model"].isin(["lstm", "naive"])]
+    return pd.concat([table.head(30).assign(ticker=ticker) for ticker in tickers], ignore_index=True)
+
+
+def test_texts_in_csv_are_inert_and_come_back_as_they_were():
+    tickers = payloads()
+    table = forecasts_of(tickers).assign(forecast=-1.5)
+    data = to_csv(table)
+    cells = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+    assert [cell for cell in cells["ticker"] if cell[:1] in "=+-@\t\r\n\0＝" and cell] == []
+    assert set(cells["forecast"]) == {"-1.5"}
+    assert read_forecasts(data)["ticker"].tolist() == [inert(ticker, keep="") for ticker in table["ticker"]]
+
+
+def test_texts_are_inert_on_the_terminal(capsys):
+    from stockrnn import cli, commands
+    from stockrnn.reports import tables
+
+    for payload in payloads():
+        rows = pd.DataFrame([{"ticker": payload, "step": 1, "date": pd.Timestamp("2026-01-02"), "forecast": 1.0, "p_up": 0.5}])
+        rows = rows.assign(**{f"{end}_{level}": 1.0 for end in ("lower", "upper") for level in (80, 90)})
+        commands._show(tables.forecast_rows(rows))
+        commands._tell([payload])
+        commands._print_json({"ticker": payload})
+        with pytest.raises(SystemExit):
+            cli._leave(f"Received: {payload}.", 3)
+    said = capsys.readouterr()
+    assert {sign for sign in said.out + said.err if not sign.isprintable()} <= {"\n", "\t"}
+    assert inert("a\x1b[1mb\n") == "a\N{REPLACEMENT CHARACTER}[1mb\n"
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.add(tag)
+        self.found |= {name for name, value in attrs if name.startswith("on") or ("http" in str(value) and not name.startswith("xmlns"))}
+
+
+@pytest.mark.parametrize("batch", range(3))
+def test_texts_are_inert_in_pictures(batch, tmp_path):
+    from stockrnn.reports.plots import render_figures, run_figures
+
+    history = pd.read_csv(GOLDEN / "history.csv")
+    for payload in payloads()[batch * 4 : 36 : 12]:
+        table = forecasts_of([payload])
+        pictures = render_figures({"forecast": run_figures(table, history, "lstm", payload)["forecast"]}, "svg")
+        assert set(pictures) == {"forecast.svg"}
+        tags = Tags()
+        tags.feed(pictures["forecast.svg"].decode())
+        assert not tags.found & {"script", "img", "a", "foreignobject", "iframe", "title2"}, payload
+        assert not {name for name in tags.found if name.startswith("on")}, payload
+
+
+def test_a_forecast_opens_no_socket(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    recipes.predict(open_run(GOLDEN), str(PRICES))
+    with pytest.raises(StockRNNError):
+        recipes.predict(open_run(GOLDEN), "http://127.0.0.1:9/prices.csv")
+
+
+def test_a_run_argument_is_a_folder_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in hostile_names(60):
+        with contextlib.suppress(StockRNNError):
+            assert find_run(name).is_dir()
+
+
+def test_json_of_a_stranger_is_bounded():
+    assert parse_json(b'{"a": [1, 2.5, null, "x"]}', Path("p")) == {"a": [1, 2.5, None, "x"]}
+    for data in (b"", b"NaN", b"[Infinity]", b"[-Infinity]", b"[1e999]", b"\xff", b'"\\ud800', b"1" * 5000, b"[" * 9999):
+        with pytest.raises(RunDamagedError):
+            parse_json(data, Path("p"))

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from stockrnn.config import Config, build_config, to_yaml
-from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
+from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError, inert
 from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
@@ -47,7 +47,7 @@ CHECKPOINTS = "checkpoint"
 DATA_HASH = "data.sha256"
 REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv", "forecasts.csv")
 _NAME = re.compile(rf"(?:{PLOTS}/)?[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}")
-_ACTS = "=+-@\t\r\n\0＝＋－＠"  # what a spreadsheet may take for the start of a formula
+_ACTS = tuple("=+-@＝＋－＠")  # what a spreadsheet may take for the start of a formula
 _TRIES = 5
 
 
@@ -194,9 +194,10 @@ def find_run(name: str | None) -> Path:
         if newest is None:
             raise ConfigError(f"There must be a run in {RUNS}/. Received: none. Run `stockrnn train` first, or name a run's folder.")
         return newest
-    for candidate in (Path(name), Path(RUNS) / name):
-        if candidate.is_dir():
-            return candidate
+    with contextlib.suppress(OSError):  # such as a name that is too long
+        for candidate in (Path(name), Path(RUNS) / name):
+            if candidate.is_dir():
+                return candidate
     raise ConfigError(f"RUN must be a folder, or a name in {RUNS}/. Received: {name}. `stockrnn runs list` shows what there is.")
 
 
@@ -344,7 +345,8 @@ def to_json(document: Any) -> bytes:
 def to_csv(table: pd.DataFrame) -> bytes:
     """CSV as this package writes it: floats to the last bit, dates as ISO 8601 (with the time only where there is one).
 
-    A text that a spreadsheet would take for a formula gets a leading quote (OWASP ASVS 5.0, 1.2.10); numbers stay numbers.
+    A text that a spreadsheet would take for a formula gets a leading quote (OWASP ASVS 5.0, 1.2.10), and control characters
+    become �; numbers stay numbers.
     """
     written = table.copy()
     for name in table.select_dtypes("datetime"):
@@ -356,7 +358,7 @@ def to_csv(table: pd.DataFrame) -> bytes:
 
 
 def read_forecasts(data: bytes | str) -> pd.DataFrame:
-    """The forecast table in CSV of `to_csv`, to the last bit and tickers as they were. Raises RunDamagedError."""
+    """The forecast table in CSV of `to_csv`, to the last bit and without the quotes put before tickers. Raises RunDamagedError."""
     options: dict[str, Any] = {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": {"actual": ""}}
     text = data.decode() if isinstance(data, bytes) else data
     try:
@@ -369,8 +371,11 @@ def read_forecasts(data: bytes | str) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(_plain) for name in (TICKER, "model")})
 
 
-def _inert(text: Any) -> Any:
-    return f"'{text}" if isinstance(text, str) and text.lstrip("'")[:1] and text.lstrip("'")[0] in _ACTS else text
+def _inert(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = inert(value, keep="")
+    return f"'{text}" if text.lstrip("'").startswith(_ACTS) else text
 
 
 def _plain(text: str) -> str:
