@@ -225,7 +225,7 @@ def _cutoffs(subject: _Subject) -> list[pd.Timestamp]:
     dates = np.sort(table[DATE].unique())
     test = np.flatnonzero(dates > spans.calibration_end.to_datetime64())
     places = {0, 1, 5, subject.config.window.lookback + 1, *test[[len(test) // 3, len(test) // 2, -2 if len(test) > 1 else -1]]}
-    chosen = {dates[place] for place in places if place < len(dates) - 1} | {end.to_datetime64() for _, end in list(spans.ends())[:3]}
+    chosen = {dates[place] for place in places if place < len(dates) - 1} | {end.to_datetime64() for end in _learning_ends(spans)}
     missing = table[FILLED] | table[[*PRICES, VOLUME]].isna().any(axis=1)
     begins = np.flatnonzero(missing & ~missing.shift(1, fill_value=False))
     for row in begins[np.linspace(0, len(begins) - 1, min(3, len(begins))).astype(int)]:
@@ -237,7 +237,7 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
     """Change everything after one cutoff in every way."""
     spans, learned = subject.spans, subject.learned
     before = _evidence(learned, subject.table, spans, cutoff)
-    learnt = learnt_of(learned, subject.table, spans, cutoff)
+    learnt = learnt_of(learned, subject.table, spans, cutoff) if cutoff in set(_learning_ends(spans)) else {}
     for change in CHANGES:
         whole = subject.changed(cutoff, change)
         if whole is None:
@@ -257,9 +257,14 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
 
 
 def _evidence(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Timestamp) -> dict[str, str]:
-    """What stands fixed once it is learnt; forecasts only from the end of training on."""
+    """What the fitted pipelines make of the past, and from the end of learning on what is forecast."""
     made = made_of(learned, table, cutoff)
-    return made if cutoff < spans.train_end else {**made, **forecasts_of(learned, table, cutoff)}
+    return made if cutoff < spans.calibration_end else {**made, **forecasts_of(learned, table, cutoff)}
+
+
+def _learning_ends(spans: Spans) -> list[pd.Timestamp]:
+    """After these dates everything is learnt afresh: later ones would only repeat what the last of them shows."""
+    return [end for _, end in spans.ends()][:3]
 
 
 def _check_split(subject: _Subject, ledger: _Ledger) -> None:
