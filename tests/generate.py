@@ -43,12 +43,15 @@ def exit_codes():
     return [*rows, ("130, 143", "Interrupted by SIGINT or SIGTERM.")]
 
 
+def title(name):
+    """The first line of a shipped config, without its full stop."""
+    line = find_config(name).read_text().splitlines()[0].lstrip("# ")
+    return line[0].lower() + line[1:].rstrip(".")
+
+
 BLOCKS = {
     "commands": lambda: table(("command", "does"), commands()),
-    "configs": lambda: table(
-        ("shipped config", "what it is"),
-        [(f"`{name}`", find_config(name).read_text().splitlines()[0].lstrip("# ")) for name in shipped_configs()],
-    ),
+    "configs": lambda: "Shipped: " + " · ".join(f"`{name}` {title(name)}" for name in shipped_configs()),
     "config": lambda: table(
         ("key", "values", "default", "meaning"),
         [(f"`{path}`", values, f"`{default}`", meaning) for path, values, default, meaning in config_fields()],
