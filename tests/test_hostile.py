@@ -602,6 +602,15 @@ def test_a_run_argument_is_a_folder_and_nothing_else(tmp_path, monkeypatch):
             assert find_run(name).is_dir()
 
 
+@pytest.mark.parametrize("name", ["history.csv", "forecasts.csv"])
+@pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", b"\xff\xfe", b'"', b"member,epoch,loss,validation_loss\nx,y,z,=1\n", b"\0" * 99])
+def test_pictures_are_drawn_from_whole_tables_alone(run, name, data):
+    (run / name).write_bytes(data)
+    rehash(run)
+    with pytest.raises(RunDamagedError, match=name):
+        recipes.plot(open_run(run), None, "png")
+
+
 def test_json_of_a_stranger_is_bounded():
     assert parse_json(b'{"a": [1, 2.5, null, "x"]}', Path("p")) == {"a": [1, 2.5, None, "x"]}
     for data in (b"", b"NaN", b"[Infinity]", b"[-Infinity]", b"[1e999]", b"\xff", b'"\\ud800', b"1" * 5000, b"[" * 9999):

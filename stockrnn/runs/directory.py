@@ -360,15 +360,26 @@ def to_csv(table: pd.DataFrame) -> bytes:
 def read_forecasts(data: bytes | str) -> pd.DataFrame:
     """The forecast table in CSV of `to_csv`, to the last bit and without the quotes put before tickers. Raises RunDamagedError."""
     options: dict[str, Any] = {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": {"actual": ""}}
-    text = data.decode() if isinstance(data, bytes) else data
+    stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
     try:
-        table: pd.DataFrame = pd.read_csv(io.StringIO(text), parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
+        table: pd.DataFrame = pd.read_csv(stream, parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
     except ValueError as error:
         raise RunDamagedError(f"forecasts.csv must be a forecast table. Received: {str(error)[:80]}. Train again.") from None
     numbers = table.select_dtypes("number").columns
     whole = tuple(table.columns) == FORECAST_TABLE and {"step", *FORECAST_TABLE[5:]} <= set(numbers)
     hold(whole, Path("forecasts.csv"), "be a forecast table", "other columns")
     return table.assign(**{name: table[name].map(_plain) for name in (TICKER, "model")})
+
+
+def read_history(data: bytes) -> pd.DataFrame:
+    """The epochs in history.csv. Raises RunDamagedError."""
+    try:
+        table: pd.DataFrame = pd.read_csv(io.BytesIO(data))
+    except ValueError as error:
+        raise RunDamagedError(f"history.csv must be a table of epochs. Received: {str(error)[:80]}. Train again.") from None
+    numbers = set(table.select_dtypes("number").columns)
+    hold({"member", "epoch", "loss", "validation_loss"} <= numbers, Path("history.csv"), "be a table of epochs", "other columns")
+    return table
 
 
 def _inert(value: Any) -> Any:
