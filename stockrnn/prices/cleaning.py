@@ -198,21 +198,20 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
 
 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
-    """Zero closes are missing; other prices that are missing or zero beside a close take it; zero volume where price moved is unknown."""
+    """Zero closes are missing; open, high and low that are all missing or zero beside a close take it, a single one is missing; zero volume where price moved is unknown."""
     close = frame[CLOSE].to_numpy()
     found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
     if (close == 0).any():
         frame = with_columns(frame, {CLOSE: np.where(close == 0, np.nan, close)})
     valid = frame[CLOSE].notna().to_numpy()
-    halted = np.zeros(len(frame), dtype=bool)
-    changes: dict[str, np.ndarray] = {}
-    for name in (OPEN, HIGH, LOW):
-        values = frame[name].to_numpy()
-        absent = valid & ~(values > 0)
-        if absent.any() and not absent[valid].all():
-            changes[name] = np.where(absent, frame[CLOSE].to_numpy(), values)
-            halted |= absent
+    absent = {name: valid & ~(frame[name].to_numpy() > 0) for name in (OPEN, HIGH, LOW) if (frame.loc[valid, name] > 0).any()}
+    halted = np.logical_and.reduce(list(absent.values())) if absent else np.zeros(len(frame), dtype=bool)
     found += sources.finding(frame, "halted_session", halted, CLOSE, "missing prices set to the close")
+    changes: dict[str, np.ndarray] = {}
+    for name, lacking in absent.items():
+        if lacking.any():
+            changes[name] = np.where(halted, frame[CLOSE].to_numpy(), np.where(lacking, np.nan, frame[name].to_numpy()))
+            found += sources.finding(frame, f"missing_{name}", lacking & ~halted, name, "kept as missing")
     frame = with_columns(frame, changes) if changes else frame
     impossible = (frame[VOLUME].to_numpy() == 0) & moved(frame) & valid
     found += sources.finding(frame, "zero_volume_with_move", impossible, VOLUME, "volume taken as missing")

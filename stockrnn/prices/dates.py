@@ -21,6 +21,9 @@ EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), 
 EXCEL, _EXCEL_DAYS = "excel_serial", (20_000, 80_000)
 """A spreadsheet's day number, and the days from 1954 to 2119."""
 
+_LONGEST = 64
+"""A longer cell is no date."""
+
 _MONTHS = {
     1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв ocak oca sty stycznia",
     2: "feb february februar février févr fév febrero febbraio fevereiro fev februari февраля фев şubat şub lut lutego",
@@ -70,7 +73,7 @@ class Dates:
 
 def looks_like_date(cell: str) -> bool:
     """Whether a cell is a date as someone would write it; a number of seconds since 1970 is not judged here."""
-    return bool(_DATE.match(cell)) or _has_month_name(cell)
+    return len(cell) <= _LONGEST and (bool(_DATE.match(cell)) or _has_month_name(cell))
 
 
 def looks_like_epoch(cell: str) -> bool:
@@ -124,6 +127,8 @@ def _english_month(match: re.Match[str]) -> str:
 
 def formats_of(cell: str) -> list[str]:
     """Every strptime format that a tidy cell may have, the usual ones first."""
+    if len(cell) > _LONGEST:
+        return []
     if re.fullmatch(r"\d+(?:\.0)?", cell):
         digits = len(cell.removesuffix(".0"))
         plain = {8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}

@@ -24,6 +24,7 @@ from stockrnn.prices.grid import Grid
 from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
+from stockrnn.prices.swaps import refuse_swapped
 from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
 SUFFIXES = (".csv", ".txt", ".tsv", ".xlsx", ".parquet", ".zip", ".gz")
@@ -214,6 +215,8 @@ class _Reader:
             if not bad.any() or attempt:
                 break
             self._leave_out(bad, cells, codes, layout)
+        if self.data.date_format == "auto" and "%d" in dates.date_format and "%m" in dates.date_format:
+            refuse_swapped(dates.stamps, self._series(layout), self.grid.rows, dates.date_format, str(self.path))
         if dates.evidence:
             self.sure.append(dates.evidence)
         if dates.zone:

@@ -63,6 +63,7 @@ def prices_of(files_read: Iterable[Rows], data: DataConfig) -> Prices:
         raise DataError(f"all files must have one step. Received: {both}. Name files of one step.")
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
+    _refuse_negative(frame, sources)
     found = [finding for rows, _, _ in files for finding in rows.findings]
     found += check(frame, sources, readings[0].step)
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
@@ -104,23 +105,40 @@ def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame
     step = "none" if rows.date_format is None else step_of(codes, stamps)
     if step not in ("none", "intraday"):
         stamps = to_days(stamps)
-    twice = first_duplicate(codes, stamps)
-    if twice is not None:
-        at = sorted(int(row) for row in rows.rows[sort][twice - 1 : twice + 1])
-        raise DataError(
-            f"{rows.path} rows {at[0]} and {at[1]}: each date must stand once for a ticker. Received: {shown(rows.tickers[codes[twice]])} "
-            f"{date_text(stamps[twice])} twice. Remove one, or set `data.columns.ticker`."
-        )
     frame = pd.DataFrame(
         {CODE: codes, DATE: stamps, **{name: values[name][sort] for name in (*PRICES, VOLUME)}, ROW: rows.rows[sort]}, copy=False
     )
-    _refuse_negative(frame, rows)
+    frame, repeated = _without_repeats(frame, rows, data.duplicates)
     close = columns[CLOSE]
     reading = Reading(
         rows.path, rows.dialect, rows.encoding, rows.separator, rows.decimal, rows.date_format, order, step, columns, close, rows.sureness
     )
-    findings = (*rows.findings, _unsorted(rows)) if order == "shuffled" else rows.findings
+    findings = (*rows.findings, *([_unsorted(rows)] if order == "shuffled" else []), *repeated)
     return replace(rows, values={}, stamps=np.array([]), rows=np.array([]), findings=findings), reading, frame
+
+
+def _without_repeats(frame: pd.DataFrame, rows: Rows, keep: str) -> tuple[pd.DataFrame, list[Finding]]:
+    """One row for each ticker and date: the first or the last in the file. Raises DataError where neither was asked for."""
+    if first_duplicate(frame[CODE].to_numpy(), frame[DATE].to_numpy()) is None:
+        return frame, []
+    ordered = frame.sort_values([CODE, DATE, ROW], kind="stable", ignore_index=True)
+    keys = [CODE, DATE]
+    if keep == "error":
+        twice = int(np.flatnonzero(ordered.duplicated(keys))[0])
+        one, two = ordered.iloc[twice - 1], ordered.iloc[twice]
+        alike = ordered.iloc[twice - 1 : twice + 1].duplicated([*keys, *PRICES, VOLUME]).any()
+        what = "with equal values. Remove one, or set `data.duplicates` to first" if alike else (
+            "with other values. Remove one, set `data.duplicates` to first or last, or name the tickers' column with `data.columns.ticker`"
+        )
+        raise DataError(
+            f"{rows.path} rows {int(one[ROW])} and {int(two[ROW])}: each date must stand once for a ticker. Received: "
+            f"{shown(rows.tickers[int(two[CODE])])} {date_text(two[DATE])} twice, {what}."
+        )
+    left = ordered.duplicated(keys, keep="first" if keep == "first" else "last")
+    places = tuple(
+        Place(rows.path, int(row), date_text(date)) for row, date in ordered.loc[left, [ROW, DATE]].head(MOST_PLACES).itertuples(index=False)
+    )
+    return ordered[~left].reset_index(drop=True), [Finding("duplicated", int(left.sum()), places, f"left out, the {keep} one is used")]
 
 
 def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -141,13 +159,18 @@ def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str,
     return {name: values.get(name, blank) for name in (*PRICES, VOLUME)}, columns
 
 
-def _refuse_negative(frame: pd.DataFrame, rows: Rows) -> None:
+def _refuse_negative(frame: pd.DataFrame, sources: Sources) -> None:
     for name in (*PRICES, VOLUME):
         below = np.flatnonzero(frame[name].to_numpy() < 0)
         if len(below):
-            at = frame.iloc[int(below[0])]
-            place = f"{rows.path} row {int(at[ROW])}, column {shown(rows.columns.get(name, name))}"
-            raise DataError(f"{place}: must not be negative. Received: {at[name]:g} on {date_text(at[DATE])}. Mend the row.")
+            at, ticker = sources.place(frame, int(below[0]), name), sources.tickers[int(frame[CODE].iloc[below[0]])]
+            many = len(sources.tickers) > 1
+            column = f"`{name}` of {shown(ticker)}" if many else shown(at.column)
+            choice = ", set `data.ticker` to another one" if many else ""
+            raise DataError(
+                f"{at.file} row {at.row}, column {column}: must not be negative. Received: {at.value:g} on {at.date}. "
+                f"Mend the row{choice}, or leave it out with `data.start` or `data.end`."
+            )
 
 
 def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.DataFrame, Sources]:

@@ -161,7 +161,7 @@ def _split_like(facts: Facts) -> np.ndarray:
 
 
 def _hundredfold(facts: Facts) -> np.ndarray:
-    return _jumps(facts, (100.0, 1000.0), 0.12)
+    return np.asarray((facts.ratio > 88) | (facts.ratio < 1 / 88))
 
 
 def _stale(facts: Facts) -> np.ndarray:
