@@ -110,9 +110,11 @@ class DataConfig(Section):
     decimal: Literal["auto", "point", "comma"] = "auto"
     """The decimal mark of numbers."""
     date_format: str = "auto"
-    """strptime format of the dates, such as `%d/%m/%Y`; or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`."""
+    """strptime format of the dates, such as `%d/%m/%Y`; or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_ns`, or `roc` for Taiwan's years."""
     order: Literal["auto", "ascending", "descending"] = "auto"
     """Order of the rows of a file without dates."""
+    duplicates: Literal["error", "first", "last"] = "error"
+    """A date that stands twice for a ticker in a file: an error, or the first or the last of its rows is used."""
     columns: ColumnsConfig = ColumnsConfig()
     """Which column is what."""
     sheet: str | None = None

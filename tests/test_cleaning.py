@@ -81,11 +81,20 @@ def test_a_halted_session_is_kept_flat_at_its_close(tmp_path):
         "Date,Open,High,Low,Close,Volume\n2020-01-01,9,11,8,10,5\n2020-01-02,0,0,0,10,0\n2020-01-03,,12,9,11,5\n2020-01-06,10,12,9,11,0\n"
     )
     prices = read(tmp_path, text)
-    assert prices.table[list(PRICES)].to_numpy().tolist() == [[9, 11, 8, 10], [10, 10, 10, 10], [11, 12, 9, 11], [10, 12, 9, 11]]
-    assert kinds(prices)["halted_session", "missing prices set to the close"] == 2
+    assert prices.table.drop(index=2)[list(PRICES)].to_numpy().tolist() == [[9, 11, 8, 10], [10, 10, 10, 10], [10, 12, 9, 11]]
+    assert kinds(prices)["halted_session", "missing prices set to the close"] == 1
     assert np.isnan(prices.table.volume.iloc[3])
     assert prices.table.volume.iloc[1] == 0
     assert kinds(prices)["zero_volume_with_move", "volume taken as missing"] == 1
+
+
+def test_an_open_that_alone_is_missing_is_never_invented(tmp_path):
+    text = "Date,Open,High,Low,Close\n2020-01-01,9,11,8,10\n2020-01-02,,12,9,11\n2020-01-03,0,12,9,10\n2020-01-06,10,12,9,11\n"
+    prices = read(tmp_path, text)
+    assert np.isnan(prices.table.open).tolist() == [False, True, True, False]
+    assert prices.table.high.tolist() == [11, 12, 12, 12]
+    assert kinds(prices)["missing_open", "kept as missing"] == 2
+    assert "halted_session" not in {kind for kind, _ in kinds(prices)}
 
 
 def test_a_zero_close_is_missing(tmp_path):

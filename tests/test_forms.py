@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         "month",
     ),
     "panel_without_a_ticker": (
-        lines("Date,Close", lambda r: [f"{r.date:%Y-%m-%d}", r.close]) + lines("", lambda r: [f"{r.date:%Y-%m-%d}", r.close]),
+        lines("Date,Close", lambda r: [f"{r.date:%Y-%m-%d}", r.close]) + lines("", lambda r: [f"{r.date:%Y-%m-%d}", 2 * r.close]),
         "data.columns.ticker",
     ),
     "no_close_at_all": ("Date,Close\n2020-01-02,null\n2020-01-03,null\n", "close"),
