@@ -55,19 +55,21 @@ def write_panel(path: Path, rows: int, tickers: int = 500) -> None:
     frame.to_csv(path, index=False)
 
 
-def measure(reader: str, path: Path, repeats: int = 5) -> dict[str, float]:
-    """Least seconds and peak memory (MB, of the whole process; Linux) of reading in fresh processes."""
-    imports, call = READERS[reader]
-    runs = []
+def measure(path: Path, repeats: int = 7) -> dict[str, dict[str, float]]:
+    """Least seconds and peak memory (MB, of the whole process; Linux) of each reader in fresh processes, taking turns."""
+    runs: dict[str, list[list[float]]] = {name: [] for name in READERS}
     for _ in range(repeats):
-        done = subprocess.run(
-            [sys.executable, "-c", _ONE.format(imports=imports, call=call), str(path)], capture_output=True, text=True, check=True
-        )
-        runs.append([float(value) for value in done.stdout.split()])
+        for name, (imports, call) in READERS.items():
+            program = _ONE.format(imports=imports, call=call)
+            done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+            runs[name].append([float(value) for value in done.stdout.split()])
     return {
-        "elapsed_s": min(run[0] for run in runs),
-        "peak_mb": max(run[1] for run in runs) / 1024,
-        "imports_mb": max(run[2] for run in runs) / 1024,
+        name: {
+            "elapsed_s": min(run[0] for run in each),
+            "peak_mb": max(run[1] for run in each) / 1024,
+            "imports_mb": max(run[2] for run in each) / 1024,
+        }
+        for name, each in runs.items()
     }
 
 
@@ -81,7 +83,7 @@ def main() -> int:
         start = time.perf_counter()
         write_panel(path, rows)
         made_s = time.perf_counter() - start
-        found = {name: measure(name, path) for name in READERS}
+        found = measure(path)
     time_ratio = found["stockrnn"]["elapsed_s"] / found["pandas"]["elapsed_s"]
     memory_ratio = found["stockrnn"]["peak_mb"] / found["pandas"]["peak_mb"]
     above_imports = {name: run["peak_mb"] - run["imports_mb"] for name, run in found.items()}
