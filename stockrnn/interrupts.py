@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from stockrnn.errors import InterruptedRunError
 
-PATIENCE_S = 3.5
+PATIENCE_S = 3.0
 """How long a compiled epoch may go on after a signal; then the process leaves with what is on disk."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

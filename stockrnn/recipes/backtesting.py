@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.errors import ConfigError
+from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.backtest import (
     Plan,
     Taught,
@@ -64,20 +65,20 @@ def backtest(
     with watch.stage("read"):
         prices = load_prices(config.data)
         folds = plan.cut(config, prices.table[DATE])
-    existed = folder.is_dir()
-    make_folder(folder)
-    state = folder / CHECKPOINTS
+    existed, state = folder.is_dir(), folder / CHECKPOINTS
     try:
-        with lock_folder(folder):
+        with lock_folder(folder), _dropping_unused(state):
             begin_run(folder, config)
             _begin(state, plan, prices.data_hash)
             walk = _Walk(config, plan, prices.table, folds, state, on_epoch)
             trained = _backtest(walk, folder, prices, watch, on_fold)
             end_run(folder)
             return trained
-    finally:
-        _drop_unused(state)
+    except InterruptedRunError:
+        raise  # what was begun stays: the user is told how to go on with it
+    except BaseException:
         remove_unfinished(folder, existed)
+        raise
 
 
 def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:
@@ -109,6 +110,18 @@ def _begin(state: Path, plan: Plan, data_hash: str) -> None:
     elif {entry.name for entry in state.iterdir()} != {"config.yaml"}:
         raise ConfigError(f"--run must be a new or empty folder. Received: {state.parent}, an unfinished training. Choose another.")
     write_bytes(path, to_json(now))
+
+
+@contextlib.contextmanager
+def _dropping_unused(state: Path) -> Iterator[None]:
+    """Drop what a failed backtest left unused, while its lock is held: nobody else's state is touched."""
+    try:
+        yield
+    except InterruptedRunError:
+        raise
+    except BaseException:
+        _drop_unused(state)
+        raise
 
 
 def _drop_unused(state: Path) -> None:
