@@ -570,10 +570,9 @@ def test_a_full_disk_is_exit_5_in_one_line(full_disk):
 
 
 def test_a_full_standard_output_is_exit_5():
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "stockrnn", "configs", "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+    command = [sys.executable, "-m", "stockrnn", "configs", "schema"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 
@@ -599,7 +598,7 @@ def test_a_training_that_diverges_keeps_its_last_finite_state(tmp_path):
     from stockrnn.training.checkpoint import _decode
 
     config = short_config()
-    wild = {"learning_rate": 1e30, "clip_norm": None, "optimizer": "sgd"}
+    wild = {"learning_rate": 1e38, "clip_norm": None, "optimizer": "sgd"}
     config = config.model_copy(update={"train": config.train.model_copy(update=wild)})
     with pytest.raises(DivergedError, match=r"loss of epoch \d+ must be finite.*train.learning_rate"):
         recipes.train(config, tmp_path / "run")
