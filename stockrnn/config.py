@@ -147,9 +147,9 @@ class TargetConfig(Section):
 class WindowConfig(Section):
     """The shape of one sample."""
 
-    lookback: Annotated[int, Field(ge=1)] = 20
+    lookback: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Sessions (timesteps) a window holds; the last one is the cutoff."""
-    horizon: Annotated[int, Field(ge=1)] = 1
+    horizon: Annotated[int, Field(ge=1, le=1000)] = 1
     """Sessions forecast after the cutoff."""
 
 
