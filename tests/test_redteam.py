@@ -95,3 +95,165 @@ def test_a_negative_price_of_one_ticker_leaves_the_others_readable(tmp_path):
 def test_a_redenomination_by_a_million_is_listed(tmp_path):
     close = TABLE.close.where(TABLE.index < 30, TABLE.close / 1e6)
     assert kinds(read(tmp_path, csv("Date,Close", DAYS, close)))["hundredfold_jump"] == 1
+
+
+NOT_PRICES = {
+    "ratios": ("Date,Quick Ratio,EPS,P/E,ROE", 4),
+    "predictions": ("Fecha,dolar_blue,dolar_blue_pronostico", 2),
+    "hash_rate": ("DateTime,Hash Rate", 1),
+    "interest": ("MonthYear,Rate", 1),
+    "passengers": ("Month,International airline passengers", 1),
+    "holdings": ("date,holdings", 1),
+    "libor": ("Date,Three_Months", 1),
+    "yields": ("Date,1 Yr,10 Yr", 2),
+    "money": ("Fecha,Base", 1),
+}
+
+
+@pytest.mark.parametrize("name", NOT_PRICES)
+def test_a_table_that_holds_no_prices_is_refused_until_the_user_names_the_close(tmp_path, name):
+    header, columns = NOT_PRICES[name]
+    text = csv(header, DAYS, *[TABLE.close] * columns)
+    assert "`data.columns.close`" in refused(tmp_path, text)
+    assert_same(read(tmp_path, text, columns={"close": 2}), TABLE, ("close",))
+
+
+@pytest.mark.parametrize("header", ["DATE,USDJPY", "date, value", "Дата,Значение", "Date,AAPL,MSFT"])
+def test_a_close_that_no_word_names_is_a_finding(tmp_path, header):
+    count = header.count(",")
+    prices = read(tmp_path, csv(header, DAYS, *[TABLE.close] * count))
+    assert kinds(prices)["assumed_close"] == count
+    assert prices.readings[0].sureness != "certain"
+
+
+@pytest.mark.parametrize("header", [",年,始値,高値,安値,終値", ",Year,Open,High,Low,Close"])
+def test_years_are_dates_and_a_yearly_file_is_refused(tmp_path, header):
+    years = range(1961, 2021)
+    text = csv(header, range(60), years, TABLE.open, TABLE.high, TABLE.low, TABLE.close)
+    assert "at most a month apart" in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Ngày giao dịch,Giá mở cửa,Giá cao nhất,Giá thấp nhất,Giá đóng cửa,Khối lượng giao dịch",
+        "日付,開始価格*,最高価格,最低価格,終値**,ボリューム",
+        "Trddt,Opnindex,Hiindex,Loindex,Clsindex,volume",
+        "date,open,high,low,adjclose,volume",
+    ],
+)
+def test_words_of_more_markets_are_known(tmp_path, header):
+    assert_same(read(tmp_path, csv(header, DAYS, *(TABLE[name] for name in ("open", "high", "low", "close", "volume")))), TABLE)
+
+
+def test_a_column_like_the_close_that_is_not_read_is_told(tmp_path):
+    text = csv("date,floor,opening_price,ceiling,closing_price,other", DAYS, TABLE.low, TABLE.open, TABLE.high, TABLE.close, TABLE.volume)
+    prices = read(tmp_path, text)
+    assert kinds(prices)["unread_price_column"] == 2
+    assert "ceiling" in prices.readings[0].sureness
+    assert "unread_price_column" not in kinds(
+        read(tmp_path, csv("date,high,low,close,ma", DAYS, TABLE.high, TABLE.low, TABLE.close, TABLE.close))
+    )
+
+
+def test_every_prefixed_series_is_read_whatever_letter_it_ends_with(tmp_path):
+    text = csv("Date,XAU_Close,XAU_HighestOfYear,DXY_Close,DXY_HighestOfYear", DAYS, TABLE.close, TABLE.high, TABLE.open, TABLE.high)
+    prices = read(tmp_path, text)
+    assert prices.table.ticker.unique().tolist() == ["DXY", "XAU"]
+    assert_same(read(tmp_path, text, ticker="XAU"), TABLE, ("close",))
+
+
+def test_merged_columns_and_lags_of_the_close_are_no_tickers(tmp_path):
+    for header in ("Date,Close_x,Close_y", "Date,Close_lag1,Close_ma20"):
+        assert "`data.columns.close`" in refused(tmp_path, csv(header, DAYS, TABLE.close, TABLE.open))
+
+
+def test_a_headerless_file_of_dates_and_one_number_is_read_with_a_finding(tmp_path):
+    prices = read(tmp_path, "".join(f"{day},{close}\n" for day, close in zip(DAYS, TABLE.close, strict=True)))
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["assumed_close"] == 1
+
+
+def test_prices_of_a_headerless_file_may_stand_after_a_ticker(tmp_path):
+    epochs = [int(day.timestamp() * 1000) for day in TABLE.date]
+    columns = (TABLE[name] for name in ("open", "high", "low", "close", "volume"))
+    rows = zip(epochs, [f"{day} 00:00:00" for day in DAYS], ["DAI/USDT"] * 60, *columns, strict=True)
+    prices = read(tmp_path, "".join(",".join(map(str, row)) + "\n" for row in rows))
+    assert_same(prices, TABLE)
+    assert prices.table.ticker[0] == "DAI/USDT"
+
+
+def taiwan(table: pd.DataFrame) -> str:
+    """As the exchange of Taiwan writes: year, shares, amount, open, high, low, close, change, trades; no header."""
+    dates = [f"{day.year - 1911}/{day:%m/%d}" for day in table.date]
+    amount = (table.volume * (table.high + table.low) / 2).round().astype(int)
+    rows = zip(
+        dates, table.volume.astype(int), amount, table.open, table.high, table.low, table.close, ["+0.10"] * 60, range(60), strict=True
+    )
+    return "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+def test_taiwan_s_years_of_two_and_three_digits_are_read(tmp_path):
+    table = TABLE.assign(date=pd.bdate_range("2010-11-15", periods=60))
+    assert_same(read(tmp_path, taiwan(table)), table)
+
+
+def test_taiwan_s_years_of_two_digits_alone_are_refused_and_the_option_settles_them(tmp_path):
+    table = TABLE.assign(date=pd.bdate_range("2003-06-30", periods=60))
+    text = csv("Date,Close", [f"{day.year - 1911}/{day:%m/%d}" for day in table.date], table.close)
+    assert "`data.date_format`" in refused(tmp_path, text)
+    assert_same(read(tmp_path, text, date_format="roc"), table, ("close",))
+    assert read(tmp_path, text, date_format="%y/%m/%d").table.date[0] == pd.Timestamp(1992, 6, 30)
+
+
+def test_a_blank_in_the_header_is_no_separator(tmp_path):
+    text = csv("Data,Q Negs,Q Tots,Fechamento", [f"{day:%d/%m/%Y}" for day in TABLE.date], ["-"] * 60, ["-"] * 60, TABLE.close)
+    assert read(tmp_path, text).readings[0].separator == ","
+
+
+def test_a_long_preamble_with_dates_and_known_words_is_passed_over(tmp_path):
+    above = (
+        "Title:\tS&P 500\t\nUnits:\tIndex\t\nDate Range:\t2006-06-22 to 2016-06-22\t\nNotes:\tclose\t\n"
+        + "\tmore words\t\n" * 20
+        + "\t\t\n"
+    )
+    text = above + "DATE\tVALUE\t\n" + "".join(f"{day}\t{close}\t\n" for day, close in zip(DAYS, TABLE.close, strict=True))
+    assert_same(read(tmp_path, text), TABLE, ("close",))
+
+
+def test_a_ticker_that_looks_like_trillions_is_a_name(tmp_path):
+    text = csv(
+        "Price,Close,High,Low,Open,Volume\nTicker,7203.T,7203.T,7203.T,7203.T,7203.T\nDate,,,,,",
+        DAYS,
+        TABLE.close,
+        TABLE.high,
+        TABLE.low,
+        TABLE.open,
+        TABLE.volume,
+    )
+    prices = read(tmp_path, text)
+    assert prices.table.ticker[0] == "7203.T"
+    assert_same(prices, TABLE)
+
+
+def test_a_spreadsheet_s_apostrophe_is_no_part_of_a_ticker(tmp_path):
+    assert read(tmp_path, csv("Date,Symbol,Close", DAYS, ["'000651"] * 60, TABLE.close)).table.ticker[0] == "000651"
+
+
+def test_rows_of_many_words_are_rows(tmp_path):
+    text = csv("Date,Brand,Product,Price,Unit,Kind", DAYS, ["A"] * 60, ["gold"] * 60, TABLE.close, ["yuan"] * 60, ["up"] * 60)
+    assert_same(read(tmp_path, text), TABLE, ("close",))
+
+
+def test_a_list_of_stocks_is_no_history_and_no_option_is_advised(tmp_path):
+    message = refused(tmp_path, csv("Symbol,Shares,Current Price,Close", [f"S{i}" for i in range(60)], range(60), TABLE.close, TABLE.close))
+    assert "list" in message
+    assert "data.order" not in message
+
+
+def test_jumps_across_missing_closes_are_seen_and_halts_are_none(tmp_path):
+    close = TABLE.close.astype(object).where(TABLE.index < 30, TABLE.close / 1e6)
+    close[30] = ""
+    assert kinds(read(tmp_path, csv("Date,Close", DAYS, close)))["hundredfold_jump"] == 1
+    close = TABLE.close.where(TABLE.index != 30, 0)
+    assert "hundredfold_jump" not in kinds(read(tmp_path, csv("Date,Close", DAYS, close)))

@@ -198,7 +198,10 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
 
 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
-    """Zero closes are missing; open, high and low that are all missing or zero beside a close take it, a single one is missing; zero volume where price moved is unknown."""
+    """Zero closes are missing; a halted session takes its close; zero volume where price moved is unknown.
+
+    A session is halted where open, high and low are all missing or zero beside a close; a single one is missing.
+    """
     close = frame[CLOSE].to_numpy()
     found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
     if (close == 0).any():

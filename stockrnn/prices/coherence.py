@@ -74,3 +74,21 @@ def like_bars(columns: Sequence[np.ndarray]) -> bool:
         if highest.sum() == lowest.sum() == 1:
             return True
     return False
+
+
+def follows(column: np.ndarray, close: np.ndarray) -> bool:
+    """Whether a column lies within a third of the close in nearly every row, as another price of the bar does, and is not the close."""
+    known = (column > 0) & (close > 0)
+    if len(column) != len(close) or known.sum() < max(5, 0.5 * (close > 0).sum()):
+        return False
+    ratio = column[known] / close[known]
+    return bool(np.mean((ratio > 2 / 3) & (ratio < 1.5)) >= 0.99 and np.any(ratio != 1))
+
+
+def refuse_listing(tickers: Sequence[str], codes: np.ndarray) -> None:
+    """Refuse a table without dates that has one row or two for each name: a list of stocks, and no history. Raises DataError."""
+    if len(tickers) > 1 and len(codes) < 3 * len(tickers):
+        raise DataError(
+            f"a file without dates must hold the history of each ticker. Received: {len(codes)} rows of {len(tickers)} names, a list of "
+            "them at one time. Give a file with dates."
+        )

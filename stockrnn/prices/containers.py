@@ -98,6 +98,8 @@ def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
             rows = {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames if sheet in (None, name)}
         except faults as error:
             raise DataError(f"{path} must be an intact workbook. Received: {shown(error)}. Save it anew.") from None
+    if not book.sheetnames:
+        raise DataError(f"{path} must be a common workbook. Received: one without sheets, as Strict Open XML is. Save it as xlsx or CSV.")
     if sheet is not None and sheet not in rows:
         raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(book.sheetnames)}.")
     filled = [part for part in rows.values() if sum(any(cell is not None for cell in row) for row in part) > 1]

@@ -18,6 +18,9 @@ from stockrnn.prices.quality import shown
 EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), "epoch_ns": (19, "ns")}
 """Name → digits of a date between 2001 and 2286, and the unit."""
 
+ROC = "roc"
+"""What `data.date_format` says for Taiwan's years, of which 1 is 1912."""
+
 EXCEL, _EXCEL_DAYS = "excel_serial", (20_000, 80_000)
 """A spreadsheet's day number, and the days from 1954 to 2119."""
 
@@ -49,6 +52,7 @@ _TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _DATE = re.compile(
     r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
     r"|^\d{4}\s?[.]\s?\d{1,2}\s?[.]\s?\d"  # 2020.01.31
+    r"|^1\d{2}[/年]\d{1,2}[/月]\d{1,2}日?$"  # 107/01/29, Taiwan
     r"|^\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:\d{4}|\d{2})(?!\d)"  # 31/01/2020, 1.2.20
     r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6})?(?:\.0)?$"  # 20200131, 20200131 0930
 )
@@ -100,8 +104,8 @@ def epoch_format(cells: Sequence[str]) -> str | None:
 def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
     """Cells without weekday names and time zones, with English months and Taiwan's years made Western; and the zones cut off."""
     cells = cells.str.strip()
-    if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").mean() > 0.5:
-        cells = cells.str.replace(r"^1\d{2}(?=\D)", lambda match: str(int(match.group()) + 1911), regex=True)
+    if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").any() and cells.str.fullmatch(_ROC_DATE).mean() > 0.5:
+        cells = _western(cells)
     if cells.str.contains("오전|오후|上午|下午").any():
         cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
     sample = cells.iloc[:: max(1, len(cells) // 50)]
@@ -114,6 +118,25 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
     if sample.str.contains(r"[^\W\d_]{3}", regex=True).any():
         cells = cells.str.replace(_WEEKDAY, "", regex=True).str.replace(r"[^\W\d_]+", _english_month, regex=True)
     return cells, zone
+
+
+_ROC_DATE = r"\d{2,3}\D\d{1,2}\D\d{1,2}\D?"
+
+
+def _western(cells: pd.Series) -> pd.Series:
+    """Cells with Taiwan's years made Western: 92/06/30 and 107/01/29 are days of 2003 and 2018."""
+    return cells.str.replace(r"^\d{2,3}(?=\D)", lambda match: str(int(match.group()) + 1911), regex=True)
+
+
+def _refuse_two_calendars(cells: pd.Series, name: str) -> None:
+    """Two-digit years that come first, all of a century's end, may be Taiwan's: both share weekdays, 11 years being 574 weeks."""
+    years = pd.to_numeric(cells.str.extract(r"^(\d{2})\D", expand=False), errors="coerce")
+    if name.startswith("%y") and len(years.dropna()) and years.min() >= 60:
+        year = int(years.max())
+        raise DataError(
+            f"dates must show their century. Received: {shown(cells[years.idxmax()])}, of {1900 + year}, or {1911 + year} by Taiwan's "
+            f"years. Set `data.date_format` to {name} or {ROC}."
+        )
 
 
 def _half_day(match: re.Match[str]) -> str:
@@ -131,7 +154,7 @@ def formats_of(cell: str) -> list[str]:
         return []
     if re.fullmatch(r"\d+(?:\.0)?", cell):
         digits = len(cell.removesuffix(".0"))
-        plain = {8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
+        plain = {4: ["%Y"], 8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
         return plain.get(digits, [])
     tokens = _TOKENS.findall(cell)
     parts = [i for i, token in enumerate(tokens) if token.isdigit() or token in _ENGLISH]
@@ -254,7 +277,9 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
         DataError: no format fits, or several do and nothing decides between them.
     """
     tidied, zone = tidy(cells)
-    if given != "auto":
+    if given == ROC:
+        tidied = _western(tidied)
+    elif given != "auto":
         stamps = parse(tidied, given.replace("%z", "").replace("%Z", "").replace("%B", "%b").rstrip())
         return Dates(_into_past(stamps, given).to_numpy()[codes], given, "as set", zone)
     found = [(name, _into_past(stamps, name)) for name, stamps in candidates(tidied)]
@@ -268,7 +293,9 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     if len(best) > 1:
         best, evidence = _decide(best, codes, series())
     name, stamps = best[0]
+    _refuse_two_calendars(tidied, name)
     stamps, name = _with_variants(tidied, stamps, name)
+    evidence = "Taiwan's years, as set" if given == ROC else evidence
     return Dates(stamps.to_numpy()[codes], name + ("%z" if zone else ""), evidence, zone)
 
 

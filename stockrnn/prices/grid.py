@@ -24,7 +24,7 @@ from stockrnn.prices.words import meanings
 SEPARATORS = {",": ",", ";": ";", "\t": "\t", "|": "|", " ": " ", "tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
 MOST_COLUMNS = 20_000
 _HEAD_BYTES, _HEAD_LINES = 1 << 16, 60
-_THREADED_COLUMNS = 500
+_THREADED_COLUMNS, _BLOCK_BYTES = 500, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _fitness(rows: Sequence[Sequence[str]]) -> float:
     tail = rows[len(rows) // 3 :] or rows
     cells = [cell for row in tail for cell in row[:200] if cell]
     typed = sum(_typed(cell) for cell in cells)
-    width = max(len(row) for row in rows)
-    return (min(words, 20) + 8 * typed / max(1, len(cells))) * (1 if width > 1 else 0.25)
+    divided = sum(len(row) > 1 for row in tail) >= len(tail) / 2
+    return (min(words, 20) + 8 * typed / max(1, len(cells))) * (1 if divided else 0.25)
 
 
 def _typed(cell: str) -> bool:
@@ -139,14 +139,24 @@ def _is_data(row: Sequence[str], width: int) -> bool:
         return False
     typed = sum(_typed(cell) for cell in cells)
     nothing = sum(is_nothing(cell) for cell in cells)
-    return typed > 0 and (typed + nothing) * 2 >= len(cells) and not (len(cells) > 2 and sum(bool(meanings(c)) for c in cells) >= 3)
+    named = len(cells) > 2 and sum(bool(meanings(cell)) for cell in cells) >= 3
+    dated = len(cells) > 3 and any(map(looks_like_date, cells)) and any(map(looks_like_number, cells))
+    return typed > 0 and ((typed + nothing) * 2 >= len(cells) or dated) and not named
+
+
+def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
+    """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one."""
+    values = [(i, _is_data(row, width)) for i, row in enumerate(rows) if any(row)]
+    found = [k for k, (_, data) in enumerate(values) if data]
+    followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
+    return values[(followed or found)[0]][0] if found else None
 
 
 def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     """Find the header among the first rows. Raises DataError when no row holds values."""
     widths = [len(row) for row in rows if len(row) > 1 or any(row)]
     width = Counter(widths).most_common(1)[0][0] if widths else 1
-    first = next((i for i, row in enumerate(rows) if _is_data(row, width)), None)
+    first = _first_data(rows, width)
     if first is None:
         raise DataError(f"{path} must hold rows of prices. Received: a header only, {shown(', '.join(rows[0]))}. Give another file.")
     width = max(width, len(rows[first]))
@@ -159,7 +169,8 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     names = _fit_names(block[at], rows[first : first + 20], path)
     width = len(names)
     others = [list(row) for i, row in enumerate(above_data) if i != at and any(row)]
-    above = next((tuple(row + [""] * (width - len(row))) for row in others if _is_second_header(row, names)), ())
+    beside = [list(row) for i, row in enumerate(above_data) if abs(i - at) == 1 and any(row)]
+    above = next((tuple(row + [""] * (width - len(row))) for row in beside if _is_second_header(row, names)), ())
     preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
     return Head(first, tuple(names), above, preamble, len(names), headerless=False)
 
@@ -188,7 +199,8 @@ def _fit_names(names: list[str], data: Sequence[Sequence[str]], path: Path) -> l
         return ["", *names]
     if extra > 0:
         raise DataError(
-            f"{path}: rows must have as many cells as the header, {len(names)}. Received: {used}, {shown(','.join(data[0]))}. Quote cells."
+            f"{path}: rows must have as many cells as the header, {len(names)}. Received: {used} in the first rows, "
+            f"{shown(','.join(data[0]))}. Add the names that the header lacks, or quote cells that hold the separator."
         )
     return names + [""] * (max(map(len, data)) - len(names))
 
@@ -203,7 +215,7 @@ def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
 def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
     """A line of tickers over or under the fields: as wide, or one cell for each repetition of the fields (merged cells)."""
     cells = [cell for cell in row[1:] if cell]
-    if not cells or any(_typed(cell) for cell in cells if "." in cell):
+    if not cells or any(re.fullmatch(r"[+-]?\d*[.]\d+", cell) for cell in cells):
         return False
     repeats = max(Counter(name for name in names if name).values(), default=0)
     merged = repeats > 1 and len(cells) == repeats
@@ -219,7 +231,7 @@ def _read_cells(text: bytes, head: Head, separator: str, path: Path) -> Grid:
     if head.width > MOST_COLUMNS:
         raise DataError(f"{path} must have at most {MOST_COLUMNS} columns. Received: {head.width}. Give a smaller file.")
     bad: list[tuple[int, str]] = []
-    threads = head.width <= _THREADED_COLUMNS
+    threads = head.width <= _THREADED_COLUMNS and len(text) > _BLOCK_BYTES
     table = _parse(text, head, separator, path, bad, threads=threads)
     if bad and threads:  # only one thread knows the numbers of the rows it leaves out
         bad.clear()
@@ -241,7 +253,7 @@ def _parse(text: bytes, head: Head, separator: str, path: Path, bad: list[tuple[
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(text),
-            pyarrow.csv.ReadOptions(use_threads=threads, column_names=names, skip_rows=head.lines, block_size=1 << 22),
+            pyarrow.csv.ReadOptions(use_threads=threads, column_names=names, skip_rows=head.lines, block_size=_BLOCK_BYTES),
             pyarrow.csv.ParseOptions(delimiter=separator, ignore_empty_lines=False, invalid_row_handler=keep),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
         )
@@ -260,7 +272,8 @@ def _with_ragged(grid: Grid, bad: Sequence[tuple[int, str]], path: Path) -> Grid
         cells = _split([line.rstrip("\n")], grid.separator or ",")[0]
         if any(cells[width:]):
             raise DataError(
-                f"{path} row {number}: must have {width} cells, as its header. Received: {len(cells)}, {shown(line)}. Quote cells."
+                f"{path} row {number}: must have {width} cells, as its header. Received: {len(cells)}, {shown(line)}. "
+                "Add the names that the header lacks, or quote cells that hold the separator."
             )
         if any(cells):
             rows.append(number)

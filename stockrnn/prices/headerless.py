@@ -14,7 +14,7 @@ from stockrnn.errors import DataError
 from stockrnn.prices.dates import candidates, tidy
 from stockrnn.prices.grid import Grid, sample
 
-_LEAST_ROWS, _NEARLY_ALL, _CLEARER = 20, 0.99, 1.3
+_LEAST_ROWS, _NEARLY_ALL, _CLEARER, _MOST_STARTS, _NEAR = 20, 0.99, 1.3, 8, 1.5
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,63 @@ def guess_columns(grid: Grid, kinds: Sequence[str], date: int | None, numbers: C
     if date is None:
         raise DataError("a file without a header must have dates. Received: none. Name the columns with `data.columns` (positions from 1).")
     time = date + 1 if date + 1 < len(kinds) and _is_clock(sample(grid.columns[date + 1])) else None
-    texts = [i for i, kind in enumerate(kinds) if kind == "text" and i < date]
-    start = (date if time is None else time) + 1
-    rest = [i for i in range(start, min(start + 5, len(kinds))) if kinds[i] in ("number", "date", "epoch")]
-    if rest[:4] != list(range(start, start + 4)):
-        raise DataError("a file without a header must have its four prices beside each other. Received: others. Set `data.columns`.")
-    values = np.column_stack([numbers(i) for i in rest[:4]])
-    values = values[(values > 0).all(axis=1)]
-    roles = {role: rest[j] for role, j in _four_prices(values, grid.columns[date]).items()}
-    if len(rest) == 5:
-        roles["volume"] = rest[4]
-        _check_volume(numbers(rest[4]), numbers(roles["close"]))
-    return Guess(date, time, texts[0] if texts else None, roles)
+    texts = [i for i, kind in enumerate(kinds) if kind == "text" and i != time]
+    rest = [i for i in range(date + 1, len(kinds)) if i != time and _is_numeric(grid, i, kinds[i])]
+    ticker = texts[0] if texts and (not rest or texts[0] < rest[0]) else None
+    if len(rest) == 1:
+        return Guess(date, time, ticker, {"close": rest[0]}, "the only column of numbers is taken for the close")
+    start, roles = _prices(rest, grid.columns[date], numbers)
+    traded = _traded([numbers(i) for i in rest if i < start], numbers(roles["low"]), numbers(roles["high"]))
+    after = start + 4
+    if traded is not None:
+        roles["volume"] = rest[traded]
+    elif after in rest:
+        volume = numbers(after)
+        if _is_volume(volume):
+            _check_volume(volume, numbers(roles["close"]))
+            roles["volume"] = after
+    return Guess(date, time, ticker, roles)
+
+
+def _is_numeric(grid: Grid, i: int, kind: str) -> bool:
+    """Whether a column can hold prices or a volume; whole numbers may look like dates, too."""
+    return kind in ("number", "epoch") or (kind == "date" and all(cell.isdigit() for cell in sample(grid.columns[i])))
+
+
+def _prices(rest: Sequence[int], dates: Any, numbers: Callable[[int], np.ndarray]) -> tuple[int, dict[str, int]]:
+    """Where the four prices begin, and which is which: the first four columns side by side that show it. Raises DataError."""
+    starts = [i for i in rest if all(i + j in rest for j in range(4))]
+    if not starts:
+        raise DataError(
+            "a file without a header must have its four prices side by side, or one column of numbers. Received: others. Name the columns "
+            "with `data.columns` (positions from 1)."
+        )
+    columns = {i: numbers(i) for i in {start + j for start in starts[:_MOST_STARTS] for j in range(4)}}
+    faults = []
+    for start in starts[:_MOST_STARTS]:
+        values = np.column_stack([columns[start + j] for j in range(4)])
+        try:
+            return start, {role: start + j for role, j in _four_prices(values[(values > 0).all(axis=1)], dates).items()}
+        except DataError as fault:
+            faults.append(fault)
+    raise faults[0]
+
+
+def _traded(columns: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray) -> int | None:
+    """Which column before the prices is the volume: another one over it is a price between low and high (Taiwan's exchange)."""
+    for i, volume in enumerate(columns):
+        for amount in columns:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                price = amount / volume
+            if np.mean((price >= 0.98 * low) & (price <= 1.02 * high)) >= 0.9:
+                return i
+    return None
+
+
+def _is_volume(values: np.ndarray) -> bool:
+    """Whether numbers can count what was traded: none below zero, and whole, or beyond a percentage."""
+    held = values[np.isfinite(values)]
+    return bool(len(held) and held.min() >= 0 and (np.all(held == np.round(held)) or held.max() > 100))
 
 
 def _is_clock(cells: Sequence[str]) -> bool:
@@ -66,7 +111,7 @@ def _is_clock(cells: Sequence[str]) -> bool:
 
 def _four_prices(values: np.ndarray, dates: Any) -> dict[str, int]:
     """Which of four columns is which. Raises DataError."""
-    if len(values) >= _LEAST_ROWS:
+    if len(values) >= _LEAST_ROWS and np.median(values.max(axis=1) / values.min(axis=1)) < _NEAR:
         high = [j for j in range(4) if np.mean(values[:, j] >= values.max(axis=1)) >= _NEARLY_ALL]
         low = [j for j in range(4) if np.mean(values[:, j] <= values.min(axis=1)) >= _NEARLY_ALL]
         if len(high) == 1 and len(low) == 1 and high != low:
@@ -74,7 +119,8 @@ def _four_prices(values: np.ndarray, dates: Any) -> dict[str, int]:
             opening, closing = _open_close(values[:: _direction(dates)], first, second)
             return {"open": opening, "high": high[0], "low": low[0], "close": closing}
     raise DataError(
-        "a file without a header must show which column is the high and which the low. Received: no such columns. Set `data.columns`."
+        "a file without a header must show which column is the high and which the low. Received: no such columns. "
+        "Set `data.columns` (positions from 1)."
     )
 
 
@@ -96,7 +142,8 @@ def _open_close(values: np.ndarray, first: int, second: int) -> tuple[int, int]:
     best, other = sorted(gaps, key=lambda pair: gaps[pair])
     if gaps[other] < _CLEARER * gaps[best] + 1e-12:
         raise DataError(
-            "a file without a header must show which price is the open and which the close. Received: no evidence. Set `data.columns`."
+            "a file without a header must show which price is the open and which the close. Received: no evidence. "
+            "Set `data.columns` (positions from 1)."
         )
     return best
 
@@ -107,4 +154,7 @@ def _check_volume(volume: np.ndarray, close: np.ndarray) -> None:
         ratio = np.log(volume / close)
     steps = np.abs(np.diff(ratio[np.isfinite(ratio)]))
     if len(steps) and np.median(steps) < 0.02:
-        raise DataError("a file without a header must show what follows its prices. Received: numbers like prices. Set `data.columns`.")
+        raise DataError(
+            "a file without a header must show what follows its prices. Received: numbers like prices. "
+            "Set `data.columns` (positions from 1)."
+        )

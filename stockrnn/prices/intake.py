@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,18 +15,19 @@ import pyarrow.compute as pc
 
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.coherence import BAR, check_bars, misplaced_close, unscaled_close
+from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, unscaled_close
 from stockrnn.prices.containers import open_grid
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
 from stockrnn.prices.grid import Grid
 from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
+from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
 from stockrnn.prices.swaps import refuse_swapped
 from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
-SUFFIXES = (".csv", ".txt", ".tsv", ".xlsx", ".parquet", ".zip", ".gz")
+_MOST_SPARE = 50
 _MARKS = {"point": ".", "comma": ","}
 
 
@@ -124,7 +124,10 @@ class _Reader:
         dates = self._dates(layout)
         self.stamps = dates.stamps if dates else None
         values = self._values(layout)
+        self._mention(layout, values)
         tickers, codes = self._tickers(layout)
+        if dates is None:
+            refuse_listing(tickers, codes)
         rows = self.grid.rows
         stamps = np.full(len(rows), np.datetime64("NaT", "ns")) if self.stamps is None else self.stamps
         if len(layout.series) > 1:
@@ -306,6 +309,22 @@ class _Reader:
         self._check(layout, parts)
         return parts
 
+    def _mention(self, layout: Layout, values: Mapping[str, np.ndarray]) -> None:
+        """Tell of closes that no word names, and of columns that look like prices and are not read."""
+        path = str(self.path)
+        if layout.assumed:
+            places = tuple(Place(path, None, None, self._header(i)) for i in layout.assumed[:MOST_PLACES])
+            self.findings.append(Finding("assumed_close", len(layout.assumed), places, "taken as the close"))
+        if len(layout.series) > 1 or {"high", "low"} <= layout.series[0][1].keys():
+            return
+        used = {layout.date, layout.time, layout.ticker, *layout.series[0][1].values()}
+        spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
+        near = [i for i in spare[:_MOST_SPARE] if follows(self._guessed(i), values["close"])]
+        if near:
+            places = tuple(Place(path, None, None, self._header(i)) for i in near[:MOST_PLACES])
+            self.findings.append(Finding("unread_price_column", len(near), places, "not used; name them with `data.columns`"))
+            self.sure.append(f"{shown(', '.join(self._header(i) for i in near))} not read")
+
     def _check(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
         """Refuse columns and rows whose values contradict their place."""
         roles = layout.series[0][1]
@@ -387,17 +406,3 @@ class _Reader:
         roles = layout.series[0][1]
         fixed = {"date": layout.date, "time": layout.time, "ticker": layout.ticker}
         return {role: self._header(i) for role, i in (*fixed.items(), *roles.items()) if i is not None}
-
-
-def clean_ticker(name: str) -> str:
-    """A ticker without control characters and outer blanks, composed."""
-    kept = "".join(c for c in unicodedata.normalize("NFC", name) if unicodedata.category(c)[0] != "C")
-    return kept.strip()[:80]
-
-
-def name_of(path: Path) -> str:
-    """The ticker that a file's name gives: the name without its packing and its type."""
-    name = path.name
-    for suffix in (".gz", ".zip", *SUFFIXES):
-        name = name[: -len(suffix)] if name.lower().endswith(suffix) and len(name) > len(suffix) else name
-    return clean_ticker(name) or "series"

@@ -15,14 +15,18 @@ from stockrnn.prices.coherence import like_bars
 from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
-from stockrnn.prices.words import Word, meanings, normalise
+from stockrnn.prices.words import Word, meanings, names_no_price, normalise
 
 VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
 _PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
 _NOT_A_TICKER = re.compile(
-    r"lag|sma|ema|\bma\b|ma\d|avg|average|mean|std|prev|next|pred|scaled|norm|change|chg|ret|diff|pct|roll|shift|target|raw|log|x$|y$|tomorrow|yesterday|\d+d|bid|ask"
+    r"(?:lag|sma|ema|wma|ma|avg|average|mean|std|prev|previous|next|scaled|norm|normali[sz]ed|change|chg|ret|logret|diff|difference|roll|"
+    r"rolling|shift|shifted|raw|log|tomorrow|yesterday|bid|ask|x|y|pre|market|hour|hours|high|low)\d*|\d+d"
 )
+"""Words beside `close` that make another series of it and name no ticker."""
+_CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
+_VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Layout:
         series: name of each series with its columns by role; one with an empty name where the file names none.
         language: of the header words.
         evidence: what decided, where header words did not.
+        assumed: numbers of the columns that are taken for closes though no word says so.
     """
 
     date: int | None
@@ -44,6 +49,10 @@ class Layout:
     series: tuple[tuple[str, Mapping[str, int]], ...]
     language: str = "en"
     evidence: str = ""
+    assumed: tuple[int, ...] = ()
+
+
+_ALONE, _WIDE = "the only column of numbers is taken for the close", "one column of closes a ticker"
 
 
 def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.ndarray]) -> Layout:
@@ -67,7 +76,8 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.nd
     if grid.headerless and "close" not in named:
         guess = guess_columns(grid, kinds, date, numbers)
         chosen = {**guess.roles, **{role: i for role, i in named.items() if role in VALUE_ROLES}}
-        return Layout(guess.date, guess.time, guess.ticker, (("", chosen),), evidence=guess.evidence)
+        alone = (chosen["close"],) if len(guess.roles) == 1 else ()
+        return Layout(guess.date, guess.time, guess.ticker, (("", chosen),), evidence=guess.evidence, assumed=alone)
     taken = set(named.values()) | ({date} if date is not None else set())
     time = named.get("time", _time_column(words, cells, taken))
     ticker = named.get("ticker", _ticker_column(words, kinds, taken, grid))
@@ -75,7 +85,8 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.nd
     free = [i for i in range(len(words)) if i not in taken]
     values = {role: i for role, i in named.items() if role in VALUE_ROLES}
     series, evidence = _series(grid, words, kinds, cells, free, values, numbers)
-    return Layout(date, time, ticker, series, _language(words), evidence)
+    assumed = tuple(roles["close"] for _, roles in series) if evidence in (_ALONE, _WIDE) else ()
+    return Layout(date, time, ticker, series, _language(words), evidence, assumed)
 
 
 def _position(grid: Grid, role: str, name: str | int) -> int:
@@ -172,8 +183,8 @@ def _series(
     wide = _wide(grid, words, kinds, cells, free, numbers)
     if wide and not roles:
         if len(wide) == 1:
-            return (("", {"close": wide[0]}),), f"the only column of numbers, {shown(grid.headers[wide[0]])}, is the close"
-        return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), "one column of closes a ticker"
+            return (("", {"close": wide[0]}),), _ALONE
+        return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), _WIDE
     names = shown(", ".join(grid.headers[:20]), 160)
     raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
 
@@ -187,11 +198,15 @@ def _wide(
     numbers: Callable[[int], np.ndarray],
 ) -> list[int]:
     """The columns of a table of closes, one a ticker: all unknown words, no part of which means a price, unlike the prices of a bar."""
-    if any(words[i] for i in free):
-        return []
     named = [i for i in free if kinds[i] not in ("text", "blank") and grid.headers[i].strip()]
     wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
-    if len(wide) > 1 and any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
+    if len(wide) == 1 and normalise(grid.headers[wide[0]]) in _VALUE and not any(words[i] for i in free if i != wide[0]):
+        return wide
+    if any(words[i] for i in free) or any(names_no_price(grid.headers[i]) for i in free):
+        return []
+    if len(wide) == 1:
+        return wide if _CODE.fullmatch(grid.headers[wide[0]].strip()) else []
+    if any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
 
@@ -267,12 +282,17 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
             for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
                 words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not _is_letter(word)]
                 name = ".".join(stem)
-                if words and not meanings(name) and not _NOT_A_TICKER.search(name.lower()):
+                if words and _is_name(name, stem):
                     stems.setdefault(name, {}).setdefault(words[0].role, i)
     for roles in stems.values():
         if "close" not in roles and "adj_close" in roles:
             roles["close"] = roles.pop("adj_close")
     return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _is_name(name: str, stem: Sequence[str]) -> bool:
+    """Whether what stands beside a field's name can be a ticker."""
+    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part.lower()) for part in stem)
 
 
 def _names_value(part: str) -> bool:

@@ -16,7 +16,8 @@ import pandas as pd
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
-from stockrnn.prices.intake import SUFFIXES, Reading, Rows, read_file
+from stockrnn.prices.intake import Reading, Rows, read_file
+from stockrnn.prices.naming import SUFFIXES
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, step_of, time_order, to_days, undated_order
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.storage import shipped, storage_errors
@@ -127,17 +128,18 @@ def _without_repeats(frame: pd.DataFrame, rows: Rows, keep: str) -> tuple[pd.Dat
         twice = int(np.flatnonzero(ordered.duplicated(keys))[0])
         one, two = ordered.iloc[twice - 1], ordered.iloc[twice]
         alike = ordered.iloc[twice - 1 : twice + 1].duplicated([*keys, *PRICES, VOLUME]).any()
-        what = "with equal values. Remove one, or set `data.duplicates` to first" if alike else (
-            "with other values. Remove one, set `data.duplicates` to first or last, or name the tickers' column with `data.columns.ticker`"
+        what = (
+            "with equal values. Remove one, or set `data.duplicates` to first"
+            if alike
+            else ("with other values. Remove one, set `data.duplicates` to first or last, or `data.columns.ticker`")
         )
         raise DataError(
             f"{rows.path} rows {int(one[ROW])} and {int(two[ROW])}: each date must stand once for a ticker. Received: "
             f"{shown(rows.tickers[int(two[CODE])])} {date_text(two[DATE])} twice, {what}."
         )
     left = ordered.duplicated(keys, keep="first" if keep == "first" else "last")
-    places = tuple(
-        Place(rows.path, int(row), date_text(date)) for row, date in ordered.loc[left, [ROW, DATE]].head(MOST_PLACES).itertuples(index=False)
-    )
+    some = ordered[left].head(MOST_PLACES)
+    places = tuple(Place(rows.path, int(row), date_text(date)) for row, date in zip(some[ROW], some[DATE], strict=True))
     return ordered[~left].reset_index(drop=True), [Finding("duplicated", int(left.sum()), places, f"left out, the {keep} one is used")]
 
 

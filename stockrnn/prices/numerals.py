@@ -62,7 +62,7 @@ _CURRENCY = "$€£¥₩￦₹₽₺₫฿"
 _SIGNS = rf"(?i)(?:[{_CURRENCY}'\s\x{{a0}}\x{{202f}}\x{{2009}}원円元]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
 _SIGNS_PY = _SIGNS.replace(r"\x{a0}", "\xa0").replace(r"\x{202f}", "\u202f").replace(r"\x{2009}", "\u2009")
 _SUFFIX = "|".join(sorted(map(re.escape, MULTIPLIERS), key=len, reverse=True))
-_NUMBER = re.compile(rf"(?i)[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?\s?(?:%|(?:{_SUFFIX})\.?)?$")
+_NUMBER = re.compile(rf"(?i)(?!\d+\.[a-z]+$)[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?\s?(?:%|(?:{_SUFFIX})\.?)?$")
 _POINT_PROOF = r"\d,\d{3}[.]\d|\d,\d{2,3},\d{3}|^[^\d.]*[.]\d|\d[.]\d{1,2}(?:\D*$|[eE])|[.]\d{4,}|^\D*0[.]\d"
 _COMMA_PROOF = r"\d[.]\d{3},\d|\d[.]\d{3}[.]\d{3}|\d,\d{1,2}(?:[^\d,]*$|[eE])|,\d{4,}|^\D*0,\d"
 

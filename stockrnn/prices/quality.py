@@ -113,11 +113,13 @@ def _same(frame: pd.DataFrame) -> np.ndarray:
 
 
 def moves(frame: pd.DataFrame) -> np.ndarray:
-    """Close over the close before it; NaN on a ticker's first row. Shape (rows,)."""
-    close = frame[CLOSE].to_numpy()
+    """Close over the last known close before it; NaN on a ticker's first row. Shape (rows,)."""
+    close, index = frame[CLOSE].to_numpy(), np.arange(len(frame))
+    known = close > 0
+    before = np.r_[0, np.maximum.accumulate(np.where(known, index, 0))[:-1]][: len(close)]
+    first = np.maximum.accumulate(np.where(_same(frame), 0, index))
     ratio = np.full(len(close), np.nan)
-    np.divide(close[1:], close[:-1], out=ratio[1:])
-    ratio[~_same(frame)] = np.nan
+    np.divide(close, close[before], out=ratio, where=known & (index > first) & (before >= first) & known[before])
     return ratio
 
 
@@ -161,7 +163,7 @@ def _split_like(facts: Facts) -> np.ndarray:
 
 
 def _hundredfold(facts: Facts) -> np.ndarray:
-    return np.asarray((facts.ratio > 88) | (facts.ratio < 1 / 88))
+    return np.asarray(((facts.ratio > 88) | (facts.ratio < 1 / 88)) & (facts.ratio > 0) & np.isfinite(facts.ratio))
 
 
 def _stale(facts: Facts) -> np.ndarray:

@@ -16,18 +16,21 @@ _WORDS: dict[str, dict[str, str]] = {
             "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
-            "start, dt, time, unix, unix timestamp, unix time, epoch, ts"
+            "start, dt, trddt, time, unix, unix timestamp, unix time, epoch, ts, year, fiscal year"
         ),
-        "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간",
-        "ja": "日付, 日付け, 年月日, 取引日, 日時",
-        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 時間",
-        "pt": "data, data do pregão, data pregão",
-        "es": "fecha",
-        "de": "datum",
-        "tr": "tarih",
-        "ru": "дата",
-        "vi": "ngày",
-        "id": "tanggal",
+        "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
+        "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
+        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 時間, 年份",
+        "pt": "data, data do pregão, data pregão, ano",
+        "es": "fecha, año",
+        "fr": "année",
+        "it": "anno",
+        "de": "datum, jahr",
+        "tr": "tarih, yıl",
+        "ru": "дата, год",
+        "vi": "ngày, ngày giao dịch, năm",
+        "id": "tanggal, tahun",
+        "th": "วันที่",
         "da": "dato",
     },
     "time": {
@@ -42,7 +45,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "ticker": {
         "en": (
             "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
-            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, instrument, secid, "
+            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, instrument, secid, "
             "asset, pair, stock, security, company, permno, isin, name, stock name, company name, index"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
@@ -50,12 +53,13 @@ _WORDS: dict[str, dict[str, str]] = {
         "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號",
         "pt": "papel, ativo, código, codneg",
         "ru": "тикер",
+        "vi": "mã, mã ck, mã chứng khoán, mã cổ phiếu",
     },
     "open": {
-        "en": "open, open price, opening price, opening, px open, open rate, bid open, day open, o",
+        "en": "open, open price, opening price, opening, px open, open rate, bid open, day open, opnprc, opnindex, o",
         "ko": "시가, 오픈, 시작가, 시초가",
-        "ja": "始値",
-        "zh": "开盘, 开盘价, 今开, 開盤, 開盤價, 開盤價",
+        "ja": "始値, 開始価格, 始まり値, 寄付値",
+        "zh": "开盘, 开盘价, 今开, 開盤, 開盤價, 开市, 开市价, 開市, 開市價",
         "pt": "abertura, preço de abertura, preabe",
         "es": "apertura, abrir",
         "de": "eröffn, eröffnung, eröffnungskurs, erster",
@@ -63,15 +67,15 @@ _WORDS: dict[str, dict[str, str]] = {
         "tr": "açılış",
         "ru": "откр, открытие, цена открытия",
         "pl": "otwarcie",
-        "vi": "mở, mở cửa, giá mở cửa",
+        "vi": "mở, mở cửa, giá mở cửa, giá mở",
         "id": "pembukaan, buka",
         "sv": "öppen, öppning",
     },
     "high": {
-        "en": "high, high price, highest, highest price, px high, high rate, bid high, day high, max, h",
+        "en": "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, max, h",
         "ko": "고가, 최고가, 최고",
-        "ja": "高値",
-        "zh": "最高, 最高价, 高, 最高價",
+        "ja": "高値, 最高価格, 最高値",
+        "zh": "最高, 最高价, 高, 最高價, 最高点",
         "pt": "máxima, máximo, máx, preço máximo, premax",
         "de": "hoch, tageshoch, höchst, höchstkurs",
         "fr": "plus haut, haut, + haut",
@@ -80,15 +84,15 @@ _WORDS: dict[str, dict[str, str]] = {
         "ru": "макс, максимум, максимальная цена",
         "pl": "najwyższy",
         "nl": "hoog",
-        "vi": "cao, cao nhất",
+        "vi": "cao, cao nhất, giá cao nhất, giá cao",
         "id": "tertinggi",
         "sv": "högst, høj",
     },
     "low": {
-        "en": "low, low price, lowest, lowest price, px low, low rate, bid low, day low, min, l",
+        "en": "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, min, l",
         "ko": "저가, 최저가, 최저",
-        "ja": "安値",
-        "zh": "最低, 最低价, 低, 最低價",
+        "ja": "安値, 最低価格, 最安値",
+        "zh": "最低, 最低价, 低, 最低價, 最低点",
         "pt": "mínima, mínimo, mín, preço mínimo, premin",
         "de": "tief, tagestief, tiefst, tiefstkurs",
         "fr": "plus bas, bas, + bas",
@@ -96,35 +100,37 @@ _WORDS: dict[str, dict[str, str]] = {
         "ru": "мин, минимум, минимальная цена",
         "pl": "najniższy",
         "nl": "laag",
-        "vi": "thấp, thấp nhất",
+        "vi": "thấp, thấp nhất, giá thấp nhất, giá thấp",
         "id": "terendah",
         "sv": "lägst, lav",
     },
     "close": {
         "en": (
             "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
-            "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, price, rate, c"
+            "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
+            "market price, spot price, stock price, share price, unit price, price, c"
         ),
         "ko": "종가, 현재가, 마감가, 체결가, 매매기준율",
-        "ja": "終値, 現在値",
-        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价",
+        "ja": "終値, 現在値, 終了価格",
+        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價",
         "pt": "fechamento, preço de fechamento, último, preço, cotação, preult",
         "es": "cierre, último, precio, precio de cierre",
         "de": "schlusskurs, schluss, zuletzt, letzter, kurs",
         "fr": "clôture, clôt, fermeture, dernier, cours",
         "it": "chiusura, ultimo, prezzo",
+        "ro": "curs",
         "tr": "kapanış, şimdi",
         "ru": "закрытие, цена закрытия, цена",
-        "pl": "zamknięcie, ostatnio",
+        "pl": "zamknięcie, ostatnio, kurs średni",
         "nl": "slotkoers, slot, laatste",
-        "vi": "đóng cửa, giá đóng cửa, lần cuối",
+        "vi": "đóng cửa, giá đóng cửa, lần cuối, giá",
         "id": "penutupan, terakhir",
         "sv": "senaste, stängning",
     },
     "adj_close": {
         "en": (
             "adj close, adjusted close, adj close price, adjusted closing price, adjusted, adjusted price, adj closing "
-            "price, close adj, close adjusted"
+            "price, close adj, close adjusted, adjclose, adjustedclose"
         ),
         "ko": "수정종가, 수정주가",
         "ja": "終値調整値, 調整後終値, 調整後終値*",
@@ -134,6 +140,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "fr": "clôture ajustée, cours ajusté",
         "it": "chiusura aggiustata, chiusura adj, chiusura rettificata",
         "zh": "调整后收盘价, 复权收盘价",
+        "vi": "giá điều chỉnh, giá đóng cửa điều chỉnh",
     },
     "adj_volume": {"en": "adj volume, adjusted volume"},
     "volume": {
@@ -143,7 +150,7 @@ _WORDS: dict[str, dict[str, str]] = {
             "px volume, tickvol, tick volume, candle acc trade volume, quantity, qty, v"
         ),
         "ko": "거래량, 누적거래량",
-        "ja": "出来高",
+        "ja": "出来高, ボリューム, 取引量, 売買高",
         "zh": "成交量, 交易量, 成交股数, 成交股數",
         "pt": "quantidade negociada, volume negociado, quatot",
         "es": "volumen",
@@ -151,7 +158,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "tr": "hacim, hac",
         "ru": "объем, объём",
         "pl": "wolumen, wol",
-        "vi": "khối lượng, kl",
+        "vi": "khối lượng, kl, khối lượng giao dịch, klgd, kl khớp lệnh, khối lượng khớp lệnh",
     },
     "other": {
         "en": (
@@ -185,7 +192,7 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 """Role → language → words, the surest first."""
 
-COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv"})
+COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv", "ro"})
 """Languages that write 1.234,56."""
 
 
@@ -236,3 +243,24 @@ def _meanings(header: str) -> tuple[Word, ...]:
     if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
         return (Word("volume", 50, "en"),)
     return known
+
+
+_NO_PRICE_WORDS = (
+    "ratio, ratios, eps, roe, roa, roi, roic, p/e, p/b, p/s, d/e, earnings, revenue, ebitda, sales, profit, margin, "
+    "forecast, forecasts, forecasted, predicted, predict, prediction, predictions, pred, preds, yhat, estimate, estimated, "
+    "pronostico, pronosticado, prediccion, previsao, prevision, prevista, prognose, prognoza, прогноз, tahmin, 予測, 预测, 預測, 예측, "
+    "rate, rates, yield, yields, interest, libor, euribor, sofr, tasa, taxa, zins, zinssatz, taux, tasso, ставка, 金利, 利率, 금리, "
+    "hash, hashrate, difficulty, dominance, fees, transactions, addresses, users, supply, holdings, reserves, deposits, "
+    "passengers, population, inflation, cpi, ppi, gdp, unemployment, employment, trend, trends, searches, sentiment, score, "
+    "probability, percent, percentage, pct, return, returns, volatility, variance, correlation, beta, alpha, weight, weights, "
+    "month, months, mo, yr, year, years, maturity, temperature, demand, load, mw, mwh, consumption, cases, deaths, count, counts, "
+    "signal, label, target, rsi, macd, sma, ema"
+)
+_NO_PRICE = frozenset(map(normalise, _NO_PRICE_WORDS.split(", ")))
+"""Words of what is no price: in a table without a known price column they say that it holds none."""
+
+
+def names_no_price(header: str) -> bool:
+    """Whether a header, or a word in it, names something that is no price, such as a rate, a ratio or a forecast."""
+    key = normalise(header[:_LONGEST])
+    return key in _NO_PRICE or not _NO_PRICE.isdisjoint(key.split())
