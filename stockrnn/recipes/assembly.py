@@ -106,7 +106,8 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts)
-    return Trained(open_run(folder), outcome.metrics, (*outcome.notes, *_notes(prices, learned, difference)))
+    notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference)))
+    return Trained(open_run(folder), outcome.metrics, tuple(notes))
 
 
 def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray) -> tuple[dict[str, bytes], float]:
