@@ -18,7 +18,7 @@ from stockrnn.config import Config, find_config, load_config, shipped_configs, t
 from stockrnn.errors import ConfigError, StockRNNError, inert
 from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
-from stockrnn.prices.loading import Prices, inspect_document, load_prices
+from stockrnn.prices.loading import Prices, inspect_document
 from stockrnn.reports import inspection, tables
 from stockrnn.reports.progress import step_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv, unfinished_run
@@ -139,7 +139,7 @@ def plot(run: str | None, output: Path | None, picture_format: str) -> None:
 def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool) -> None:
     """`stockrnn inspect`."""
     settings = load_config(None, overrides).data.model_copy(update={"path": path})
-    prices = load_prices(settings)
+    prices = recipes.inspect(settings)
     pictures = recipes.inspection_pictures(prices, path, output) if output is not None else []
     if json:
         _print_json(inspect_document(prices, path))
@@ -212,7 +212,7 @@ def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
 
 def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
     table = prices.table
-    keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step")
+    keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
     columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
     _show(tables.facts({"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}))
     for part in (tables.price_rows(table), tables.describe_table(inspection.describe(table)), tables.findings_table(prices.findings)):

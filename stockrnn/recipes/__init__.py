@@ -4,7 +4,7 @@ from stockrnn.evaluation.audit import Audited, audit
 from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
 from stockrnn.recipes.backtesting import backtest, unfinished_backtest
-from stockrnn.recipes.drawing import inspection_pictures, plot
+from stockrnn.recipes.drawing import inspect, inspection_pictures, plot
 from stockrnn.recipes.prediction import Predicted, predict
 from stockrnn.recipes.training import resume, train
 
@@ -15,6 +15,7 @@ __all__ = [
     "Trained",
     "audit",
     "backtest",
+    "inspect",
     "inspection_pictures",
     "plot",
     "predict",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from stockrnn.prices.loading import Prices
+from stockrnn.config import DataConfig
+from stockrnn.prices.loading import Prices, load_prices
+from stockrnn.prices.sessions import missing_sessions
 from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
 from stockrnn.reports.tables import listed
@@ -26,6 +29,14 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
         return [run.folder / PLOTS / name for name in pictures]
     make_folder(output)
     return save_figures(figures, output, picture_format)
+
+
+def inspect(data: DataConfig) -> Prices:
+    """Read a price file, and add to what was found the sessions it lacks against its exchange's calendar."""
+    prices = load_prices(data)
+    if prices.step != "daily":
+        return prices
+    return replace(prices, findings=(*prices.findings, *missing_sessions(prices.table, data.calendar, prices.readings[0].path)))
 
 
 def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
