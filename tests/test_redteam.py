@@ -257,3 +257,9 @@ def test_jumps_across_missing_closes_are_seen_and_halts_are_none(tmp_path):
     assert kinds(read(tmp_path, csv("Date,Close", DAYS, close)))["hundredfold_jump"] == 1
     close = TABLE.close.where(TABLE.index != 30, 0)
     assert "hundredfold_jump" not in kinds(read(tmp_path, csv("Date,Close", DAYS, close)))
+
+
+def test_tickers_that_are_also_words_in_small_letters_are_series(tmp_path):
+    text = csv("Date,AAPL_Close,MA_Close,X_Close", DAYS, TABLE.close, TABLE.open, TABLE.high)
+    assert read(tmp_path, text).table.ticker.unique().tolist() == ["AAPL", "MA", "X"]
+    assert read(tmp_path, csv("Date,AAPL,MO", DAYS, TABLE.close, TABLE.open)).table.ticker.unique().tolist() == ["AAPL", "MO"]

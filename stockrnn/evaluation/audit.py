@@ -22,9 +22,10 @@ from stockrnn.evaluation.learning import Learned, learn, table_of
 from stockrnn.evaluation.scoring import history_until
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
-from stockrnn.prices.intake import Rows, read_file
+from stockrnn.prices.intake import read_file
 from stockrnn.prices.loading import Prices, find_files, prices_of
 from stockrnn.prices.ordering import to_days
+from stockrnn.prices.readings import Rows
 from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
 
 STAGES: dict[str, str] = {

@@ -58,8 +58,8 @@ def guess_columns(grid: Grid, kinds: Sequence[str], date: int | None, numbers: C
         roles["volume"] = rest[traded]
     elif after in rest:
         volume = numbers(after)
+        _check_volume(volume, numbers(roles["close"]))
         if _is_volume(volume):
-            _check_volume(volume, numbers(roles["close"]))
             roles["volume"] = after
     return Guess(date, time, ticker, roles)
 

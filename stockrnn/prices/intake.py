@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,68 +24,12 @@ from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
 from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
+from stockrnn.prices.readings import Rows
 from stockrnn.prices.swaps import refuse_swapped
 from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
 _MOST_SPARE = 50
 _MARKS = {"point": ".", "comma": ","}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How one file was read.
-
-    Attributes:
-        separator: between cells; None where the file has no text cells.
-        decimal: the decimal mark.
-        date_format: of the date column; None for a file without dates.
-        order: `ascending`, `descending` or `shuffled`, as the rows stand in the file.
-        step: `daily`, `weekly`, `monthly`, `intraday`, or `none` for a file without dates.
-        columns: role → header, such as `close` → `Adj Close`.
-        close: the header of the close that is used.
-        sureness: `certain`, or what decided.
-    """
-
-    path: str
-    dialect: str
-    encoding: str
-    separator: str | None
-    decimal: str
-    date_format: str | None
-    order: str
-    step: str
-    columns: Mapping[str, str]
-    close: str
-    sureness: str
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one file, in its order.
-
-    Attributes:
-        tickers: distinct tickers.
-        codes: for each row, the number of its ticker. Shape (rows,).
-        stamps: datetime64[ns], NaT in a file without dates. Shape (rows,).
-        values: role → float64 of shape (rows,).
-        rows: row of the file. Shape (rows,).
-        findings: what was left out while reading.
-    """
-
-    tickers: tuple[str, ...]
-    codes: np.ndarray
-    stamps: np.ndarray
-    values: Mapping[str, np.ndarray]
-    rows: np.ndarray
-    path: str
-    dialect: str
-    encoding: str
-    separator: str | None
-    decimal: str
-    date_format: str | None
-    columns: Mapping[str, str]
-    sureness: str
-    findings: tuple[Finding, ...] = field(default=())
 
 
 def read_file(path: Path, data: DataConfig) -> Rows:

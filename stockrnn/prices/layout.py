@@ -21,10 +21,10 @@ VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volum
 _PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
 _NOT_A_TICKER = re.compile(
-    r"(?:lag|sma|ema|wma|ma|avg|average|mean|std|prev|previous|next|scaled|norm|normali[sz]ed|change|chg|ret|logret|diff|difference|roll|"
-    r"rolling|shift|shifted|raw|log|tomorrow|yesterday|bid|ask|x|y|pre|market|hour|hours|high|low)\d*|\d+d"
+    r"(?i:lag|sma|ema|wma|avg|average|mean|prev|previous|scaled|norm|normali[sz]ed|change|chg|logret|diff|difference|rolling|shift|shifted|"
+    r"tomorrow|yesterday|market|hours)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
 )
-"""Words beside `close` that make another series of it and name no ticker."""
+"""Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
 _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
 _VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
 
@@ -292,7 +292,7 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
 
 def _is_name(name: str, stem: Sequence[str]) -> bool:
     """Whether what stands beside a field's name can be a ticker."""
-    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part.lower()) for part in stem)
+    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part) for part in stem)
 
 
 def _names_value(part: str) -> bool:

@@ -16,10 +16,11 @@ import pandas as pd
 from stockrnn.config import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
-from stockrnn.prices.intake import Reading, Rows, read_file
+from stockrnn.prices.intake import read_file
 from stockrnn.prices.naming import SUFFIXES
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, step_of, time_order, to_days, undated_order
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
+from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
 from stockrnn.types import CLOSE, DATE, PRICES, TICKER, VOLUME
 

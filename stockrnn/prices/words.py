@@ -253,14 +253,17 @@ _NO_PRICE_WORDS = (
     "hash, hashrate, difficulty, dominance, fees, transactions, addresses, users, supply, holdings, reserves, deposits, "
     "passengers, population, inflation, cpi, ppi, gdp, unemployment, employment, trend, trends, searches, sentiment, score, "
     "probability, percent, percentage, pct, return, returns, volatility, variance, correlation, beta, alpha, weight, weights, "
-    "month, months, mo, yr, year, years, maturity, temperature, demand, load, mw, mwh, consumption, cases, deaths, count, counts, "
+    "month, months, year, years, maturity, temperature, demand, load, mw, mwh, consumption, cases, deaths, count, counts, "
     "signal, label, target, rsi, macd, sma, ema"
 )
 _NO_PRICE = frozenset(map(normalise, _NO_PRICE_WORDS.split(", ")))
 """Words of what is no price: in a table without a known price column they say that it holds none."""
 
 
+_TENOR = re.compile(r"\d+ ?(?:mo|m|yr|y)")
+
+
 def names_no_price(header: str) -> bool:
     """Whether a header, or a word in it, names something that is no price, such as a rate, a ratio or a forecast."""
     key = normalise(header[:_LONGEST])
-    return key in _NO_PRICE or not _NO_PRICE.isdisjoint(key.split())
+    return key in _NO_PRICE or not _NO_PRICE.isdisjoint(key.split()) or bool(_TENOR.fullmatch(key))
