@@ -249,6 +249,15 @@ def test_a_list_of_stocks_is_no_history_and_no_option_is_advised(tmp_path):
     message = refused(tmp_path, csv("Symbol,Shares,Current Price,Close", [f"S{i}" for i in range(60)], range(60), TABLE.close, TABLE.close))
     assert "list" in message
     assert "data.order" not in message
+    header = "Stock Name;Symbol;Shares;Purchase Price;Current Price"
+    assert "list" in refused(
+        tmp_path, csv(header, *[[f"S{i}" for i in range(60)]] * 2, range(60), TABLE.close, TABLE.open).replace(",", ";")
+    )
+
+
+def test_a_refusal_after_reading_names_the_file(tmp_path):
+    assert "prices.csv" in refused(tmp_path, csv("Close", TABLE.close))
+    assert "prices.csv" in refused(tmp_path, csv("Date,Close", [f"{year}-01-01" for year in range(1961, 2021)], TABLE.close))
 
 
 def test_jumps_across_missing_closes_are_seen_and_halts_are_none(tmp_path):
@@ -262,4 +271,3 @@ def test_jumps_across_missing_closes_are_seen_and_halts_are_none(tmp_path):
 def test_tickers_that_are_also_words_in_small_letters_are_series(tmp_path):
     text = csv("Date,AAPL_Close,MA_Close,X_Close", DAYS, TABLE.close, TABLE.open, TABLE.high)
     assert read(tmp_path, text).table.ticker.unique().tolist() == ["AAPL", "MA", "X"]
-    assert read(tmp_path, csv("Date,AAPL,MO", DAYS, TABLE.close, TABLE.open)).table.ticker.unique().tolist() == ["AAPL", "MO"]

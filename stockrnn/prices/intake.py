@@ -71,7 +71,7 @@ class _Reader:
         self._mention(layout, values)
         tickers, codes = self._tickers(layout)
         if dates is None:
-            refuse_listing(tickers, codes)
+            refuse_listing(*((tickers, codes) if layout.ticker is None else self._distinct(layout.ticker)))
         rows = self.grid.rows
         stamps = np.full(len(rows), np.datetime64("NaT", "ns")) if self.stamps is None else self.stamps
         if len(layout.series) > 1:

@@ -22,7 +22,7 @@ _PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
 _NOT_A_TICKER = re.compile(
     r"(?i:lag|sma|ema|wma|avg|average|mean|prev|previous|scaled|norm|normali[sz]ed|change|chg|logret|diff|difference|rolling|shift|shifted|"
-    r"tomorrow|yesterday|market|hours)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
+    r"tomorrow|yesterday|market|hours|purchase|current|cost)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
 )
 """Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
 _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")

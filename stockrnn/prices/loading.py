@@ -56,7 +56,7 @@ def load_prices(data: DataConfig) -> Prices:
 
 def prices_of(files_read: Iterable[Rows], data: DataConfig) -> Prices:
     """All that `load_prices` does after reading: the prices of files that are in memory. Raises DataError."""
-    files = [_arranged(rows, data) for rows in files_read]
+    files = [_in_order(rows, data) for rows in files_read]
     readings = tuple(reading for _, reading, _ in files)
     steps = {reading.step for reading in readings}
     if len(steps) > 1:
@@ -93,8 +93,16 @@ def find_files(name: str) -> list[Path]:
     return found
 
 
+def _in_order(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame]:
+    """`_arranged`, whose errors name the file."""
+    try:
+        return _arranged(rows, data)
+    except DataError as error:
+        raise error if rows.path in str(error) else DataError(f"{rows.path}: {error}") from None
+
+
 def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame]:
-    """One file in time order, adjusted; duplicates and negative prices refused."""
+    """One file in time order, adjusted; dates that stand twice as `data.duplicates` says."""
     values, columns = _adjusted(rows, data.adjust)
     if rows.date_format is None:
         order = undated_order(values, data.order)

@@ -53,7 +53,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號",
         "pt": "papel, ativo, código, codneg",
         "ru": "тикер",
-        "vi": "mã, mã ck, mã chứng khoán, mã cổ phiếu",
+        "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
     },
     "open": {
         "en": "open, open price, opening price, opening, px open, open rate, bid open, day open, opnprc, opnindex, o",
