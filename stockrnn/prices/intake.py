@@ -19,7 +19,7 @@ from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close,
 from stockrnn.prices.containers import open_grid
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
-from stockrnn.prices.grid import Grid
+from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
 from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
@@ -263,7 +263,8 @@ class _Reader:
             return
         used = {layout.date, layout.time, layout.ticker, *layout.series[0][1].values()}
         spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
-        near = [i for i in spare[:_MOST_SPARE] if follows(self._guessed(i), values["close"])]
+        spare = [i for i in spare[:_MOST_SPARE] if kind_of(sample(self.grid.columns[i])) == "number"]
+        near = [i for i in spare if follows(self._guessed(i), values["close"])]
         if near:
             places = tuple(Place(path, None, None, self._header(i)) for i in near[:MOST_PLACES])
             self.findings.append(Finding("unread_price_column", len(near), places, "not used; name them with `data.columns`"))

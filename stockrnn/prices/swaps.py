@@ -17,11 +17,13 @@ def swapped_rows(stamps: np.ndarray, codes: np.ndarray) -> np.ndarray:
         stamps: datetime64[ns] under the format that was chosen, in the file's order. Shape (rows,).
         codes: for each row, the number of its ticker. Shape (rows,).
     """
-    if np.all(np.diff(codes) == 0) and (np.all(np.diff(stamps) >= np.timedelta64(0)) or np.all(np.diff(stamps) <= np.timedelta64(0))):
-        return np.array([], dtype=int)
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
-    parts = [_swapped(stamps, rows) for rows in np.split(order, starts[1:])]
+    order = np.argsort(codes, kind="stable") if np.any(codes[1:] < codes[:-1]) else np.arange(len(codes))
+    grouped = codes[order]
+    steps = np.diff(stamps[order].astype(np.int64))
+    steps[grouped[1:] != grouped[:-1]] = 0
+    shuffled = np.intersect1d(grouped[1:][steps > 0], grouped[1:][steps < 0])
+    bounds = [(np.searchsorted(grouped, code), np.searchsorted(grouped, code, side="right")) for code in shuffled]
+    parts = [_swapped(stamps, order[start:stop]) for start, stop in bounds]
     return np.sort(np.concatenate(parts)) if parts else np.array([], dtype=int)
 
 
