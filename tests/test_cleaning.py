@@ -211,3 +211,16 @@ def test_constants_are_the_normal_variable_s():
     low, high = np.percentile(draws, [25, 75])
     assert (high - low) * IQR_TO_SD == pytest.approx(1, abs=0.01)
     assert np.median(np.abs(draws)) * MAD_TO_SD == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("method", ["iqr", "zscore"])
+def test_limits_learn_nothing_from_a_line_drawn_to_a_later_price(method):
+    tables = []
+    for far_end in (1.0, 50.0):
+        table = random_walk(100)
+        table.loc[60:, "close"] *= far_end
+        gap = np.linspace(np.log(table["close"][54]), np.log(table["close"][60]), 7)[1:-1]
+        table.loc[55:59, "close"] = np.exp(gap)
+        tables.append(table.assign(filled=table.index.isin(range(55, 60))))
+    limits = [fit_outliers(t, t["date"][57], method=method, action="flag", threshold=8.0, window=63) for t in tables]
+    assert limits[0] == limits[1]

@@ -38,6 +38,8 @@ def fit_outliers(
 ) -> OutlierLimits:
     """Learn each ticker's centre and spread of log returns from rows up to `train_end`.
 
+    Filled rows are left out: a line drawn across a gap knows the price at its far end.
+
     Args:
         prices: a price table, sorted by ticker and date.
         train_end: last date that may be learned from.
@@ -49,7 +51,8 @@ def fit_outliers(
     spread_of = {"iqr": _median_iqr, "zscore": _mean_sd}.get(method)
     fitted: dict[str, tuple[float, float]] = {}
     if spread_of is not None:
-        seen = pd.Series(returns_log(prices), index=prices.index)[prices[DATE] <= train_end].dropna()
+        learned = (prices[DATE] <= train_end) & ~prices[FILLED]
+        seen = pd.Series(returns_log(prices), index=prices.index)[learned].dropna()
         for ticker, returns in seen.groupby(prices.loc[seen.index, TICKER], sort=True):
             fitted[str(ticker)] = spread_of(returns.to_numpy())
     return OutlierLimits(method, action, float(threshold), int(window), pd.Timestamp(train_end).isoformat(), fitted)
