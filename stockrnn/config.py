@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from stockrnn.errors import ConfigError
@@ -241,6 +241,14 @@ class MemberConfig(Section):
     """Sessions, counted back from the cutoff, that it sees of a window."""
 
 
+_KINDS = ("a number", "a list")
+Ensemble = Annotated[
+    Annotated[int, Field(ge=1, le=64), Tag(_KINDS[0])]
+    | Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=64, strict=False), Tag(_KINDS[1])],
+    Discriminator(lambda value: _KINDS[isinstance(value, list | tuple)]),
+]
+
+
 class TrainConfig(Section):
     """How the network learns."""
 
@@ -268,7 +276,7 @@ class TrainConfig(Section):
     """When training stops."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number derives from it."""
-    ensemble: Annotated[int, Field(ge=1, le=64)] | Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=64, strict=False)] = 1
+    ensemble: Ensemble = 1
     """Networks trained from different seeds; their quantiles are averaged. A list gives each network's differences from `model`
     and `window`: cell, units, dropout, recurrent_dropout, lookback."""
 
@@ -464,7 +472,7 @@ def _values(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(map(str, args))
     if origin is tuple:
-        return f"list of {_values(args[0])}"
+        return "list of mappings" if isinstance(args[0], type) and issubclass(args[0], BaseModel) else f"list of {_values(args[0])}"
     if origin is Annotated:
         return _values(args[0])
     if origin is not None and type(None) in args:
@@ -485,7 +493,7 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
 
 
 def _sentence(fault: ErrorDetails) -> str:
-    keys = [str(part) for part in fault["loc"]]
+    keys = [str(part) for part in fault["loc"] if part not in _KINDS]
     path, received = ".".join(keys), repr(fault.get("input"))[:80]
     if fault["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
@@ -497,10 +505,17 @@ def _sentence(fault: ErrorDetails) -> str:
     return f"`{path}` must be valid: {message[0].lower() + message[1:]}. Received: {received}.{hint}"
 
 
+_LISTED = {"ensemble": MemberConfig}
+"""The section that each key's list holds."""
+
+
 def _known_keys(keys: list[str]) -> list[str]:
     section: type[BaseModel] = Config
     for key in keys:
-        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        if key.isdigit():  # the place of a mapping in a list
+            continue
+        field = section.model_fields.get(key)
+        annotation = _LISTED.get(key, field.annotation if field else None)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

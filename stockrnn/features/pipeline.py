@@ -135,7 +135,7 @@ class Pipeline:
         features, target = ({t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target"))
         limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
-        anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state["anchors"].items()}
+        anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
         return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors)
 
     def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:

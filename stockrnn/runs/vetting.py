@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from stockrnn.config import Config
+from stockrnn.config import Config, ModelConfig
 from stockrnn.errors import RunDamagedError
 from stockrnn.types import QUANTILES
 
@@ -71,7 +71,7 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
 def check_weights(data: bytes, config: Config, origin: Path) -> int:
     """Check a weights file against the config, its header first, and return how many parts it has.
 
-    Every tensor is float32, they lie side by side and fill the file, each member of each part has the same ones, the
+    Every tensor is float32, they lie side by side and fill the file, a member has the same ones in each part, the
     recurrent kernels have the config's units, and every number is finite.
     Format: https://huggingface.co/docs/safetensors/index#format
 
@@ -85,16 +85,23 @@ def check_weights(data: bytes, config: Config, origin: Path) -> int:
         member, _, weight = rest.partition("/")
         members.setdefault((part, member), {})[weight] = shape
     count = len({part for part, _ in members})
-    wanted = {(f"part{k}", f"member{j}") for k in range(count) for j in range(config.train.ensemble)}
-    hold(set(members) == wanted and count > 0, origin, f"have {config.train.ensemble} members in each part", sorted(members)[:3])
-    first = members["part0", "member0"]
-    hold(all(weights == first for weights in members.values()), origin, "give every member the same shapes", "different ones")
-    for depth, units in enumerate(config.model.units, start=1):
-        kernel = (units, GATES[config.model.cell] * units)
-        found = {s for name, s in first.items() if name.startswith(f"recurrent_{depth}/") and name.endswith("recurrent_kernel")}
-        hold(found == {kernel}, origin, f"have recurrent kernels {kernel} in layer {depth}", sorted(found))
+    networks = config.networks()
+    wanted = {(f"part{k}", f"member{j}") for k in range(count) for j in range(len(networks))}
+    hold(set(members) == wanted and count > 0, origin, f"have {len(networks)} members in each part", sorted(members)[:3])
+    for j, (model, _) in enumerate(networks):
+        first = members["part0", f"member{j}"]
+        alike = all(members[f"part{k}", f"member{j}"] == first for k in range(count))
+        hold(alike, origin, f"give member {j} the same shapes in each part", "different ones")
+        _check_kernels(first, model, origin)
     hold(bool(np.isfinite(np.frombuffer(data, "<f4", offset=start)).all()), origin, "hold finite numbers", "others")
     return count
+
+
+def _check_kernels(shapes: Shapes, model: ModelConfig, origin: Path) -> None:
+    for depth, units in enumerate(model.units, start=1):
+        kernel = (units, GATES[model.cell] * units)
+        found = {s for name, s in shapes.items() if name.startswith(f"recurrent_{depth}/") and name.endswith("recurrent_kernel")}
+        hold(found == {kernel}, origin, f"have recurrent kernels {kernel} in layer {depth}", sorted(found))
 
 
 def check_state(state: Any, config: Config, origin: Path, models: Sequence[str]) -> None:
