@@ -65,7 +65,7 @@ class Anchor:
     def __post_init__(self) -> None:
         """Refuse a state that is none. Raises ValueError."""
         terms = len(PRIOR)
-        shapes = self.centre.shape == (terms,) and self.weights.ndim == 2 and self.weights.shape[1] == 1 + terms  # noqa: PLR2004 (a matrix)
+        shapes = self.centre.shape == (terms,) and self.weights.ndim == 2 and self.weights.shape[1] == 1 + terms
         if self.kind not in SCALES or not shapes or not np.isfinite([self.floor, *self.centre, *self.weights.flat]).all():
             raise ValueError("an anchor that does not fit")
 
@@ -104,7 +104,7 @@ def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.n
     until = int(np.flatnonzero(learn)[-1]) + 1
     past, changes, learn = prices.iloc[:until], changes[:until], learn[:until]
     high, low = past[HIGH].to_numpy(float), past[LOW].to_numpy(float)
-    ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)  # noqa: PLR2004 (as the `har` baseline)
+    ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)
     floor = float(np.log(max(0.1 * np.nanmedian(_ranges(past, ranged)), LEAST)))
     terms = _terms(past, ranged, floor)
     warm = np.arange(until) >= min(WARM_UP, until // 4)
