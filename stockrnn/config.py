@@ -368,8 +368,7 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
     )
     yield (
         config.model.anchor == "none" or config.target.transform == "log_return",
-        f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`, a scale of log changes. "
-        f"Received: {config.target.transform}",
+        f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`. Received: {config.target.transform}",
     )
     yield (
         config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),

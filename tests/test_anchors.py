@@ -65,7 +65,7 @@ def test_the_state_brings_back_the_same_anchor_to_the_last_bit():
 
 @pytest.mark.parametrize("change", [{"kind": "arch"}, {"centre": [0.0]}, {"weights": [0.0]}, {"floor": float("nan")}, {"weights": [["x"]]}])
 def test_a_state_that_is_none_is_refused(change):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"an anchor that does not fit|could not convert"):
         Anchor.from_dict(fitted(garch_path(300)).to_dict() | change)
 
 

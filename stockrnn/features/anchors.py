@@ -71,7 +71,7 @@ class Anchor:
 
     def scale(self, prices: pd.DataFrame) -> np.ndarray:
         """Likely size of the log change over step 1 … horizon, seen from each session of a ticker, shape (rows, horizon)."""
-        return np.maximum(SCALES[self.kind](self, prices), LEAST)
+        return np.asarray(np.maximum(SCALES[self.kind](self, prices), LEAST))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state; floats keep every bit."""
@@ -155,14 +155,14 @@ def _design(terms: np.ndarray, centre: np.ndarray) -> np.ndarray:
 def _returns(prices: pd.DataFrame) -> np.ndarray:
     """Log return of each session, 0 for the first, shape (rows,)."""
     logged = np.log(prices[CLOSE].to_numpy(float))
-    return np.diff(logged, prepend=logged[:1])
+    return np.asarray(np.diff(logged, prepend=logged[:1]))
 
 
 def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
     """log(high / low) of each session, NaN where unknown; without them the size of its return, shape (rows,)."""
     if ranged:
         return np.asarray(np.log(prices[HIGH].to_numpy(float) / prices[LOW].to_numpy(float)))
-    return np.abs(_returns(prices))
+    return np.asarray(np.abs(_returns(prices)))
 
 
 def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
@@ -170,7 +170,8 @@ def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
     r = pd.Series(_returns(prices))
     logs = pd.Series(_ranges(prices, ranged)).ffill().clip(lower=np.exp(floor)).apply(np.log).fillna(floor)
     unit = np.exp(_mean(logs, 22))
-    gap = (np.log(pd.Series(prices[OPEN].to_numpy(float))) - np.log(pd.Series(prices[CLOSE].to_numpy(float))).shift()).fillna(0.0)
+    before = pd.Series(prices[CLOSE].to_numpy(float)).shift()
+    gap = pd.Series(np.log(prices[OPEN].to_numpy(float) / before.to_numpy())).fillna(0.0)
     volume = pd.Series(prices[VOLUME].to_numpy(float)).replace(0.0, np.nan).ffill().fillna(0.0).apply(np.log1p)
     falls, least = r.clip(upper=0.0), 0.1 * np.exp(2.0 * floor)
     sizes = [0.5 * np.log((r**2).ewm(halflife=life).mean() + least) for life in (3, 12, 40)]
