@@ -17,6 +17,8 @@ from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 LEAST = 1e-6
 """Least scale, and least range: a constant price has none."""
+GREATEST = 5.0
+"""Greatest log scale."""
 FARTHEST = 6.0
 """Terms are held within this distance of their training mean."""
 TRUST = 300.0
@@ -133,7 +135,7 @@ def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 def _har(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
     logs = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre) @ anchor.weights.T
-    return np.asarray(np.exp(logs))
+    return np.asarray(np.exp(np.minimum(logs, GREATEST)))
 
 
 def _ewma(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:

@@ -52,9 +52,8 @@ class OnnxForecaster(Forecaster):
         """Open the model. Raises RunDamagedError."""
         self.name, self.horizon, self.column = config.model.cell, pipeline.horizon, pipeline.column
         self.pipeline, self.readout, self.origin = pipeline, readout, origin
-        window = (
-            4 * pipeline.lookback * (len(pipeline.names) + 32 * max(sum(model.units) for model, _ in config.networks()))
-        )  # bytes of one window's states and gates
+        states = 32 * max(sum(model.units) for model, _ in config.networks())
+        window = 4 * pipeline.lookback * (len(pipeline.names) + states)  # bytes of one window's states and gates
         self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
         self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window)
         self._last, self._most = (pipeline.horizon, PARAMETERS[readout.head]), len(config.train.members)

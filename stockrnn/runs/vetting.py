@@ -16,6 +16,7 @@ import numpy as np
 
 from stockrnn.config import Config, ModelConfig
 from stockrnn.errors import RunDamagedError
+from stockrnn.features.anchors import PRIOR
 from stockrnn.types import QUANTILES
 
 MIB = 1 << 20
@@ -56,16 +57,21 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
 
     A network has at most two directions and a decoder beside the encoder; its exported graph takes half a MiB a layer and member.
     """
-    model, gates = config.model, GATES[config.model.cell]
-    widths = [MOST_FEATURES, *(2 * units for units in model.units)]
-    layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
-    head = 2 * (widths[-1] + 1) * config.window.horizon * len(QUANTILES) + 8 * widths[-1] ** 2
-    member = 2 * 4 * (layers + head) + 4096
-    graph = GRAPH_BYTES * (len(model.units) + 1)
+    networks = [model for model, _ in config.networks()]
+    weights = sum(_most_bytes(model, config.window.horizon) for model in networks)
+    graphs = sum(GRAPH_BYTES * (len(model.units) + 1) for model in networks)
     return {
-        ".safetensors": min(LARGEST[".safetensors"], member * config.train.ensemble * models),
-        ".onnx": min(LARGEST[".onnx"], (member + 2 * graph) * config.train.ensemble),
+        ".safetensors": min(LARGEST[".safetensors"], weights * models),
+        ".onnx": min(LARGEST[".onnx"], weights + 2 * graphs),
     }
+
+
+def _most_bytes(model: ModelConfig, horizon: int) -> int:
+    """Twice what the weights of one network take at most."""
+    gates, widths = GATES[model.cell], [MOST_FEATURES, *(2 * units for units in model.units)]
+    layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
+    head = 2 * (widths[-1] + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
+    return 2 * 4 * (layers + head) + 4096
 
 
 def check_weights(data: bytes, config: Config, origin: Path) -> int:
@@ -139,6 +145,10 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     found = {name: pipeline[name] for name in wanted}
     hold(found == wanted, origin, f"fit the config: {wanted}", found)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
+    anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}
+    tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
+    anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
+    hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
             shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
