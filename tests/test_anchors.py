@@ -46,6 +46,16 @@ def test_nothing_after_a_session_changes_its_scale(kind):
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))
+def test_a_session_without_a_future_has_the_same_scale_to_the_last_bit(kind):
+    prices = garch_path(500)
+    for horizon in (1, 3):
+        anchor = fitted(prices, kind, horizon)
+        whole = anchor.scale(prices)
+        for rows in range(100, 500, 7):
+            assert anchor.scale(prices.iloc[:rows]).tobytes() == whole[:rows].tobytes()
+
+
+@pytest.mark.parametrize("kind", sorted(SCALES))
 def test_nothing_is_learned_from_rows_after_the_last_one_to_learn_from(kind):
     prices = garch_path(500)
     other = prices.copy()

@@ -134,7 +134,9 @@ def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def _har(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
-    logs = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre) @ anchor.weights.T
+    """The exponential of the weighted terms; added one by one, as a matrix product's last bit depends on the number of rows."""
+    x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre)
+    logs = sum(x[:, [term]] * weights for term, weights in enumerate(anchor.weights.T))
     return np.asarray(np.exp(np.minimum(logs, GREATEST)))
 
 
