@@ -37,7 +37,7 @@ def train(config: str | None, data: str | None, overrides: Sequence[str], run: s
     else:
         settings = _settings(config or DEFAULT_CONFIG, data, overrides)
         folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
-    progress = tables.training_progress(settings.train.epochs, settings.train.ensemble)
+    progress = tables.training_progress(settings.train.epochs, len(settings.train.members))
     with interruptible(f"Go on with: stockrnn train --resume --run {folder}") as check, progress as tell:
 
         def on_epoch(report: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from stockrnn.errors import ConfigError
@@ -23,6 +23,8 @@ from stockrnn.strictyaml import parse_scalar, parse_yaml
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Date = Annotated[dt.date, Field(strict=False)]
+Units = Annotated[int, Field(ge=1)]
+Cell = Literal["simple_rnn", "lstm", "gru"]
 
 
 class Section(BaseModel):
@@ -175,12 +177,12 @@ class SplitConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    cell: Literal["simple_rnn", "lstm", "gru"] = "lstm"
+    cell: Cell = "lstm"
     """The recurrent cell."""
     architecture: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = "many_to_one"
     """`many_to_one` gives the whole horizon from the last state; `many_to_many` learns from every timestep of a window;
     `encoder_decoder` forecasts step after step, each from the one before; `one_to_many` sees the cutoff's session alone."""
-    units: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32,), min_length=1, strict=False)
+    units: tuple[Units, ...] = Field(default=(32,), min_length=1, strict=False)
     """Units of each stacked recurrent layer."""
     bidirectional: bool = False
     """Read the window forward and backward; it ends at the cutoff, so nothing of the future is read."""
@@ -201,6 +203,9 @@ class ModelConfig(Section):
     head: Literal["point", "quantile", "student_t", "direction"] = "quantile"
     """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95;
     `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
+    anchor: Literal["none", "ewma", "har"] = "none"
+    """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
+    regression on past ranges, returns and volume, learned on the training span."""
 
 
 class EarlyStoppingConfig(Section):
@@ -219,6 +224,29 @@ class TeacherForcingConfig(Section):
     """Share of actuals in the first epoch."""
     epochs: Annotated[int, Field(ge=1)] = 20
     """Epochs over which the share falls to zero, in a straight line."""
+
+
+class MemberConfig(Section):
+    """How one network of an ensemble differs from `model` and `window`; what is not given is theirs."""
+
+    cell: Cell | None = None
+    """The recurrent cell."""
+    units: Annotated[tuple[Units, ...], Field(min_length=1, strict=False)] | None = None
+    """Units of each stacked recurrent layer."""
+    dropout: Fraction | None = None
+    """Share of a layer's inputs dropped in training."""
+    recurrent_dropout: Fraction | None = None
+    """Share of the recurrent state dropped in training."""
+    lookback: Annotated[int, Field(ge=1)] | None = None
+    """Sessions, counted back from the cutoff, that it sees of a window."""
+
+
+_KINDS = ("a number", "a list")
+Ensemble = Annotated[
+    Annotated[int, Field(ge=1, le=64), Tag(_KINDS[0])]
+    | Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=64, strict=False), Tag(_KINDS[1])],
+    Discriminator(lambda value: _KINDS[isinstance(value, list | tuple)]),
+]
 
 
 class TrainConfig(Section):
@@ -248,8 +276,14 @@ class TrainConfig(Section):
     """When training stops."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number derives from it."""
-    ensemble: Annotated[int, Field(ge=1, le=64)] = 1
-    """Networks trained from different seeds; their quantiles are averaged."""
+    ensemble: Ensemble = 1
+    """Networks trained from different seeds; their quantiles are averaged. A list gives each network's differences from `model`
+    and `window`: cell, units, dropout, recurrent_dropout, lookback."""
+
+    @property
+    def members(self) -> tuple[MemberConfig, ...]:
+        """The networks of the ensemble."""
+        return (MemberConfig(),) * self.ensemble if isinstance(self.ensemble, int) else self.ensemble
 
 
 class Config(Section):
@@ -262,6 +296,12 @@ class Config(Section):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    def networks(self) -> tuple[tuple[ModelConfig, int], ...]:
+        """The model section and the lookback of each network of the ensemble."""
+        own = [member.model_dump(exclude_none=True) for member in self.train.members]
+        lookbacks = [changes.pop("lookback", self.window.lookback) for changes in own]
+        return tuple((self.model.model_copy(update=changes), lookback) for changes, lookback in zip(own, lookbacks, strict=True))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
@@ -290,7 +330,9 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
         bool(config.features.columns or config.features.indicators),
         "`features.columns` or `features.indicators` must name at least one feature. Received: none",
     )
-    yield from _network_agreements(config.model, config.window)
+    for model, lookback in config.networks():
+        yield from _network_agreements(model, config.window.model_copy(update={"lookback": lookback}))
+    yield from _ensemble_agreements(config)
     yield from _training_agreements(config)
 
 
@@ -315,6 +357,22 @@ def _network_agreements(model: ModelConfig, window: WindowConfig) -> Iterator[tu
     yield (
         shape != "one_to_many" or window.lookback == 1,
         f"`window.lookback` must be 1 for `model.architecture: one_to_many`, which sees one session. Received: {window.lookback}",
+    )
+
+
+def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
+    longest = max(lookback for _, lookback in config.networks())
+    yield (
+        longest == config.window.lookback,
+        f"`window.lookback` must be the longest lookback in `train.ensemble`. Received: {config.window.lookback} and {longest}",
+    )
+    yield (
+        config.model.anchor == "none" or config.target.transform == "log_return",
+        f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`. Received: {config.target.transform}",
+    )
+    yield (
+        config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),
+        f"`model.head` must be quantile or student_t for `model.anchor: {config.model.anchor}`. Received: {config.model.head}",
     )
 
 
@@ -413,7 +471,7 @@ def _values(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(map(str, args))
     if origin is tuple:
-        return f"list of {_values(args[0])}"
+        return "list of mappings" if isinstance(args[0], type) and issubclass(args[0], BaseModel) else f"list of {_values(args[0])}"
     if origin is Annotated:
         return _values(args[0])
     if origin is not None and type(None) in args:
@@ -434,7 +492,7 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
 
 
 def _sentence(fault: ErrorDetails) -> str:
-    keys = [str(part) for part in fault["loc"]]
+    keys = [str(part) for part in fault["loc"] if part not in _KINDS]
     path, received = ".".join(keys), repr(fault.get("input"))[:80]
     if fault["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
@@ -446,10 +504,17 @@ def _sentence(fault: ErrorDetails) -> str:
     return f"`{path}` must be valid: {message[0].lower() + message[1:]}. Received: {received}.{hint}"
 
 
+_LISTED = {"ensemble": MemberConfig}
+"""The section that each key's list holds."""
+
+
 def _known_keys(keys: list[str]) -> list[str]:
     section: type[BaseModel] = Config
     for key in keys:
-        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        if key.isdigit():  # the place of a mapping in a list
+            continue
+        field = section.model_fields.get(key)
+        annotation = _LISTED.get(key, field.annotation if field else None)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

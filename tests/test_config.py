@@ -1,6 +1,7 @@
 """The config: one meaning a key, nearest names, no silent conversion; and YAML that means what a person meant."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,39 @@ def test_a_config_without_permission_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         load_config(path)
+
+
+MEMBERS = [{"cell": "gru", "units": [8, 4]}, {"lookback": 7, "dropout": 0.5}, {}]
+
+
+def test_an_ensemble_of_a_number_repeats_the_model_and_a_list_changes_it():
+    three = build_config({"train": {"ensemble": 3}}, "x")
+    assert three.networks() == ((three.model, three.window.lookback),) * 3
+    unlike = build_config({"train": {"ensemble": MEMBERS}, "model": {"units": [5], "dropout": 0.1}}, "x")
+    assert [(model.cell, model.units, model.dropout, lookback) for model, lookback in unlike.networks()] == [
+        ("gru", (8, 4), 0.1, 20),
+        ("lstm", (5,), 0.5, 7),
+        ("lstm", (5,), 0.1, 20),
+    ]
+    assert build_config(parse_yaml(to_yaml(unlike).encode(), "x"), "x") == unlike
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"train": {"ensemble": []}}, "`train.ensemble`"),
+        ({"train": {"ensemble": 0}}, "Received: 0"),
+        ({"train": {"ensemble": "many"}}, "Received: 'many'"),
+        ({"train": {"ensemble": [{}, {"cel": "gru"}]}}, "`train.ensemble.1.cel` is not a key. Did you mean `cell`?"),
+        ({"train": {"ensemble": [{"cell": "gry"}]}}, "Did you mean `gru`?"),
+        ({"train": {"ensemble": [{"lookback": 30}]}}, "Received: 20 and 30"),
+        ({"train": {"ensemble": [{"lookback": 10}]}}, "Received: 20 and 10"),
+        ({"train": {"ensemble": [{"units": [3]}, {}]}, "model": {"units": [4, 4], "residual": True}}, "two equal neighbours"),
+        ({"model": {"anchor": "har"}, "target": {"transform": "level"}}, "`target.transform` must be log_return"),
+        ({"model": {"anchor": "ewma", "head": "point"}}, "`model.head` must be quantile or student_t"),
+        ({"model": {"anchor": "garch"}}, "`model.anchor`"),
+    ],
+)
+def test_members_and_anchors_that_do_not_fit_are_refused(tree, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        build_config(tree, "x")

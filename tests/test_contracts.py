@@ -25,6 +25,7 @@ NETWORKS = {
     "gru-ensemble": ["model.cell=gru", "train.ensemble=2", "data.outliers.action=clip"],
     "simple_rnn-point": ["model.cell=simple_rnn", "model.head=point", "target.transform=difference", "features.scaler=robust"],
     "separate": ["data.panel=separate"],
+    "anchored": ["model.anchor=har", "train.ensemble=[{cell: gru}, {cell: simple_rnn, lookback: 3}]", "split.calibration=0"],
 }
 FORECASTERS |= {
     name: lambda horizon, settings=settings: network_forecaster(load_config(None, [*SMALL, *settings, f"window.horizon={horizon}"]))

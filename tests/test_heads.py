@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from stockrnn.config import LOSSES_OF_HEAD, Config, ModelConfig, TrainConfig
-from stockrnn.models.heads import HEADS, LOSSES, OrderedQuantiles, StudentParameters
+from stockrnn.models.heads import HEADS, LOSSES, OrderedQuantiles, StudentParameters, raw_quantiles, resting_quantiles
 from stockrnn.types import QUANTILES
 
 pytestmark = pytest.mark.network
@@ -32,12 +32,7 @@ def test_training_starts_from_the_quantiles_of_a_standard_normal():
 def test_every_ordered_set_of_quantiles_can_be_said():
     """The head loses nothing: solving for its inputs gives any strictly increasing quantiles back."""
     wanted = np.sort(np.random.default_rng(0).normal(size=19)) + np.linspace(0, 0.1, 19)
-    zero = OrderedQuantiles()(np.zeros((1, 19), "float32")).numpy()[0]
-    gaps, normal_gaps = np.diff(wanted), np.diff(zero)
-    raw = np.empty(19)
-    raw[9] = wanted[9]
-    raw[10:] = np.log(np.expm1(gaps[9:])) - np.log(np.expm1(normal_gaps[9:]))
-    raw[:9] = np.log(np.expm1(gaps[:9])) - np.log(np.expm1(normal_gaps[:9]))
+    raw = raw_quantiles(wanted)
     np.testing.assert_allclose(OrderedQuantiles()(raw[None].astype("float32")).numpy()[0], wanted, atol=1e-5)
 
 
@@ -151,3 +146,13 @@ def test_a_loss_that_does_not_fit_the_head_is_refused(head, loss):
     else:
         with pytest.raises(ValueError, match="must fit"):
             Config.model_validate(tree)
+
+
+def test_resting_quantiles_are_the_targets_where_there_are_many_and_the_usual_shape_where_there_are_few():
+    draws = np.random.default_rng(0)
+    many, few = draws.exponential(2.0, (400_000, 1)), draws.exponential(2.0, (20, 2))
+    np.testing.assert_allclose(resting_quantiles(many)[0], -2.0 * np.log1p(-np.array(QUANTILES)), atol=0.08)
+    resting = resting_quantiles(few)
+    assert resting.shape == (2, 19)
+    assert (resting[:, 0] < -1.5 * few.mean(axis=0)).all()
+    assert (np.diff(resting, axis=-1) > 0).all()

@@ -6,7 +6,8 @@ import pytest
 from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
 from stockrnn.models.cells import CELLS
-from stockrnn.models.networks import build_network, export_onnx, network_weights, set_network_weights
+from stockrnn.models.heads import resting_quantiles
+from stockrnn.models.networks import build_network, export_onnx, network_weights, rest_network, set_network_weights
 
 pytestmark = pytest.mark.network
 SHAPE = {"features": 3, "lookback": 6, "horizon": 2}
@@ -72,6 +73,51 @@ def test_penalties_are_those_of_the_kernels_alone():
     np.testing.assert_allclose(float(sum(net.losses)), wanted, rtol=1e-5)
 
 
+TARGETS = np.random.default_rng(3).gamma(2.0, size=(500, 2))
+
+
+@pytest.mark.parametrize("architecture", ["many_to_one", "many_to_many"])
+def test_a_network_at_rest_says_the_quantiles_of_each_step_whatever_it_sees(architecture):
+    net = network(architecture=architecture)
+    rest_network(net, TARGETS)
+    wanted = resting_quantiles(TARGETS)
+    np.testing.assert_allclose(net(windows()).numpy(), np.broadcast_to(wanted, (7, 2, 19)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model", [{"architecture": "encoder_decoder"}, {"head": "student_t"}, {"architecture": "encoder_decoder", "head": "student_t"}]
+)
+def test_a_network_at_rest_says_the_same_of_every_window(model):
+    net = network(**model)
+    rest_network(net, TARGETS)
+    outputs = net(windows()).numpy()
+    np.testing.assert_allclose(outputs, np.broadcast_to(outputs[:1, :1], outputs.shape), atol=1e-6)
+    if "head" not in model:
+        np.testing.assert_allclose(outputs[0, 0], resting_quantiles(TARGETS).mean(axis=0), atol=0.05)
+
+
+def test_a_network_at_rest_still_learns_from_what_it_sees():
+    net = network()
+    rest_network(net, TARGETS)
+    kernels = [name for name, weight in network_weights(net).items() if name.endswith("kernel") and weight.any()]
+    assert "head/kernel" not in kernels
+    assert len(kernels) == 4
+
+
+@pytest.mark.slow
+def test_the_onnx_model_of_unlike_members_shows_each_what_it_was_trained_on(capfd):
+    import onnxruntime
+
+    kinds = [("lstm", (4,), 6), ("gru", (3, 5), 2), ("simple_rnn", (2,), 6), ("gru", (3,), 1)]
+    networks = [build_network(**SHAPE | {"lookback": n}, model=ModelConfig(cell=cell, units=units), seed=0) for cell, units, n in kinds]
+    data = export_onnx([n.spec for n in networks], [network_weights(n) for n in networks])
+    session, x = onnxruntime.InferenceSession(data), windows()
+    got = session.run(None, {session.get_inputs()[0].name: x})[0]
+    wanted = np.stack([n(x[:, -n.spec.lookback :]).numpy() for n in networks], axis=1)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_the_onnx_model_gives_what_each_member_gives(cell, capfd):
@@ -79,7 +125,7 @@ def test_the_onnx_model_gives_what_each_member_gives(cell, capfd):
 
     model = ModelConfig(cell=cell, units=(4, 5), dropout=0.2, recurrent_dropout=0.2)
     networks = [build_network(**SHAPE, model=model, seed=seed) for seed in range(3)]
-    data = export_onnx(**SHAPE, model=model, members=[network_weights(n) for n in networks])
+    data = export_onnx([n.spec for n in networks], [network_weights(n) for n in networks])
     session = onnxruntime.InferenceSession(data)
     for n in (1, 7):  # the batch is dynamic
         got = session.run(None, {session.get_inputs()[0].name: windows(n)})[0]

@@ -134,7 +134,7 @@ def audit(config: Config, on_probe: Callable[[int, int], None] | None = None) ->
 
 
 def _shortened(config: Config) -> Config:
-    train = config.train.model_copy(update={"epochs": min(config.train.epochs, EPOCHS), "ensemble": min(config.train.ensemble, MEMBERS)})
+    train = config.train.model_copy(update={"epochs": min(config.train.epochs, EPOCHS), "ensemble": config.train.members[:MEMBERS]})
     return config.model_copy(update={"train": train})
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.errors import DataError
+from stockrnn.features.anchors import Anchor, fit_anchor
 from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.scaling import Scaler, fit_scaler
 from stockrnn.features.splits import Spans, label_spans
@@ -18,6 +20,7 @@ from stockrnn.features.windows import Windows, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
+T = TypeVar("T")
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
 
@@ -51,6 +54,7 @@ class Pipeline:
         transform: name in `TRANSFORMS`.
         lookback: timesteps of a window.
         horizon: steps ahead.
+        anchors: scale the target is divided by, for each ticker; none for a network without an anchor.
     """
 
     names: tuple[str, ...]
@@ -62,6 +66,7 @@ class Pipeline:
     transform: str
     lookback: int
     horizon: int
+    anchors: dict[str, Anchor]
 
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.
@@ -76,8 +81,8 @@ class Pipeline:
         scaled = np.empty(targets.shape, np.float32)
         for ticker in pd.unique(tickers):
             rows = tickers == ticker
-            series[rows] = self._scaler(self.features, ticker).transform(raw[rows])
-            scaled[rows] = self._scaler(self.target, ticker).transform(targets[rows])
+            series[rows] = _of_ticker(self.features, ticker).transform(raw[rows])
+            scaled[rows] = _of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned[rows], ticker))
         ends = window_ends(np.asarray(np.isfinite(series).all(axis=1)), tickers, self.lookback)
         ends = ends[~cleaned[FILLED].to_numpy()[ends]]
         windows = Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback)
@@ -108,18 +113,20 @@ class Pipeline:
         """
         base = prices[self.column].to_numpy()[rows]
         tickers = prices[TICKER].to_numpy()[rows]
+        cleaned, _ = self.limits.apply(prices)
         result = np.empty(scaled.shape)
         for ticker in pd.unique(tickers):
-            mine = tickers == ticker
-            scaler = self._scaler(self.target, ticker)
-            target = np.moveaxis(scaler.inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2)), 2, 1)
+            mine, past = tickers == ticker, cleaned[(cleaned[TICKER] == ticker).to_numpy()]
+            inverted = _of_ticker(self.target, ticker).inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2))
+            scale = self._scale(past, ticker)[np.searchsorted(past.index.to_numpy(), rows[mine])]
+            target = np.moveaxis(inverted * scale[:, None, :], 2, 1)
             result[mine] = TRANSFORMS[self.transform].inverse(target, base[mine][:, None, None])
         return result
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""
         plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "horizon")}
-        scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target")}
+        scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target", "anchors")}
         return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain}
 
     @classmethod
@@ -128,14 +135,20 @@ class Pipeline:
         features, target = ({t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target"))
         limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
-        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain)
+        anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
+        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors)
 
-    def _scaler(self, scalers: dict[str, Scaler], ticker: str) -> Scaler:
-        if ticker in scalers:
-            return scalers[ticker]
-        if len(scalers) == 1:
-            return next(iter(scalers.values()))
-        raise DataError(f"The ticker must be one of the run's {len(scalers)}. Received: {ticker}. Train with it, or set `data.ticker`.")
+    def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:
+        """What a ticker's target is divided by at each of its rows, shape (rows, horizon)."""
+        return _of_ticker(self.anchors, ticker).scale(prices) if self.anchors else np.ones((len(prices), self.horizon))
+
+
+def _of_ticker(fitted: Mapping[str, T], ticker: str) -> T:
+    if ticker in fitted:
+        return fitted[ticker]
+    if len(fitted) == 1:
+        return next(iter(fitted.values()))
+    raise DataError(f"The ticker must be one of the run's {len(fitted)}. Received: {ticker}. Train with it, or set `data.ticker`.")
 
 
 def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline:
@@ -148,21 +161,25 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     outliers = config.data.outliers
     limits = fit_outliers(prices, spans.train_end, **outliers.model_dump())
     window, target = config.window, config.target
-    empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, window.lookback, window.horizon)
+    empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, window.lookback, window.horizon, {})
     cleaned, _ = limits.apply(prices)
     raw = make_features(cleaned, names)
     targets = _targets(cleaned, target.column, window.horizon, target.transform)
     learn = (cleaned[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~cleaned[FILLED].to_numpy()
     labelled = (label_spans(cleaned, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
-    features, scaled_target = {}, {}
+    features, scaled_target, anchors = {}, {}, {}
     for ticker in cleaned[TICKER].unique():
         mine = (cleaned[TICKER] == ticker).to_numpy()
         _check_history(cleaned[mine & learn], ticker, target.column, window.lookback + window.horizon)
         features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
-        scaler = fit_scaler(targets[mine & labelled], config.features.scaler)
-        signed = config.model.head == "direction"  # whose label is the sign of the change, so zero must stay zero
+        changes, labels = targets[mine], labelled[mine]
+        if config.model.anchor != "none":
+            anchors[ticker] = fit_anchor(config.model.anchor, cleaned[mine], changes, labels)
+            changes = changes / anchors[ticker].scale(cleaned[mine])
+        scaler = fit_scaler(changes[labels], config.features.scaler)
+        signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
-    return replace(empty, features=features, target=scaled_target)
+    return replace(empty, features=features, target=scaled_target, anchors=anchors)
 
 
 def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:

@@ -37,6 +37,10 @@ class Windows:
         """The windows at these positions (or under this mask); the series is shared, not copied."""
         return replace(self, ends=self.ends[chosen])
 
+    def last(self, lookback: int) -> Windows:
+        """The same windows, each cut to its last timesteps."""
+        return replace(self, lookback=lookback)
+
     def tensors(self) -> tuple[WindowArray, LabelArray]:
         """The windows as tensors: x of shape (n, lookback, features) and y of shape (n, horizon), float32."""
         timesteps = np.arange(1 - self.lookback, 1)

@@ -52,6 +52,32 @@ def _normal_offsets() -> np.ndarray:
 _OFFSETS = _normal_offsets()
 
 
+_BELOW = (-2.059, -1.542, -1.212, -0.957, -0.756, -0.575, -0.412, -0.256, -0.109)
+USUAL_SHAPE = np.array([*_BELOW, 0.021, 0.159, 0.312, 0.462, 0.632, 0.819, 1.031, 1.288, 1.645, 2.183])
+"""q05 … q95 of a daily change, in units of its mean size and of the volatility forecast: the mean of twelve daily series (first 70 %)."""
+USUAL_TRUST = 2000
+"""Windows of evidence that the usual shape counts as."""
+
+
+def resting_quantiles(targets: np.ndarray) -> np.ndarray:
+    """The targets' quantiles, drawn towards the usual shape, as those of a short history are noisy: shape (horizon, 19).
+
+    Args:
+        targets: scaled without an offset, so that no change is zero, shape (n, horizon).
+    """
+    trust = USUAL_TRUST / (USUAL_TRUST + len(targets))
+    usual = np.abs(targets).mean(axis=0)[:, None] * USUAL_SHAPE
+    return np.asarray((1 - trust) * np.quantile(targets, QUANTILES, axis=0).T + trust * usual)
+
+
+def raw_quantiles(quantiles: np.ndarray) -> np.ndarray:
+    """The free outputs at which `OrderedQuantiles` gives these quantiles: its inverse, shape (…, 19) to (…, 19)."""
+    gaps = np.maximum(np.diff(quantiles, axis=-1), LEAST_SCALE)
+    below, above = gaps[..., :_MEDIAN][..., ::-1], gaps[..., _MEDIAN:]
+    down, up = (np.log(np.expm1(side)) - _OFFSETS for side in (below, above))
+    return np.concatenate([down[..., ::-1], quantiles[..., _MEDIAN : _MEDIAN + 1], up], axis=-1)
+
+
 @keras.saving.register_keras_serializable(package="stockrnn")
 class StudentParameters(keras.layers.Layer):
     """Free outputs → location, scale and degrees of freedom of a Student-t distribution.
@@ -77,17 +103,24 @@ class Head:
         constrain: makes the layer, named so, that gives them their meaning.
         feedback: output of a step (batch, params) → the forecast that a decoder's next step starts from, shape (batch,).
         teach: actuals → what `feedback` should have been, the same shape.
+        rest: scaled targets (n, horizon) → free outputs that say their distribution, (horizon, params) or for all the same.
     """
 
     params: int
     constrain: Callable[[str], Any]
     feedback: Callable[[Any], Any]
     teach: Callable[[Any], Any] = lambda actual: actual
+    rest: Callable[[np.ndarray], np.ndarray] = lambda targets: np.zeros((targets.shape[1], 1))
 
 
 HEADS = {
     "point": Head(1, lambda name: keras.layers.Activation("linear", name=name), lambda output: output[..., 0]),
-    "quantile": Head(len(QUANTILES), lambda name: OrderedQuantiles(name=name), lambda output: output[..., _MEDIAN]),
+    "quantile": Head(
+        len(QUANTILES),
+        lambda name: OrderedQuantiles(name=name),
+        lambda output: output[..., _MEDIAN],
+        rest=lambda targets: raw_quantiles(resting_quantiles(targets)),
+    ),
     "student_t": Head(3, lambda name: StudentParameters(name=name), lambda output: output[..., 0]),
     "direction": Head(
         1,

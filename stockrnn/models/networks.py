@@ -19,6 +19,7 @@ from stockrnn.errors import RunDamagedError
 from stockrnn.models.architectures import ARCHITECTURES, KnownTimesteps, Layers, Wiring
 from stockrnn.models.backend import keras, quiet_descriptor
 from stockrnn.models.cells import stock_layers
+from stockrnn.models.heads import HEADS
 
 _CELL_IN_PATH = re.compile(r"/(simple_rnn|lstm|gru)_cell(_\d+)?(?=/)")
 
@@ -98,34 +99,47 @@ def set_network_weights(network: Any, weights: Mapping[str, np.ndarray]) -> None
         variable.assign(weights[name])
 
 
+def rest_network(network: Any, targets: np.ndarray) -> None:
+    """Let a network say the distribution of its targets whatever it sees: where one with an anchor starts to learn.
+
+    Args:
+        network: of `build_network`.
+        targets: scaled targets of the training windows, shape (n, horizon).
+    """
+    outputs = HEADS[network.spec.model.head].rest(targets)
+    for name, variable in _named(network).items():
+        if name.endswith("head/kernel"):
+            variable.assign(np.zeros(variable.shape, np.float32))
+        elif name.endswith("head/bias"):  # of all steps, or of one step after the other
+            steps = variable.shape[0] // HEADS[network.spec.model.head].params
+            full = np.broadcast_to(outputs, (targets.shape[1], variable.shape[0] // steps))
+            variable.assign((full if steps > 1 else full.mean(axis=0)).reshape(-1).astype(np.float32))
+
+
 def _named(network: Any) -> dict[str, Any]:
     return {_CELL_IN_PATH.sub("", variable.path): variable for variable in network.weights}
 
 
-def export_onnx(
-    *, features: int, lookback: int, horizon: int, model: ModelConfig, members: Sequence[Mapping[str, np.ndarray]], masked: bool = False
-) -> bytes:
+def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
     """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
 
     Args:
-        features: columns of a window.
-        lookback: timesteps of a window.
-        horizon: steps ahead.
-        model: the config's section.
+        specs: each network's; the window has the longest lookback, of which each sees the end.
         members: each network's weights.
-        masked: as in `build_network`.
 
     Raises:
         RunDamagedError: weights that do not fit the network.
     """
     with stock_layers(), _silence(), tempfile.TemporaryDirectory() as folder:
-        inputs = keras.Input((lookback, features), name="window")
+        longest = max(spec.lookback for spec in specs)
+        inputs = keras.Input((longest, specs[0].features), name="window")
         outputs = []
-        for number, weights in enumerate(members, start=1):
-            network = build_network(features=features, lookback=lookback, horizon=horizon, model=model, seed=0, masked=masked)
+        for number, (spec, weights) in enumerate(zip(specs, members, strict=True), start=1):
+            network = build_network(**vars(spec), seed=0)
             set_network_weights(network, weights)
             network.name = f"member_{number}"
-            outputs.append(keras.layers.Reshape((1, *network.output_shape[1:]))(network(inputs)))
+            seen = inputs if spec.lookback == longest else inputs[:, longest - spec.lookback :]
+            outputs.append(keras.layers.Reshape((1, *network.output_shape[1:]))(network(seen)))
         joined = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(axis=1, name="members")(outputs)
         ensemble = keras.Model(inputs, joined, name="ensemble")
         ensemble(np.zeros((1, *inputs.shape[1:]), np.float32))  # Keras exports a model only once it was called

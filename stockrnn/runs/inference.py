@@ -52,10 +52,11 @@ class OnnxForecaster(Forecaster):
         """Open the model. Raises RunDamagedError."""
         self.name, self.horizon, self.column = config.model.cell, pipeline.horizon, pipeline.column
         self.pipeline, self.readout, self.origin = pipeline, readout, origin
-        window = 4 * pipeline.lookback * (len(pipeline.names) + 32 * sum(config.model.units))  # bytes of one window's states and gates
+        states = 32 * max(sum(model.units) for model, _ in config.networks())
+        window = 4 * pipeline.lookback * (len(pipeline.names) + states)  # bytes of one window's states and gates
         self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
         self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window)
-        self._last, self._most = (pipeline.horizon, PARAMETERS[readout.head]), config.train.ensemble
+        self._last, self._most = (pipeline.horizon, PARAMETERS[readout.head]), len(config.train.members)
         wanted = [["tensor(float)", pipeline.lookback, len(pipeline.names)]]
         found = [[each.type, *each.shape[1:]] for each in self._session.get_inputs()]
         hold(found == wanted, origin, f"take windows of {wanted[0][1:]}", found)

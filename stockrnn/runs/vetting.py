@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from stockrnn.config import Config
+from stockrnn.config import Config, ModelConfig
 from stockrnn.errors import RunDamagedError
+from stockrnn.features.anchors import PRIOR
 from stockrnn.types import QUANTILES
 
 MIB = 1 << 20
@@ -56,22 +57,27 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
 
     A network has at most two directions and a decoder beside the encoder; its exported graph takes half a MiB a layer and member.
     """
-    model, gates = config.model, GATES[config.model.cell]
-    widths = [MOST_FEATURES, *(2 * units for units in model.units)]
-    layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
-    head = 2 * (widths[-1] + 1) * config.window.horizon * len(QUANTILES) + 8 * widths[-1] ** 2
-    member = 2 * 4 * (layers + head) + 4096
-    graph = GRAPH_BYTES * (len(model.units) + 1)
+    networks = [model for model, _ in config.networks()]
+    weights = sum(_most_bytes(model, config.window.horizon) for model in networks)
+    graphs = sum(GRAPH_BYTES * (len(model.units) + 1) for model in networks)
     return {
-        ".safetensors": min(LARGEST[".safetensors"], member * config.train.ensemble * models),
-        ".onnx": min(LARGEST[".onnx"], (member + 2 * graph) * config.train.ensemble),
+        ".safetensors": min(LARGEST[".safetensors"], weights * models),
+        ".onnx": min(LARGEST[".onnx"], weights + 2 * graphs),
     }
+
+
+def _most_bytes(model: ModelConfig, horizon: int) -> int:
+    """Twice what the weights of one network take at most."""
+    gates, widths = GATES[model.cell], [MOST_FEATURES, *(2 * units for units in model.units)]
+    layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
+    head = 2 * (widths[-1] + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
+    return 2 * 4 * (layers + head) + 4096
 
 
 def check_weights(data: bytes, config: Config, origin: Path) -> int:
     """Check a weights file against the config, its header first, and return how many parts it has.
 
-    Every tensor is float32, they lie side by side and fill the file, each member of each part has the same ones, the
+    Every tensor is float32, they lie side by side and fill the file, a member has the same ones in each part, the
     recurrent kernels have the config's units, and every number is finite.
     Format: https://huggingface.co/docs/safetensors/index#format
 
@@ -85,16 +91,23 @@ def check_weights(data: bytes, config: Config, origin: Path) -> int:
         member, _, weight = rest.partition("/")
         members.setdefault((part, member), {})[weight] = shape
     count = len({part for part, _ in members})
-    wanted = {(f"part{k}", f"member{j}") for k in range(count) for j in range(config.train.ensemble)}
-    hold(set(members) == wanted and count > 0, origin, f"have {config.train.ensemble} members in each part", sorted(members)[:3])
-    first = members["part0", "member0"]
-    hold(all(weights == first for weights in members.values()), origin, "give every member the same shapes", "different ones")
-    for depth, units in enumerate(config.model.units, start=1):
-        kernel = (units, GATES[config.model.cell] * units)
-        found = {s for name, s in first.items() if name.startswith(f"recurrent_{depth}/") and name.endswith("recurrent_kernel")}
-        hold(found == {kernel}, origin, f"have recurrent kernels {kernel} in layer {depth}", sorted(found))
+    networks = config.networks()
+    wanted = {(f"part{k}", f"member{j}") for k in range(count) for j in range(len(networks))}
+    hold(set(members) == wanted and count > 0, origin, f"have {len(networks)} members in each part", sorted(members)[:3])
+    for j, (model, _) in enumerate(networks):
+        first = members["part0", f"member{j}"]
+        alike = all(members[f"part{k}", f"member{j}"] == first for k in range(count))
+        hold(alike, origin, f"give member {j} the same shapes in each part", "different ones")
+        _check_kernels(first, model, origin)
     hold(bool(np.isfinite(np.frombuffer(data, "<f4", offset=start)).all()), origin, "hold finite numbers", "others")
     return count
+
+
+def _check_kernels(shapes: Shapes, model: ModelConfig, origin: Path) -> None:
+    for depth, units in enumerate(model.units, start=1):
+        kernel = (units, GATES[model.cell] * units)
+        found = {s for name, s in shapes.items() if name.startswith(f"recurrent_{depth}/") and name.endswith("recurrent_kernel")}
+        hold(found == {kernel}, origin, f"have recurrent kernels {kernel} in layer {depth}", sorted(found))
 
 
 def check_state(state: Any, config: Config, origin: Path, models: Sequence[str]) -> None:
@@ -132,6 +145,10 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     found = {name: pipeline[name] for name in wanted}
     hold(found == wanted, origin, f"fit the config: {wanted}", found)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
+    anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}
+    tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
+    anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
+    hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
             shapes = {_shape(scaler[key]) for key in ("offset", "scale")}

@@ -17,7 +17,7 @@ from stockrnn.features.pipeline import Pipeline, fit_pipeline
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
-from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, rest_network, set_network_weights
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
@@ -33,7 +33,7 @@ class Fitted:
     Attributes:
         pipeline: prices → windows and back.
         readout: raw outputs → quantiles.
-        spec: shape of every member.
+        specs: shape of each member.
         members: weights of each network.
         histories: what happened in each epoch of each network.
         windows: number of windows of each learning span.
@@ -41,7 +41,7 @@ class Fitted:
 
     pipeline: Pipeline
     readout: Readout
-    spec: NetworkSpec
+    specs: tuple[NetworkSpec, ...]
     members: tuple[dict[str, np.ndarray], ...]
     histories: tuple[History, ...]
     windows: dict[str, int]
@@ -85,19 +85,21 @@ class RecurrentForecaster(Forecaster):
         config = self.config
         pipeline = fit_pipeline(prices, spans, config)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
-        spec = NetworkSpec(len(pipeline.names), pipeline.lookback, self.horizon, config.model)
-        start = self.start if self.start is not None and self.start.fitted.spec == spec else None
+        specs = network_specs(config, len(pipeline.names))
+        start = self.start if self.start is not None and self.start.fitted.specs == specs else None
         train_config = config.train if start is None else config.train.model_copy(update={"epochs": start.epochs})
         members, histories = [], []
-        for member in range(config.train.ensemble):
+        for member, spec in enumerate(specs):
             network = build_network(**vars(spec), seed=derive_seed(config.train.seed, "member", member))
             if start is not None:
                 set_network_weights(network, start.fitted.members[member])
+            elif config.model.anchor != "none":
+                rest_network(network, parts["train"].targets[parts["train"].ends])
             histories.append(
                 train_network(
                     network,
-                    parts["train"],
-                    parts["validation"],
+                    parts["train"].last(spec.lookback),
+                    parts["validation"].last(spec.lookback),
                     train_config=train_config,
                     head=config.model.head,
                     seed=config.train.seed,
@@ -108,10 +110,10 @@ class RecurrentForecaster(Forecaster):
             )
             members.append(network_weights(network))
         train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
-        outputs = member_outputs(spec, members, held_out)
+        outputs = member_outputs(specs, members, held_out)
         readout = fit_readout(config.model.head, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
-        self.fitted_ = Fitted(pipeline, readout, spec, tuple(members), tuple(histories), counts)
+        self.fitted_ = Fitted(pipeline, readout, specs, tuple(members), tuple(histories), counts)
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
@@ -136,7 +138,7 @@ class RecurrentForecaster(Forecaster):
 
     def onnx(self) -> bytes:
         """The ensemble as one ONNX model, from windows to every member's raw outputs."""
-        return export_onnx(**vars(self.fitted.spec), members=self.fitted.members)
+        return export_onnx(self.fitted.specs, self.fitted.members)
 
     def _checkpoint(self, member: int) -> Checkpoint | None:
         path = self.checkpoints
@@ -144,7 +146,7 @@ class RecurrentForecaster(Forecaster):
 
     def outputs(self, windows: Windows) -> np.ndarray:
         """Every member's raw outputs, shape (n, members, horizon, parameters)."""
-        return member_outputs(self.fitted.spec, self.fitted.members, windows)
+        return member_outputs(self.fitted.specs, self.fitted.members, windows)
 
     @property
     def fitted(self) -> Fitted:
@@ -219,19 +221,25 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
     restored = {}
     for number, state in enumerate(parts):
         pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
-        spec = NetworkSpec(len(pipeline.names), pipeline.lookback, pipeline.horizon, config.model)
-        mine = tuple(members[f"part{number}", f"member{k}"] for k in range(config.train.ensemble))
+        specs = network_specs(config, len(pipeline.names))
+        mine = tuple(members[f"part{number}", f"member{k}"] for k in range(len(specs)))
         restored[state["ticker"]] = RecurrentForecaster(config)
-        restored[state["ticker"]].fitted_ = Fitted(pipeline, readout, spec, mine, (), {})
+        restored[state["ticker"]].fitted_ = Fitted(pipeline, readout, specs, mine, (), {})
     return restored[""] if "" in restored else SeparateForecaster(lambda ticker: restored[ticker], restored)
 
 
-def member_outputs(spec: NetworkSpec, members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
+def network_specs(config: Config, features: int) -> tuple[NetworkSpec, ...]:
+    """The shape of each network of the ensemble."""
+    return tuple(NetworkSpec(features, lookback, config.window.horizon, model) for model, lookback in config.networks())
+
+
+def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
     """Every member's raw outputs, float64, shape (n, members, horizon, parameters)."""
-    network, outputs = build_network(**vars(spec), seed=0), []
-    for weights in members:
-        set_network_weights(network, weights)
-        outputs.append(predict_windows(network, windows).astype(np.float64))
+    networks = {spec: build_network(**vars(spec), seed=0) for spec in specs}
+    outputs = []
+    for spec, weights in zip(specs, members, strict=True):
+        set_network_weights(networks[spec], weights)
+        outputs.append(predict_windows(networks[spec], windows.last(spec.lookback)).astype(np.float64))
     return np.stack(outputs, axis=1)
 
 

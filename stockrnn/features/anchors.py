@@ -1,0 +1,188 @@
+"""The scale a forecast starts from: how far the price is likely to move, by a volatility model of a few weights.
+
+A network with an anchor learns changes in units of this scale, so it begins as a volatility model and learns what that
+leaves out. A scale is causal: that of a session is made from it and the sessions before. Knows one ticker's prices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
+
+LEAST = 1e-6
+"""Least scale, and least range: a constant price has none."""
+GREATEST = 5.0
+"""Greatest log scale."""
+FARTHEST = 6.0
+"""Terms are held within this distance of their training mean."""
+TRUST = 300.0
+"""Sessions of evidence that the prior weights count as."""
+WARM_UP = 100
+"""Sessions at the start from which nothing is learned, as the long means are not full yet (a quarter of a short history)."""
+PRIOR = {
+    "range_1": 0.026,
+    "range_5": 0.339,
+    "range_22": 0.277,
+    "size_3": -0.098,
+    "size_12": 0.173,
+    "size_40": 0.225,
+    "move_1": -0.043,
+    "gap_1": 0.039,
+    "fall_1": -0.026,
+    "fall_5": -0.167,
+    "trend_22": -0.163,
+    "volume_1": 0.149,
+    "volume_5": -0.114,
+}
+"""The terms of `har`, each with the weight that twelve daily series share (pooled, first 70 % of each):
+mean log range of the last 1, 5, 22 sessions; log root mean square return with half-lives 3, 12, 40; today's move and
+overnight gap, the falls of the last 1 and 5 and the mean return of the last 22 sessions, in units of the 22 sessions'
+range; log volume today and over 5 sessions, less its mean over 60."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A fitted scale.
+
+    Attributes:
+        kind: name in `SCALES`.
+        ranged: whether the file has highs and lows; else the size of the return stands for the range.
+        floor: least range, log.
+        centre: training mean of each term, shape (terms,).
+        weights: intercept and weight of each term for each step, shape (horizon, 1 + terms).
+    """
+
+    kind: str
+    ranged: bool
+    floor: float
+    centre: np.ndarray
+    weights: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuse a state that is none. Raises ValueError."""
+        terms = len(PRIOR)
+        shapes = self.centre.shape == (terms,) and self.weights.ndim == 2 and self.weights.shape[1] == 1 + terms
+        if self.kind not in SCALES or not shapes or not np.isfinite([self.floor, *self.centre, *self.weights.flat]).all():
+            raise ValueError("an anchor that does not fit")
+
+    def scale(self, prices: pd.DataFrame) -> np.ndarray:
+        """Likely size of the log change over step 1 … horizon, seen from each session of a ticker, shape (rows, horizon)."""
+        return np.asarray(np.maximum(SCALES[self.kind](self, prices), LEAST))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able state; floats keep every bit."""
+        plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor}
+        return {**plain, "centre": self.centre.tolist(), "weights": self.weights.tolist()}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Anchor:
+        """The anchor of a state written by `to_dict`. Raises ValueError for one that is none."""
+        arrays = (np.asarray(state[name], np.float64) for name in ("centre", "weights"))
+        return cls(str(state["kind"]), bool(state["ranged"]), float(state["floor"]), *arrays)
+
+
+def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.ndarray) -> Anchor:
+    """Learn a scale from one ticker.
+
+    The weights of `har` minimise the mean of |change| / scale + log scale, the likelihood of a Laplace distribution, which
+    is convex in them; a penalty draws them towards those that many series share, as those of one series are noisy.
+    `ewma` has none to learn.
+
+    Sources: Corsi 2009, doi:10.1093/jjfinec/nbp001; Corsi and Renò 2012, doi:10.1080/07350015.2012.663261 (falls);
+    Bollerslev et al. 2018, doi:10.1093/rfs/hhy041 (weights shared by many series).
+
+    Args:
+        kind: name in `SCALES`.
+        prices: the ticker's rows; of those after the last one learned from nothing is used.
+        changes: log change from each row over step 1 … horizon, shape (rows, horizon).
+        learn: whether a row's changes are known and may be learned from, shape (rows,).
+    """
+    until = int(np.flatnonzero(learn)[-1]) + 1
+    past, changes, learn = prices.iloc[:until], changes[:until], learn[:until]
+    high, low = past[HIGH].to_numpy(float), past[LOW].to_numpy(float)
+    ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)
+    floor = float(np.log(max(0.1 * np.nanmedian(_ranges(past, ranged)), LEAST)))
+    terms = _terms(past, ranged, floor)
+    warm = np.arange(until) >= min(WARM_UP, until // 4)
+    centre = terms[warm].mean(axis=0)
+    x = _design(terms, centre)[learn & warm]
+    weights = np.stack([_least_laplace(x, change) for change in changes[learn & warm].T])
+    return Anchor(kind, ranged, floor, centre, weights)
+
+
+def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Minimise mean(size exp(-x w) + x w) + penalty by Newton's method with bounded steps; w of shape (1 + terms,)."""
+    prior = np.concatenate([[0.0], list(PRIOR.values())])
+    size = np.maximum(np.abs(change), LEAST)
+    penalty = np.concatenate([[0.0], x[:, 1:].var(axis=0) * TRUST / len(x) + LEAST])
+    w = prior.copy()
+    w[0] = np.log(np.mean(size * np.exp(-x @ prior)))
+    for _ in range(50):
+        share = size * np.exp(-x @ w)
+        slope = x.T @ (1.0 - share) / len(x) + penalty * (w - prior)
+        step = np.linalg.solve((x * share[:, None]).T @ x / len(x) + np.diag(penalty), slope)
+        w = w - step * min(1.0, 2.0 / max(float(np.abs(x @ step).max()), LEAST))
+        if np.abs(step).max() < LEAST:
+            break
+    return np.asarray(w)
+
+
+def _har(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
+    """The exponential of the weighted terms; added one by one, as a matrix product's last bit depends on the number of rows."""
+    x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre)
+    logs = sum(x[:, [term]] * weights for term, weights in enumerate(anchor.weights.T))
+    return np.asarray(np.exp(np.minimum(logs, GREATEST)))
+
+
+def _ewma(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
+    """RiskMetrics' volatility, the same for every step: v[t] = 0.94 v[t-1] + 0.06 r[t]²."""
+    squares = pd.Series(_returns(prices) ** 2)
+    squares.iloc[0] = np.exp(2.0 * anchor.floor)
+    volatility = np.sqrt(squares.ewm(alpha=0.06, adjust=False).mean().to_numpy())
+    return np.repeat(volatility[:, None], len(anchor.weights), axis=1)
+
+
+SCALES: dict[str, Callable[[Anchor, pd.DataFrame], np.ndarray]] = {"ewma": _ewma, "har": _har}
+"""The formula of each `model.anchor`: (fitted, one ticker's prices) → (rows, horizon)."""
+
+
+def _design(terms: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.ones((len(terms), 1)), np.clip(terms - centre, -FARTHEST, FARTHEST)], axis=1)
+
+
+def _returns(prices: pd.DataFrame) -> np.ndarray:
+    """Log return of each session, 0 for the first, shape (rows,)."""
+    logged = np.log(prices[CLOSE].to_numpy(float))
+    return np.asarray(np.diff(logged, prepend=logged[:1]))
+
+
+def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
+    """log(high / low) of each session, NaN where unknown; without them the size of its return, shape (rows,)."""
+    if ranged:
+        return np.asarray(np.log(prices[HIGH].to_numpy(float) / prices[LOW].to_numpy(float)))
+    return np.asarray(np.abs(_returns(prices)))
+
+
+def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
+    """The terms of `PRIOR`, in its order, of each session, shape (rows, terms)."""
+    r = pd.Series(_returns(prices))
+    logs = pd.Series(_ranges(prices, ranged)).ffill().clip(lower=np.exp(floor)).apply(np.log).fillna(floor)
+    unit = np.exp(_mean(logs, 22))
+    before = pd.Series(prices[CLOSE].to_numpy(float)).shift()
+    gap = pd.Series(np.log(prices[OPEN].to_numpy(float) / before.to_numpy())).fillna(0.0)
+    volume = pd.Series(prices[VOLUME].to_numpy(float)).replace(0.0, np.nan).ffill().fillna(0.0).apply(np.log1p)
+    falls, least = r.clip(upper=0.0), 0.1 * np.exp(2.0 * floor)
+    sizes = [0.5 * np.log((r**2).ewm(halflife=life).mean() + least) for life in (3, 12, 40)]
+    volumes = [mean - _mean(volume, 60) for mean in (volume, _mean(volume, 5))]
+    moves = [r.abs() / unit, gap.abs() / unit, falls / unit, _mean(falls, 5) / unit, _mean(r, 22) / unit]
+    return np.stack([logs, _mean(logs, 5), _mean(logs, 22), *sizes, *moves, *volumes], axis=1)
+
+
+def _mean(values: pd.Series, sessions: int) -> pd.Series:
+    return values.rolling(sessions, min_periods=1).mean()
