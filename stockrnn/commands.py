@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 
 from stockrnn import recipes
-from stockrnn.config import Config, find_config, load_config, shipped_configs, to_yaml
+from stockrnn.config import Config
+from stockrnn.configfile import find_config, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError, StockRNNError, inert
 from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible

@@ -7,18 +7,10 @@ A section's fields are the keyword arguments of what it configures. This file kn
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
-from pydantic_core import ErrorDetails
-
-from stockrnn.errors import ConfigError
-from stockrnn.storage import read_bytes, shipped
-from stockrnn.strictyaml import parse_scalar, parse_yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -241,11 +233,11 @@ class MemberConfig(Section):
     """Sessions, counted back from the cutoff, that it sees of a window."""
 
 
-_KINDS = ("a number", "a list")
+ENSEMBLE_KINDS = ("a number", "a list")
 Ensemble = Annotated[
-    Annotated[int, Field(ge=1, le=64), Tag(_KINDS[0])]
-    | Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=64, strict=False), Tag(_KINDS[1])],
-    Discriminator(lambda value: _KINDS[isinstance(value, list | tuple)]),
+    Annotated[int, Field(ge=1, le=64), Tag(ENSEMBLE_KINDS[0])]
+    | Annotated[tuple[MemberConfig, ...], Field(min_length=1, max_length=64, strict=False), Tag(ENSEMBLE_KINDS[1])],
+    Discriminator(lambda value: ENSEMBLE_KINDS[isinstance(value, list | tuple)]),
 ]
 
 
@@ -394,133 +386,3 @@ def _training_agreements(config: Config) -> Iterator[tuple[bool, str]]:
         train.schedule != "plateau" or patience > PLATEAU_PATIENCE,
         f"`train.early_stopping.patience` must be above {PLATEAU_PATIENCE} for `train.schedule: plateau`. Received: {patience}",
     )
-
-
-def load_config(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """The config from a YAML file, a shipped name, or the defaults, with `section.key=value` overrides.
-
-    Raises:
-        ConfigError: no such file, not YAML, an unknown key, a wrong value.
-    """
-    tree = {} if source is None else read_yaml(find_config(source))
-    for item in overrides:
-        path, mark, text = item.partition("=")
-        if not mark or not path.strip():
-            raise ConfigError(f"--set must read section.key=value. Received: {item!r}")
-        _put(tree, path.strip().split("."), parse_scalar(text), item)
-    return build_config(tree, str(source or "--set"))
-
-
-def build_config(tree: Mapping[str, Any], origin: str) -> Config:
-    """The config of a parsed tree. Raises ConfigError with the key path of the first fault."""
-    try:
-        return Config.model_validate(dict(tree))
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: {_sentence(error.errors()[0])}") from None
-
-
-def find_config(source: str | Path) -> Path:
-    """The file a config name means: a path, else a shipped name with or without `.yaml`. Raises ConfigError."""
-    path = Path(source)
-    folder = shipped("configs")
-    candidates = [path] if path.is_file() else [folder / path.name, folder / f"{path.name}.yaml"] if path.name == str(source) else []
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    if path.is_dir():
-        raise ConfigError(f"--config must be a YAML file. Received: the folder {path}. Name a file in it.")
-    names = shipped_configs()
-    raise ConfigError(f"--config must be a file or a shipped name ({', '.join(names)}). Received: {source}.{_hint(str(source), names)}")
-
-
-def shipped_configs() -> list[str]:
-    """The names of the shipped configs."""
-    return sorted(path.name for path in shipped("configs").glob("*.yaml"))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The tree of a YAML config file. Raises ConfigError."""
-    try:
-        return parse_yaml(read_bytes(path), str(path))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} must be UTF-8 text. Received: byte {error.start} is not.") from None
-
-
-def to_yaml(config: Config) -> str:
-    """The whole config as YAML; reading it back gives an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def config_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Each key as (path, values, default, meaning): what the README's table and `configs schema` show."""
-    for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from config_fields(field.annotation, f"{prefix}{name}.")
-        else:
-            text = yaml.safe_dump(section().model_dump(mode="json")[name], default_flow_style=True)
-            yield (
-                f"{prefix}{name}",
-                _values(field.annotation),
-                text.removesuffix("...\n").strip(),
-                " ".join((field.description or "").split()),
-            )
-
-
-def _values(annotation: Any) -> str:
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return ", ".join(map(str, args))
-    if origin is tuple:
-        return "list of mappings" if isinstance(args[0], type) and issubclass(args[0], BaseModel) else f"list of {_values(args[0])}"
-    if origin is Annotated:
-        return _values(args[0])
-    if origin is not None and type(None) in args:
-        return " or ".join(_values(a) for a in args if a is not type(None)) + ", null"
-    if origin is Union:
-        return " or ".join(_values(a) for a in args)
-    return {"str": "text", "bool": "true, false", "int": "whole number", "float": "number", "date": "date"}.get(
-        getattr(annotation, "__name__", ""), str(annotation)
-    )
-
-
-def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"--set must name a key. Received: {item!r}, but {key} is a single value.")
-    tree[keys[-1]] = value
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    keys = [str(part) for part in fault["loc"] if part not in _KINDS]
-    path, received = ".".join(keys), repr(fault.get("input"))[:80]
-    if fault["type"] == "extra_forbidden":
-        known = _known_keys(keys[:-1])
-        return f"`{path}` is not a key.{_hint(keys[-1], known)} Keys here: {', '.join(known)}."
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{message}." if not path else f"`{path}`: {message}."
-    hint = _hint(str(fault.get("input")), str(fault.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
-    return f"`{path}` must be valid: {message[0].lower() + message[1:]}. Received: {received}.{hint}"
-
-
-_LISTED = {"ensemble": MemberConfig}
-"""The section that each key's list holds."""
-
-
-def _known_keys(keys: list[str]) -> list[str]:
-    section: type[BaseModel] = Config
-    for key in keys:
-        if key.isdigit():  # the place of a mapping in a list
-            continue
-        field = section.model_fields.get(key)
-        annotation = _LISTED.get(key, field.annotation if field else None)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        section = annotation
-    return list(section.model_fields)
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean `{nearest[0]}`?" if nearest else ""

@@ -8,7 +8,7 @@ import typer
 
 from stockrnn import errors
 from stockrnn.cli import app
-from stockrnn.config import config_fields, find_config, shipped_configs
+from stockrnn.configfile import config_fields, find_config, shipped_configs
 
 
 def commands(command=None, name="stockrnn"):

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "stockrnn"
 LADDER = ["ground", "prices", "features", "models", "training", "evaluation", "runs", "reports", "recipes", "commands", "cli", "__main__"]
-GROUND = {"errors", "types", "interrupts", "config", "strictyaml", "storage", "__init__", "__version__"}
+GROUND = {"errors", "types", "interrupts", "config", "configfile", "strictyaml", "storage", "__init__", "__version__"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 KERAS_FILES = {"models/backend.py", "models/cells.py", "models/heads.py", "models/networks.py"}
 HEAVY = {

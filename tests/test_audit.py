@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.evaluation import audit as audits
 from stockrnn.evaluation import conformal, learning
 from stockrnn.evaluation.audit import CHANGES, STAGES, audit

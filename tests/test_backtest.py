@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from stockrnn import recipes
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DataError, InterruptedRunError
 from stockrnn.evaluation import backtest, learning
 from stockrnn.evaluation.conformal import adapt

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.evaluation.scoring import history_until
 from stockrnn.features.splits import split_time
 from stockrnn.models.baselines import default_baselines

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn.config import shipped_configs
+from stockrnn.configfile import shipped_configs
 from stockrnn.storage import shipped
 from stockrnn.types import FORECAST_TABLE, QUANTILE_COLUMNS
 from tests.factories import random_walk

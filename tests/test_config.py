@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stockrnn.config import Config, build_config, config_fields, load_config, shipped_configs, to_yaml
+from stockrnn.config import Config
+from stockrnn.configfile import build_config, config_fields, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError, StorageError
 from stockrnn.strictyaml import parse_scalar, parse_yaml
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from factories import INSTALLED, cutoffs, gappy, garch_path, history, near_constant, panel, random_walk, spans_of
 
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.errors import NotFittedError
 from stockrnn.models.baselines import BaselineWarning, Naive
 from stockrnn.models.forecaster import Forecast, Forecaster

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
 from stockrnn.recipes import predict, train
 from tests.factories import garch_path, random_walk

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DivergedError, RunInUseError, StorageError
 from stockrnn.interrupts import interruptible, safe_place
 from stockrnn.runs.directory import (
@@ -407,7 +407,7 @@ STARTS = """
 import os, signal, sys
 from pathlib import Path
 from stockrnn import recipes
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.errors import StockRNNError
 from stockrnn.recipes import training
 from stockrnn.runs.directory import new_run_folder

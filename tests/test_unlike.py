@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from stockrnn.config import build_config, load_config
+from stockrnn.configfile import build_config, load_config
 from stockrnn.errors import InterruptedRunError, RunDamagedError
 from stockrnn.prices.loading import load_prices
 from stockrnn.recipes.training import train

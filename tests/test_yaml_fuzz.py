@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stockrnn.config import build_config, load_config, shipped_configs, to_yaml
+from stockrnn.configfile import build_config, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError
 from stockrnn.storage import shipped
 from stockrnn.strictyaml import MAX_BYTES, parse_yaml

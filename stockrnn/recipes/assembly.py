@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.config import Config, to_yaml
+from stockrnn.config import Config
+from stockrnn.configfile import to_yaml
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices

@@ -20,7 +20,8 @@ from typing import Any
 
 import pandas as pd
 
-from stockrnn.config import Config, build_config, to_yaml
+from stockrnn.config import Config
+from stockrnn.configfile import build_config, to_yaml
 from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError, inert
 from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
 from stockrnn.storage import (

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from stockrnn import recipes
-from stockrnn.config import load_config
+from stockrnn.configfile import load_config
 from stockrnn.runs.directory import FORMAT
 from tests.factories import random_walk
 
