@@ -246,9 +246,9 @@ def test_the_forecast_price_may_be_another_column():
     assert made.point[0, 0] == prices[OPEN][350]
 
 
-def test_the_default_baselines_are_naive_drift_and_ewma_for_the_asked_column_and_horizon():
+def test_the_default_baselines_are_made_for_the_asked_column_and_horizon():
     made = default_baselines(HIGH, 4)
-    assert [(b.name, b.column, b.horizon) for b in made] == [("naive", HIGH, 4), ("drift", HIGH, 4), ("ewma", HIGH, 4)]
+    assert [(b.name, b.column, b.horizon) for b in made] == [(name, HIGH, 4) for name in ("naive", "drift", "ewma", "garch", "har")]
 
 
 def test_no_baseline_warns_on_a_regular_series():

@@ -170,7 +170,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     features, scaled_target, anchors = {}, {}, {}
     for ticker in cleaned[TICKER].unique():
         mine = (cleaned[TICKER] == ticker).to_numpy()
-        _check_history(cleaned[mine & learn], ticker, target.column, window.lookback + window.horizon)
+        _check_history(cleaned[mine & learn], ticker, target.column, max(window.lookback, LEAST_SESSIONS) + window.horizon)
         features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
         changes, labels = targets[mine], labelled[mine]
         if config.model.anchor != "none":
@@ -200,7 +200,7 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
 def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:
     if len(learn) < need:
         raise DataError(
-            f"`window.lookback` + `window.horizon` must fit into the training sessions of {ticker}. "
+            f"The training span needs `window.lookback` (never under {LEAST_SESSIONS}) + `window.horizon` sessions of {ticker}. "
             f"Received: need {need}, have {len(learn)}. Shorten the window or give more history."
         )
     if learn[column].nunique() < 2:

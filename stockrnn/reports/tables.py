@@ -153,6 +153,7 @@ def forecast_rows(rows: pd.DataFrame) -> Table:
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """One run a line; each run is a mapping with keys of `RUN_COLUMNS`, absent ones are shown as a dash."""
     table = _table([header for header, _ in RUN_COLUMNS.values()], left=4)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for run in runs:
         table.add_row(*(_text(NOTHING if run.get(key) is None else form(run[key])) for key, (_, form) in RUN_COLUMNS.items()))
     return table
