@@ -146,7 +146,7 @@ def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool
         _print_json(inspect_document(prices, path))
         return
     _show_inspection(inspect_document(prices, path), prices)
-    _tell(f"Picture: {picture}" for picture in pictures)
+    _tell([f"Picture: {picture}" for picture in pictures] or ["The price plot and the histograms as pictures: add --output DIR."])
 
 
 def runs_list(json: bool) -> None:
