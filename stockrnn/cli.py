@@ -140,6 +140,8 @@ def backtest(
 def audit(config: Config = None, data: Data = None, overrides: Set = None, json: Json = False) -> None:
     """Change the future of your data and prove, byte by byte, that nothing before it changes.
 
+    A leak is a bug: one line names the stage, and the exit code is 1. The training is shortened to a few epochs.
+
     Example: stockrnn audit --config lstm.yaml --data prices.csv
     """
     from stockrnn import commands

@@ -17,14 +17,15 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.configfile import to_yaml
+from stockrnn.errors import InterruptedRunError
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, to_csv, to_json, write_run
+from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, remove_unfinished, to_csv, to_json, write_run
 from stockrnn.runs.inference import TOLERANCE, export_difference
-from stockrnn.storage import storage_errors
+from stockrnn.storage import lock_folder, storage_errors
 from stockrnn.types import DATE, TICKER
 
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
@@ -80,6 +81,24 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.elapsed_s[name] = round(time.perf_counter() - start, 3)
+
+
+@contextlib.contextmanager
+def run_in_the_making(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder; what fails takes away what it left unfinished, what is interrupted can go on.
+
+    Raises:
+        RunInUseError: another process writes there.
+    """
+    existed = folder.is_dir()
+    try:
+        with lock_folder(folder):
+            yield
+    except InterruptedRunError:
+        raise  # the user is told how to go on with it
+    except BaseException:
+        remove_unfinished(folder, existed)
+        raise
 
 
 def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, **facts: Any) -> Trained:

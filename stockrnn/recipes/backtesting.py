@@ -29,10 +29,10 @@ from stockrnn.evaluation.backtest import (
 from stockrnn.evaluation.folds import Fold
 from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, run_in_the_making
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, read_forecasts, remove_unfinished, to_csv, to_json, unfinished_run
-from stockrnn.storage import lock_folder, make_folder, read_bytes, sha256, storage_errors, write_bytes
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, read_forecasts, to_csv, to_json, unfinished_run
+from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
 from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -65,20 +65,14 @@ def backtest(
     with watch.stage("read"):
         prices = load_prices(config.data)
         folds = plan.cut(config, prices.table[DATE])
-    existed, state = folder.is_dir(), folder / CHECKPOINTS
-    try:
-        with lock_folder(folder), _dropping_unused(state):
-            begin_run(folder, config)
-            _begin(state, plan, prices.data_hash)
-            walk = _Walk(config, plan, prices.table, folds, state, on_epoch)
-            trained = _backtest(walk, folder, prices, watch, on_fold)
-            end_run(folder)
-            return trained
-    except InterruptedRunError:
-        raise  # what was begun stays: the user is told how to go on with it
-    except BaseException:
-        remove_unfinished(folder, existed)
-        raise
+    state = folder / CHECKPOINTS
+    with run_in_the_making(folder), _dropping_unused(state):
+        begin_run(folder, config)
+        _begin(state, plan, prices.data_hash)
+        walk = _Walk(config, plan, prices.table, folds, state, on_epoch)
+        trained = _backtest(walk, folder, prices, watch, on_fold)
+        end_run(folder)
+        return trained
 
 
 def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
-from stockrnn.errors import ConfigError, InterruptedRunError
+from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, run_in_the_making
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data, open_run, remove_unfinished
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data, open_run
 from stockrnn.storage import lock_folder
 from stockrnn.types import DATE, TICKER
 
@@ -36,22 +36,16 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
         StockRNNError: DataError, ConfigError, DivergedError, StorageError, RunInUseError, RunDamagedError, or what
             `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
-    watch, existed = Stopwatch(), folder.is_dir()
-    try:
-        with lock_folder(folder):
-            _begin(folder, config)
-            with watch.stage("read"):
-                prices = load_prices(config.data)
-                spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
-            note_data(folder, prices.data_hash, config.data.path)
-            trained = _train(config, folder, prices, spans, watch, on_epoch)
-            end_run(folder)
-            return trained
-    except InterruptedRunError:
-        raise  # what was begun stays: the user is told how to go on with it
-    except BaseException:
-        remove_unfinished(folder, existed)
-        raise
+    watch = Stopwatch()
+    with run_in_the_making(folder):
+        _begin(folder, config)
+        with watch.stage("read"):
+            prices = load_prices(config.data)
+            spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
+        note_data(folder, prices.data_hash, config.data.path)
+        trained = _train(config, folder, prices, spans, watch, on_epoch)
+        end_run(folder)
+        return trained
 
 
 def resume(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None) -> Trained:
