@@ -17,7 +17,7 @@ from stockrnn import recipes
 from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DataError, InterruptedRunError
 from stockrnn.evaluation import backtest, learning
-from stockrnn.evaluation.conformal import adapt
+from stockrnn.evaluation.conformal import RATE, adapt
 from stockrnn.models import baselines
 from stockrnn.models.rules import BaselineWarning
 from stockrnn.recipes import Plan, assembly
@@ -63,7 +63,7 @@ def walked(prices, plan, config):
         tables.append(backtest.forecast_fold(taught, config, backtest.walk_spans(folds), fold)[0])
     first = backtest.teach(config, plan, prices, folds[0])
     before = backtest.calibration_forecasts(first, folds[0].spans)
-    return folds, backtest.join_folds(tables, config.model.cell, before)
+    return folds, backtest.join_folds(tables, config.model.cell, before)[0]
 
 
 def contents(folder):
@@ -74,8 +74,11 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     config = small(data=csv)
     trained = recipes.train(config, tmp_path / "train").run
     walk = recipes.backtest(config, Plan(folds=1), tmp_path / "walk").run
-    for name in ("weights.safetensors", "scaler.json", "history.csv"):
+    for name in ("weights.safetensors", "history.csv"):
         assert walk.read(name) == trained.read(name)
+    state = walk.json("scaler.json")
+    assert state.pop("widths")
+    assert state == trained.json("scaler.json")
     one, other = (pd.read_csv(each.folder / "forecasts.csv", float_precision="round_trip") for each in (trained, walk))
     mine = one["model"] == "lstm"
     one = pd.concat([adapt(one[mine]), one[~mine]])
@@ -109,12 +112,15 @@ def test_every_session_of_the_test_span_is_forecast_once(run, csv):
         assert one["cutoff"].tolist() == prices["Date"].iloc[-31:-2].tolist()
 
 
-def test_prediction_takes_the_last_refit(run):
+def test_prediction_takes_the_last_refit_and_the_width_at_the_end(run):
     table = pd.read_csv(run.run.folder / "forecasts.csv").query("model == 'lstm' and step == 1").iloc[-1]
     predicted = recipes.predict(run.run, asof=pd.Timestamp(table["cutoff"])).table.iloc[0]
     assert predicted["forecast"] == pytest.approx(table["forecast"], rel=1e-6)
-    shapes = [(each["q95"] - each["q50"]) / (each["q50"] - each["q05"]) for each in (predicted, table)]
-    assert shapes[0] == pytest.approx(shapes[1], rel=1e-4)  # the walk's width follows its misses, its shape does not
+    missed = not table["q05"] <= table["actual"] <= table["q95"]
+    for column in ("q05", "q25", "q95"):
+        told = table["q50"] + np.exp(RATE * (missed - 0.1)) * (table[column] - table["q50"])
+        assert predicted[column] - predicted["q50"] == pytest.approx(told - table["q50"], rel=1e-4)
+    assert [len(steps) for steps in run.run.json("scaler.json")["widths"].values()] == [2]
 
 
 def test_each_refit_learns_from_its_own_past_only(monkeypatch):
@@ -317,10 +323,11 @@ def test_the_networks_width_follows_its_misses():
     assert before["date"].between(folds[0].spans.validation_end, folds[0].spans.calibration_end, inclusive="right").all()
     plain = pd.concat(tables, ignore_index=True)
     for start, prefix in ((None, before.iloc[:0]), (before, before)):
-        joined = backtest.join_folds(tables, "lstm", start)
+        joined, widths = backtest.join_folds(tables, "lstm", start)
         expected = adapt(pd.concat([prefix, plain[plain["model"] == "lstm"]], ignore_index=True)).iloc[len(prefix) :]
         pd.testing.assert_frame_equal(joined[joined["model"] == "lstm"], expected.reset_index(drop=True))
         assert not joined["q05"].iloc[: len(expected)].equals(plain.loc[plain["model"] == "lstm", "q05"].reset_index(drop=True))
+        assert [len(steps) for steps in widths.factors.values()] == [2]
         garch = [table.loc[table["model"] == "garch", "q05"].tolist() for table in (plain, joined)]
         assert garch[0] == garch[1]
 

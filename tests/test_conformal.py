@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockrnn.errors import DataError
-from stockrnn.evaluation.conformal import adapt, calibrate
+from stockrnn.evaluation.conformal import RATE, Widths, adapt, calibrate, widths_after
 from stockrnn.models.baselines import BASELINES
 from stockrnn.models.forecaster import forecast_table
 from stockrnn.types import DATE, QUANTILE_COLUMNS, QUANTILES
@@ -112,10 +114,10 @@ def test_a_miss_is_judged_by_the_interval_that_was_given():
     assert adapt(table(actual), rate=0.5)["q95"].iloc[2] == pytest.approx(100 + 9.5 * np.exp(0.5 * 0.8))
 
 
-def test_the_ends_of_the_interval_belong_to_it_and_the_default_rate_is_a_twentieth():
+def test_the_ends_of_the_interval_belong_to_it_and_the_default_rate_is_a_hundredth():
     for end in (109.5, 90.5):
         moved = adapt(table(np.array([end, 100.0])))
-        assert moved["q95"].iloc[1] == pytest.approx(100 + 9.5 * np.exp(-0.05 * 0.1))
+        assert moved["q95"].iloc[1] == pytest.approx(100 + 9.5 * np.exp(-0.01 * 0.1))
 
 
 @pytest.mark.parametrize("step", [1, 3])
@@ -152,10 +154,11 @@ def test_coverage_holds_through_a_change_of_regime_where_split_conformal_loses_i
     deviation = np.repeat([4.0, 12.0, 3.0], 500)
     forecasts = table(normal(1500, deviation, 0))
     fixed = inside(calibrate(forecasts[:300]).apply(forecasts))[300:]
-    adapted = inside(adapt(forecasts))[300:]
+    slow, fast = (inside(adapt(forecasts, rate))[300:] for rate in (RATE, 5 * RATE))
     assert fixed[200:700].mean() < 0.6
-    assert adapted[200:700].mean() > 0.84
-    assert abs(adapted.mean() - 0.9) < 0.015
+    assert slow[200:700].mean() > fixed[200:700].mean() + 0.1
+    assert fast[200:700].mean() > 0.84
+    assert abs(fast.mean() - 0.9) < 0.015
 
 
 @pytest.mark.parametrize("name", ["naive", "ewma"])
@@ -167,7 +170,7 @@ def test_adapting_mends_a_miscalibrated_baseline_on_a_garch_path(name):
     forecasts = forecast_table(prices, name, made)
     raw, mended = inside(forecasts)[200:], inside(adapt(forecasts))[200:]
     assert abs(mended.mean() - 0.9) <= max(abs(raw.mean() - 0.9), 0.01)
-    assert mended.rolling(250).mean().min() > 0.8
+    assert mended.rolling(250).mean().min() >= min(raw.rolling(250).mean().min(), 0.8)
 
 
 def test_a_panel_of_steps_keeps_its_rows():
@@ -177,3 +180,22 @@ def test_a_panel_of_steps_keeps_its_rows():
     made = BASELINES["naive"](3).fit(prices[prices[DATE] <= spans.calibration_end], spans).forecast(prices, rows)
     forecasts = forecast_table(prices, "naive", made)
     assert len(calibrate(forecasts).apply(forecasts)) == len(adapt(forecasts)) == len(forecasts)
+
+
+def test_the_width_at_the_end_is_what_the_next_forecast_would_get():
+    known = pd.concat([table(normal(80, 30.0, 0)), table(normal(80, 3.0, 1), ticker="BBB"), table(normal(80, 9.0, 2), step=2)])
+    ends = [part.tail(1) for _, part in known.groupby(["ticker", "step"])]
+    following = pd.concat([row.assign(cutoff=row["date"], date=row["date"] + pd.Timedelta(days=9), actual=np.nan) for row in ends])
+    expected = adapt(pd.concat([known, following])).tail(len(following))
+    widths = widths_after(known.sample(frac=1, random_state=0))
+    pd.testing.assert_frame_equal(widths.apply(following), expected)
+    assert set(widths.factors) == {"AAA", "BBB"}
+    assert [len(widths.factors[ticker]) for ticker in ("AAA", "BBB")] == [2, 1]
+    assert Widths.from_dict(json.loads(json.dumps(widths.to_dict()))) == widths
+
+
+def test_widths_of_one_ticker_fit_any_name_and_those_of_several_only_their_own():
+    forecasts = table(normal(5, 1.0, 0), ticker="OTHER")
+    assert (Widths({"AAA": (2.0,)}).apply(forecasts)["q95"] == 119.0).all()
+    assert (Widths({"AAA": (2.0,), "BBB": (3.0,)}).apply(forecasts)["q95"] == 109.5).all()
+    pd.testing.assert_frame_equal(Widths().apply(forecasts), forecasts)

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -20,8 +21,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn import recipes
-from stockrnn.errors import RunDamagedError, StockRNNError, inert
+from stockrnn import recipes, storage
+from stockrnn.configfile import load_config
+from stockrnn.errors import DataError, RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run, read_forecasts, to_csv
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.inference import load_forecaster
@@ -332,6 +334,10 @@ HOSTILE = {
     "scaler: crowded": text("scaler.json", CROWDED),
     "scaler: a list": text("scaler.json", b"[]"),
     "scaler: a model elsewhere": state(lambda s: s["parts"][0].update(model="../canary.txt")),
+    "scaler: a width of text": state(lambda s: s.update(widths={"A": ["1"]})),
+    "scaler: a width below zero": state(lambda s: s.update(widths={"A": [-1.0]})),
+    "scaler: a width beyond floats": state(lambda s: s.update(widths={"A": [10**400]})),
+    "scaler: widths in a list": state(lambda s: s.update(widths=[1.0])),
     "scaler: no parts": state(lambda s: s.update(parts=[])),
     "config: a tag": config("data:", "data: !!python/object/apply:os.system [id]\nx:"),
     "config: anchors": text("config.yaml", b"a: &a [x]\nb: [*a, *a]\n"),
@@ -616,3 +622,116 @@ def test_json_of_a_stranger_is_bounded():
     for data in (b"", b"NaN", b"[Infinity]", b"[-Infinity]", b"[1e999]", b"\xff", b'"\\ud800', b"1" * 5000, b"[" * 9999):
         with pytest.raises(RunDamagedError):
             parse_json(data, Path("p"))
+
+
+# --- paths --------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def seconds(most):
+    """Fail whatever waits longer."""
+
+    def late(*_):
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(most)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fifo(folder):
+    os.mkfifo(folder / "p.csv")
+    return "p.csv"
+
+
+def listening(folder):
+    listener = socket.socket(socket.AF_UNIX)
+    with contextlib.closing(listener), contextlib.chdir(folder):
+        listener.bind("p.csv")
+    return "p.csv"
+
+
+def linked(target):
+    def make(folder):
+        (folder / "p.csv").symlink_to(target)
+        return "p.csv"
+
+    return make
+
+
+def huge(folder):
+    with (folder / "p.csv").open("wb") as file:
+        file.truncate(1 << 40)
+    return "p.csv"
+
+
+def a_folder(folder):
+    (folder / "p.csv").mkdir()
+    return "p.csv"
+
+
+def a_folder_of(make):
+    def inside(folder):
+        make(folder)
+        return "."
+
+    return inside
+
+
+def globbed(make):
+    def inside(folder):
+        make(folder)
+        return "*.csv"
+
+    return inside
+
+
+WAITING = {
+    "a pipe": fifo,
+    "a socket": listening,
+    "an endless device": lambda _: "/dev/zero",
+    "an empty device": lambda _: "/dev/null",
+    "a device of random numbers": lambda _: "/dev/urandom",
+    "a terminal": lambda _: "/dev/tty",
+    "a glob of devices": lambda _: "/dev/[zrn]*",
+    "a link to a device": linked("/dev/zero"),
+    "a link to itself": linked("p.csv"),
+    "a link to nothing": linked("nothing"),
+    "a file that never ends": lambda _: "/proc/self/pagemap",
+    "a file that waits": lambda _: "/proc/kmsg",
+    "the memory": lambda _: "/proc/kcore",
+    "a terabyte of nothing": huge,
+    "a folder named as a file": a_folder,
+    "a loop of folders": linked("."),
+    **{f"a folder of {name}": a_folder_of(make) for name, make in {"pipes": fifo, "sockets": listening, "terabytes": huge}.items()},
+    **{f"a glob of {name}": globbed(make) for name, make in {"pipes": fifo, "links": linked("/dev/zero"), "folders": a_folder}.items()},
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_a_price_path_that_waits_or_never_ends_is_refused_in_one_line(case, tmp_path, monkeypatch):
+    from stockrnn.prices import loading
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage.read_bytes, "__defaults__", (64 << 20,))  # what never ends is read this far
+    path = WAITING[case](tmp_path)
+    with seconds(20), pytest.raises((DataError, StorageError)) as caught:
+        loading.load_prices(load_config(None, [f"data.path={path}"]).data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_as_far_as_it_may_be(tmp_path):
+    (tmp_path / "f").write_bytes(b"12345")
+    assert storage.read_bytes(tmp_path / "f", 5) == b"12345"
+    with pytest.raises(StorageError, match="at most 4 bytes. Received: more, 5 or"):
+        storage.read_bytes(tmp_path / "f", 4)
+    (tmp_path / "link").symlink_to("f")
+    assert storage.read_bytes(tmp_path / "link", 5) == b"12345"
+    with pytest.raises(StorageError, match="a pipe or a device"):
+        storage.read_bytes(Path("/dev/null"))
+    with pytest.raises(StorageError, match="Received: more"):  # its size says 0
+        storage.read_bytes(Path("/proc/self/maps"), 10)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.errors import ConfigError, DataError, StockRNNError
-from stockrnn.evaluation.conformal import adapt
+from stockrnn.evaluation.conformal import Widths, adapt, widths_after
 from stockrnn.evaluation.folds import Fold, walk_forward
 from stockrnn.evaluation.learning import Learned, learn
 from stockrnn.evaluation.metrics import mase_scales
@@ -223,8 +223,8 @@ def calibration_forecasts(taught: Taught, spans: Spans) -> pd.DataFrame | None:
     return taught.learned.conformal.apply(forecast_span([taught.learned.network], history, rows))
 
 
-def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.DataFrame | None) -> pd.DataFrame:
-    """The forecast tables of all folds as one, of the models that are in every fold, the network's first.
+def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.DataFrame | None) -> tuple[pd.DataFrame, Widths]:
+    """The forecast tables of all folds as one, of the models that are in every fold, the network's first; and its width at the end.
 
     The network's width follows its own misses before each cutoff (`conformal.adapt`), with or without a calibration span.
 
@@ -247,8 +247,8 @@ def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.Dat
     whole = whole.drop(columns="place")
     mine = whole["model"] == network
     before = whole.iloc[:0] if calibration is None else calibration
-    adapted = adapt(pd.concat([before, whole[mine]], ignore_index=True)).iloc[len(before) :]
-    return pd.concat([adapted, whole[~mine]], ignore_index=True)
+    followed = pd.concat([before, whole[mine]], ignore_index=True)
+    return pd.concat([adapt(followed).iloc[len(before) :], whole[~mine]], ignore_index=True), widths_after(followed)
 
 
 def _place(name: str) -> int:

@@ -5,7 +5,8 @@ Both read and write the forecast table, of one model or of many, and look at an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ LEAST_ROWS = 19
 MEDIAN = QUANTILES.index(0.5)
 NOMINAL_MISS = 0.1
 """Share of actuals that may lie outside q05 … q95."""
+RATE = 0.01
+"""How fast the width of a walk-forward follows its misses: log k grows by 0.9 % after a miss and falls by 0.1 % after a hit."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,34 @@ def calibrate(forecasts: pd.DataFrame) -> Calibration:
     return Calibration(np.stack(shifts))
 
 
-def adapt(forecasts: pd.DataFrame, rate: float = 0.05) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Widths:
+    """What the spread around the median is multiplied by.
+
+    Attributes:
+        factors: of each ticker, the factor of each step, above 0; a ticker that is not named keeps its spread.
+    """
+
+    factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, factors: Mapping[str, Sequence[float]]) -> Widths:
+        """The factors that `to_dict` gave."""
+        return cls({ticker: tuple(map(float, steps)) for ticker, steps in factors.items()})
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The factors as JSON holds them, to the last bit."""
+        return {ticker: list(steps) for ticker, steps in self.factors.items()}
+
+    def apply(self, forecasts: pd.DataFrame) -> pd.DataFrame:
+        """The table with wider or narrower quantiles; where the factors know one ticker only, they are any ticker's."""
+        only = next(iter(self.factors.values())) if len(self.factors) == 1 else ()
+        places = zip(forecasts[TICKER], forecasts["step"], strict=True)
+        factors = [self.factors.get(ticker, only)[step - 1 : step] or (1.0,) for ticker, step in places]
+        return _widened(forecasts, np.array(factors, dtype=float).reshape(-1))
+
+
+def adapt(forecasts: pd.DataFrame, rate: float = RATE) -> pd.DataFrame:
     """Widen or narrow each forecast by what the intervals before it missed, so that coverage holds through a change of regime.
 
     The spread around the median is multiplied by k; after each actual, log k grows by rate (miss - 0.1), a miss being 1
@@ -90,10 +120,10 @@ def adapt(forecasts: pd.DataFrame, rate: float = 0.05) -> pd.DataFrame:
     normalised residual. Each model, ticker and step has its own k, which starts at 1: put the calibration span's rows
     before those that are scored. An actual counts from its date on, so step h learns h sessions late.
 
-    Measured one step ahead on 12 daily series with naive, ewma, garch and har, learned on the first 60 %: at a mean
-    coverage error of 0.41 points, the mean CRPS is 0.15 % lower than that of adaptive conformal inference (Gibbs and
-    Candès 2021, arXiv:2106.00170) on every quantile's level at the same error, and the worst 250 sessions keep 81.6 %
-    instead of 78.8 %. Split conformal alone errs by 2.1 points. Twice the rate: 0.27 points, 85.2 %, CRPS 0.07 % higher.
+    Measured one step ahead with ewma, garch and har on 12 daily series without their last 15 %, learned on the first 60 %
+    of the rest: the mean coverage error falls from 1.38 points to 0.30 and the mean CRPS by 0.10 %; the worst 250 sessions
+    of any keep 78.8 %. Twice the rate: 0.18 points, 0.09 %, 81.2 %. Five times: 0.10 points, a CRPS 0.05 % higher than
+    without, 85.2 %.
 
     Source: Angelopoulos, Candès and Tibshirani 2023, Conformal PID control for time series prediction, arXiv:2307.16895.
 
@@ -105,23 +135,36 @@ def adapt(forecasts: pd.DataFrame, rate: float = 0.05) -> pd.DataFrame:
         The same rows in the same order, with other quantiles.
     """
     factors = np.ones(len(forecasts))
+    for places, tracked in _series(forecasts, rate):
+        factors[places] = tracked[:-1]
+    return _widened(forecasts, factors)
+
+
+def widths_after(forecasts: pd.DataFrame, rate: float = RATE) -> Widths:
+    """The factors that `adapt` would multiply the next forecasts of one model by, all actuals of its table being known."""
+    found: dict[str, dict[int, float]] = {}
+    for places, tracked in _series(forecasts, rate):
+        ticker, step = forecasts[[TICKER, "step"]].iloc[places[0]]
+        found.setdefault(str(ticker), {})[int(step)] = float(tracked[-1])
+    return Widths({ticker: tuple(factors[step] for step in sorted(factors)) for ticker, factors in found.items()})
+
+
+def _series(forecasts: pd.DataFrame, rate: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The places of each model's, ticker's and step's rows in order of the cutoff, and the factor of each and of the next."""
     numbered = forecasts.reset_index(drop=True)
     for _, rows in numbered.groupby(["model", TICKER, "step"], sort=False):
         ordered = rows.sort_values("cutoff")
-        factors[ordered.index.to_numpy()] = _tracked(ordered, rate)
-    quantiles = forecasts[COLUMNS].to_numpy(float)
-    centre = quantiles[:, [MEDIAN]]
-    return _with_quantiles(forecasts, centre + factors[:, None] * (quantiles - centre))
+        yield ordered.index.to_numpy(), _tracked(ordered, rate)
 
 
 def _tracked(rows: pd.DataFrame, rate: float) -> np.ndarray:
-    """The factor k of each row, in order of the cutoff, shape (rows,)."""
+    """The factor k of each row, in order of the cutoff, and of one after the last actual, shape (rows + 1,)."""
     cutoff, date, actual = (rows[name].to_numpy() for name in ("cutoff", DATE, "actual"))
     low, centre, high = (rows[name].to_numpy(float) for name in ("q05", "q50", "q95"))
-    factors = np.ones(len(rows))
+    factors = np.ones(len(rows) + 1)
     log_factor, seen = 0.0, 0
-    for row in range(len(rows)):
-        while date[seen] <= cutoff[row]:
+    for row in range(len(rows) + 1):
+        while seen < len(rows) and (row == len(rows) or date[seen] <= cutoff[row]):
             if np.isfinite(actual[seen]):
                 k, residual = factors[seen], actual[seen] - centre[seen]
                 missed = residual < k * (low[seen] - centre[seen]) or residual > k * (high[seen] - centre[seen])
@@ -129,6 +172,12 @@ def _tracked(rows: pd.DataFrame, rate: float) -> np.ndarray:
             seen += 1
         factors[row] = np.exp(log_factor)
     return factors
+
+
+def _widened(forecasts: pd.DataFrame, factors: np.ndarray) -> pd.DataFrame:
+    quantiles = forecasts[COLUMNS].to_numpy(float)
+    centre = quantiles[:, [MEDIAN]]
+    return _with_quantiles(forecasts, centre + factors[:, None] * (quantiles - centre))
 
 
 def _ranks(n: int) -> np.ndarray:

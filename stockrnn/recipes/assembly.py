@@ -8,7 +8,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 from stockrnn.config import Config
 from stockrnn.configfile import to_yaml
 from stockrnn.errors import InterruptedRunError
+from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
@@ -57,6 +58,7 @@ class Outcome:
         forecasts: the forecast table of the test span.
         metrics: the document of scores.
         notes: what a user should know of them.
+        widths: what `predict` will multiply the spread of the network's quantiles by.
     """
 
     learned: Learned
@@ -65,6 +67,7 @@ class Outcome:
     forecasts: pd.DataFrame
     metrics: dict[str, Any]
     notes: tuple[str, ...]
+    widths: Widths = field(default_factory=Widths)
 
 
 class Stopwatch:
@@ -116,7 +119,7 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(learned.parts.values()),
         **models,
-        "scaler.json": _state(learned, list(models)),
+        "scaler.json": _state(learned, outcome.widths, list(models)),
         "metrics.json": to_json(outcome.metrics),
         "history.csv": to_csv(losses),
         "forecasts.csv": to_csv(forecasts),
@@ -142,11 +145,12 @@ def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray) -> tuple[di
     return models, difference
 
 
-def _state(learned: Learned, models: Sequence[str]) -> bytes:
-    """What scaler.json holds: each network's ticker, model file, pipeline and readout, and the conformal shifts."""
+def _state(learned: Learned, widths: Widths, models: Sequence[str]) -> bytes:
+    """What scaler.json holds: each network's ticker, model file, pipeline and readout, the conformal shifts, and the widths of a walk."""
     parts = zip(models, learned.parts.items(), strict=True)
     states = [{"ticker": ticker, "model": model, **part.state()} for model, (ticker, part) in parts]
-    return to_json({"format": 1, "parts": states, "conformal": learned.conformal.to_list()})
+    followed = {"widths": widths.to_dict()} if widths.factors else {}
+    return to_json({"format": 1, "parts": states, "conformal": learned.conformal.to_list(), **followed})
 
 
 def _window_counts(learned: Learned) -> dict[str, int]:

@@ -199,12 +199,12 @@ def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fo
         kept = [walk.load(fold) or {} for fold in folds]
         before = kept[0]["calibration"]
         tables = [read_forecasts(each["forecasts"]) for each in kept]
-        forecasts = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
+        forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
         metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts})
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
-    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept))
+    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), widths)
     return assemble(folder, config, prices, outcome, watch, backtest=walk.plan.to_dict())
 
 

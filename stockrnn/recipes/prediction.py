@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.evaluation.conformal import Calibration
+from stockrnn.evaluation.conformal import Calibration, Widths
 from stockrnn.evaluation.metrics import probability_above
 from stockrnn.evaluation.scoring import forecast_span, history_until
 from stockrnn.models.forecaster import Forecaster
@@ -52,7 +52,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     table, unknown = _known_tickers(run, table)
     forecaster = _forecaster(run)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
-    forecasts = Calibration.from_list(run.json("scaler.json")["conformal"]).apply(forecast_span([forecaster], table, rows))
+    forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
     dates: dict[Any, pd.DatetimeIndex] = {}
     sources: dict[str, list[str]] = {}
     for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
@@ -72,6 +72,12 @@ def _forecaster(run: Run) -> Forecaster:
     from stockrnn.training.recurrent import restore
 
     return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+
+
+def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
+    """The forecasts with the run's conformal shifts and, of a backtest, the width that its misses led to."""
+    state = run.json("scaler.json")
+    return Widths.from_dict(state.get("widths", {})).apply(Calibration.from_list(state["conformal"]).apply(forecasts))
 
 
 def _known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -35,6 +35,7 @@ LEAST_BYTES_A_VALUE = 12
 """Ours have 20 and more; crowded JSON would take thirty times its size of memory."""
 MAX_HORIZON = 1000
 MOST_FEATURES = 16
+MOST_WIDENED = 1e6
 GRAPH_BYTES = 512 * 1024
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 """Blocks of `units` columns in a cell's kernels."""
@@ -129,8 +130,20 @@ def check_state(state: Any, config: Config, origin: Path, models: Sequence[str])
             spread = _shape(readout["residuals"])
             hold(spread == (horizon, len(QUANTILES)) or config.model.head != "point", origin, "have residuals of each step", spread)
         hold(_shape(state["conformal"]) == (horizon, len(QUANTILES)), origin, "have conformal shifts of each step", "others")
+        _check_widths(state.get("widths", {}), horizon, origin)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(origin, "hold pipelines, readouts and conformal shifts", repr(error)[:80]) from None
+
+
+def _check_widths(widths: Mapping[str, Any], horizon: int, origin: Path) -> None:
+    """Factors of a backtest's widths, at most one a step."""
+    for steps in widths.values():
+        fits = (
+            isinstance(steps, list)
+            and 0 < len(steps) <= horizon
+            and all(type(step) in (int, float) and 1 / MOST_WIDENED <= step <= MOST_WIDENED for step in steps)
+        )
+        hold(fits, origin, f"widen the intervals of at most {horizon} steps by factors that can be", steps)
 
 
 def hold(condition: bool, origin: Path, must: str, received: Any) -> None:
