@@ -23,6 +23,8 @@ TEMPORARY = ".tmp"
 """How the name of a file that is being written ends; one that stays was left by a process that died."""
 _PACKAGE = Path(__file__).resolve().parent
 _PIECE = 1 << 20
+MOST_BYTES = 4 << 30
+"""The most bytes of any file that is read."""
 _numbers = itertools.count()
 
 
@@ -78,10 +80,24 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises StorageError."""
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a whole file, or the one a link leads to.
+
+    Raises:
+        StorageError: it cannot be read, is a folder, a pipe or a device, or is longer than `most` bytes, whatever its size says.
+    """
     with storage_errors(path, "readable"):
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(handle)
+            plain = stat.S_ISREG(found.st_mode)
+            data = b"".join(_pieces(handle, most + 1, found.st_size + 1)) if plain and found.st_size <= most else b""
+        finally:
+            os.close(handle)
+    if not plain or max(found.st_size, len(data)) > most:
+        received = f"more, {found.st_size} or without an end" if plain else "something else, such as a folder, a pipe or a device"
+        raise StorageError(f"{path} must be a file of at most {most} bytes. Received: {received}. Give another file.")
+    return data
 
 
 def read_plain_file(path: Path, most: int) -> bytes:
@@ -196,7 +212,8 @@ def _plain_file(path: Path, most: int) -> Iterator[int]:
 _ABSENT = {errno.ENOENT: "none", errno.ENOTDIR: "none", errno.ELOOP: "a link", errno.ENXIO: "a socket", errno.ENAMETOOLONG: "none"}
 
 
-def _pieces(handle: int, most: int) -> Iterator[bytes]:
-    while most > 0 and (piece := os.read(handle, min(most, _PIECE))):
+def _pieces(handle: int, most: int, size: int = _PIECE) -> Iterator[bytes]:
+    """What a descriptor holds, `most` bytes of it, in pieces of `size` or a MiB where that is more."""
+    while most > 0 and (piece := os.read(handle, min(most, max(size, _PIECE)))):
         most -= len(piece)
         yield piece
