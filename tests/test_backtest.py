@@ -274,9 +274,10 @@ def test_a_walk_that_cannot_begin_leaves_nothing(quick, csv, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["rolling", "garch"])
 @pytest.mark.parametrize("where", ["fit", "one fold", "not finite"])
-def test_a_baseline_that_fails_is_told_and_stops_nothing(quick, where, csv, tmp_path, monkeypatch):
-    class Broken(baselines.BASELINES["rolling"]):
+def test_a_baseline_that_fails_is_told_and_stops_nothing(quick, name, where, csv, tmp_path, monkeypatch):
+    class Broken(baselines.BASELINES[name]):
         def fit(self, prices, spans):
             if where == "fit" or (where == "one fold" and len(prices) > 175):
                 raise ValueError("singular")
@@ -286,13 +287,39 @@ def test_a_baseline_that_fails_is_told_and_stops_nothing(quick, where, csv, tmp_
             made = super().forecast(prices, rows)
             return dataclasses.replace(made, point=made.point * np.nan) if where == "not finite" else made
 
-    monkeypatch.setitem(backtest.BASELINES, "rolling", Broken)
+    monkeypatch.setitem(backtest.BASELINES, name, Broken)
     done = recipes.backtest(small(data=csv), Plan(folds=3), tmp_path / "run")
-    assert "rolling" not in done.metrics["test"]["models"]
-    assert "garch" in done.metrics["test"]["models"]
-    assert [note for note in done.notes if note.startswith("rolling: ")] == [
-        "rolling: its forecasts are not all finite." if where == "not finite" else "rolling: singular"
+    assert name not in done.metrics["test"]["models"]
+    assert "har" in done.metrics["test"]["models"]
+    assert [note for note in done.notes if note.startswith(f"{name}: ")] == [
+        f"{name}: its forecasts are not all finite." if where == "not finite" else f"{name}: singular"
     ]
+
+
+@pytest.mark.parametrize("where", ["fit", "forecast"])
+def test_a_training_goes_on_without_a_baseline_that_fails(quick, where, csv, tmp_path, monkeypatch):
+    class Broken(baselines.BASELINES["har"]):
+        pass
+
+    def fail(*_):
+        raise np.linalg.LinAlgError("singular")
+
+    setattr(Broken, where, fail)
+    monkeypatch.setitem(baselines.BASELINES, "har", Broken)
+    done = recipes.train(small(data=csv), tmp_path / "run")
+    assert list(done.metrics["test"]["models"]) == ["lstm", "naive", "drift", "ewma", "garch"]
+    assert "har: singular" in done.notes
+
+
+def test_without_naive_there_is_no_run(quick, csv, tmp_path, monkeypatch):
+    class Broken(baselines.BASELINES["naive"]):
+        def fit(self, prices, spans):
+            raise ValueError("no price")
+
+    monkeypatch.setitem(baselines.BASELINES, "naive", Broken)
+    with pytest.raises(ValueError, match="no price"):
+        recipes.train(small(data=csv), tmp_path / "run")
+    assert not (tmp_path / "run" / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("name", ["garch", "rolling"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -12,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.errors import ConfigError, DataError, StockRNNError
+from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.conformal import Widths, adapt, widths_after
 from stockrnn.evaluation.folds import Fold, walk_forward
-from stockrnn.evaluation.learning import Learned, learn
+from stockrnn.evaluation.learning import Learned, fit_baseline, forecast_baselines, learn
 from stockrnn.evaluation.metrics import mase_scales
 from stockrnn.evaluation.scoring import forecast_span, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, cutoff_rows
-from stockrnn.models.baselines import BASELINES, BaselineWarning
+from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster
-from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
@@ -33,8 +32,6 @@ BASELINE_SETS: dict[str, tuple[str, ...]] = {
     "all": tuple(BASELINES),
 }
 """The baselines of each `--baselines`; `arima` and `theta` take minutes, and the package statsforecast."""
-FAILURES = (StockRNNError, ArithmeticError, LookupError, RuntimeError, ValueError)
-"""What a baseline may raise without stopping the walk: no convergence, a missing package, an overflow."""
 
 
 @dataclass(frozen=True)
@@ -144,26 +141,15 @@ def teach(
     table = prices[prices[TICKER].isin(fit)].reset_index(drop=True)
     history = fold.history(table)
     learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts)
-    fitted = {model.name for model in learned.baselines}
+    tried = {model.name for model in default_baselines()}
     more: list[Forecaster] = []
     failed: dict[str, str] = {}
     for name in BASELINE_SETS[plan.baselines]:
-        if name not in fitted:
-            model, said = _fit(BASELINES[name](horizon=config.window.horizon, column=config.target.column), history, fold.spans)
+        if name not in tried:
+            model, said = fit_baseline(BASELINES[name](horizon=config.window.horizon, column=config.target.column), history, fold.spans)
             more += [model] if model is not None else []
             failed |= {name: said} if said else {}
     return Taught(learned, table, more, failed, left_out)
-
-
-def _fit(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tuple[Forecaster | None, str]:
-    """The fitted baseline, or None; and what it said."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            model.fit(history, spans)
-        except FAILURES as error:
-            return None, str(error)
-    return model, " ".join(sorted({str(each.message) for each in caught if issubclass(each.category, BaselineWarning)}))
 
 
 def forecast_fold(taught: Taught, config: Config, walk: Spans, fold: Fold) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -179,21 +165,9 @@ def forecast_fold(taught: Taught, config: Config, walk: Spans, fold: Fold) -> tu
         The forecast table, and why a baseline is missing from it, by name.
     """
     table, rows = taught.table, fold_rows(taught, config, walk, fold)
-    tables = [taught.learned.forecast(table, rows)]
-    failed = {}
-    for model in taught.more:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                forecast = forecast_span([model], table, rows)
-        except FAILURES as error:
-            failed[model.name] = str(error)
-            continue
-        if np.isfinite(forecast[["forecast", *QUANTILE_COLUMNS]].to_numpy(float)).all():
-            tables.append(forecast)
-        else:
-            failed[model.name] = "its forecasts are not all finite."
-    return pd.concat(tables, ignore_index=True), failed
+    forecasts, failed = taught.learned.forecast(table, rows)
+    tables, more_failed = forecast_baselines(taught.more, table, rows)
+    return pd.concat([forecasts, *tables], ignore_index=True), failed | more_failed
 
 
 def fold_rows(taught: Taught, config: Config, walk: Spans, fold: Fold) -> np.ndarray:

@@ -15,17 +15,22 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
+from stockrnn.errors import StockRNNError
 from stockrnn.evaluation.conformal import Calibration, calibrate
+from stockrnn.evaluation.metrics import REFERENCE
 from stockrnn.evaluation.scoring import forecast_span, history_until, scored_rows
 from stockrnn.features.splits import Spans
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
-from stockrnn.types import TICKER
+from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
     from stockrnn.training.recurrent import RecurrentForecaster, Start
+
+FAILURES = (StockRNNError, ArithmeticError, LookupError, RuntimeError, ValueError)
+"""What a baseline may raise without stopping the run: no convergence, a missing package, an overflow."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,11 @@ class Learned:
     conformal: Calibration
     notes: tuple[str, ...] = ()
 
-    def forecast(self, prices: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-        """The forecast table of the network, then the baselines, from each cutoff row."""
+    def forecast(self, prices: pd.DataFrame, rows: np.ndarray) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The forecast table of the network, then the baselines, from each cutoff row; and why a baseline is not in it."""
         network = self.conformal.apply(forecast_span([self.network], prices, rows))
-        return pd.concat([network, forecast_span(self.baselines, prices, rows)], ignore_index=True)
+        tables, failed = forecast_baselines(self.baselines, prices, rows)
+        return pd.concat([network, *tables], ignore_index=True), failed
 
     def possible_rows(self, prices: pd.DataFrame) -> np.ndarray:
         """Rows of a price table at which a window can end."""
@@ -86,15 +92,47 @@ def learn(
 
     history = history_until(prices, spans.calibration_end)
     network = network_forecaster(config, on_epoch, checkpoints, starts).fit(history, spans)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", BaselineWarning)
-        baselines = [each.fit(history, spans) for each in default_baselines(config.target.column, config.window.horizon)]
-    notes = tuple(dict.fromkeys(str(warning.message) for warning in said if warning.category is BaselineWarning))
+    tried = [(each, *fit_baseline(each, history, spans)) for each in default_baselines(config.target.column, config.window.horizon)]
+    baselines = [fitted for _, fitted, _ in tried if fitted is not None]
+    notes = tuple(said if fitted is not None else f"{each.name}: {said}" for each, fitted, said in tried if said)
     learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon), notes)
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
+
+
+def fit_baseline(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tuple[Forecaster | None, str]:
+    """The fitted baseline, or None; and what it said. What stops `naive`, which all scores are held against, is raised."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model.fit(history, spans)
+        except FAILURES as error:
+            if model.name == REFERENCE:
+                raise
+            return None, str(error)
+    return model, " ".join(sorted({str(each.message) for each in caught if issubclass(each.category, BaselineWarning)}))
+
+
+def forecast_baselines(models: Sequence[Forecaster], prices: pd.DataFrame, rows: np.ndarray) -> tuple[list[pd.DataFrame], dict[str, str]]:
+    """The forecast tables of baselines from the same cutoff rows; and why one is missing. What stops `naive` is raised."""
+    tables, failed = [], {}
+    for model in models:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = forecast_span([model], prices, rows)
+        except FAILURES as error:
+            if model.name == REFERENCE:
+                raise
+            failed[model.name] = str(error)
+            continue
+        if np.isfinite(table[["forecast", *QUANTILE_COLUMNS]].to_numpy(float)).all():
+            tables.append(table)
+        else:
+            failed[model.name] = "its forecasts are not all finite."
+    return tables, failed
 
 
 def rows_of(prices: pd.DataFrame, ticker: str) -> np.ndarray:

@@ -79,7 +79,9 @@ def _train(
     with watch.stage("score"):
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
-        forecasts = {span: learned.forecast(table, each) for span, each in rows.items()}
+        made = {span: learned.forecast(table, each) for span, each in rows.items()}
+        forecasts = {span: each for span, (each, _) in made.items()}
         metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed)
-    notes = (f"Left out for want of history: {listed(left_out)}.",) if left_out else ()
-    return assemble(folder, config, prices, Outcome(learned, table, rows["test"], forecasts["test"], metrics, notes), watch)
+    notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
+    notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
+    return assemble(folder, config, prices, Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes)), watch)
