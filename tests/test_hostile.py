@@ -177,6 +177,22 @@ DOUBLING = [
     )
     for k in range(30)
 ]
+WHOLE = [field(1, b"keepdims") + field(3, 0) + field(20, 2)]
+
+
+def squared(times, first, side=1800):
+    """A model that multiplies a matrix by itself many times; each product fits into memory."""
+    products = [(b"m%d" % k, b"t%d" % k, b"m%d" % (k + 1)) for k in range(times)]
+    nodes = [*first]
+    for before, product, after in products:
+        nodes += [node(b"MatMul", [before, before], [product]), node(b"Tanh", [product], [after])]
+    nodes += [node(b"ReduceSum", [b"m%d" % times], [b"z"], attributes=WHOLE), LAST, node(b"MatMul", [b"last", b"w"], [b"o"])]
+    sides = tensor(b"sides", [2], struct.pack("<2q", side, side), kind=7)
+    return model([*nodes, node(b"Add", [b"o", b"z"], [b"out"])], [ZEROS, AXIS, sides])
+
+
+OF_THE_WINDOW = [node(b"ReduceSum", [b"window"], [b"s"], attributes=WHOLE), node(b"Expand", [b"s", b"sides"], [b"m0"])]
+OF_NOTHING = [node(b"ConstantOfShape", [b"sides"], [b"m0"])]
 BODY = field(2, b"b") + field(1, node(b"Identity", [b"c"], [b"d"]))
 LOOP = node(b"Loop", [b"times", b""], [b"out"], attributes=[field(1, b"body") + field(6, BODY) + field(20, 5)])
 
@@ -311,6 +327,9 @@ HOSTILE = {
         model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [tensor(b"w", [4, 19], NAN * 76), AXIS])
     ),
     "model: doubled thirty times": onnx(model([*DOUBLING, node(b"ReduceSum", [b"c30", b"axis"], [b"out"])], [AXIS], out=(1, 4))),
+    "model: large products, again and again": onnx(squared(200, OF_THE_WINDOW)),
+    "model: large products of constants": onnx(squared(200, OF_NOTHING)),
+    "model: another number of members": onnx(HONEST),
     "model: a loop of 2**62": onnx(model([LOOP], [tensor(b"times", [], struct.pack("<q", 1 << 62), kind=7)])),
     "model: a loop of unknown length": onnx(model([LOOP])),
     "model: random numbers": onnx(model([node(b"RandomNormalLike", [b"window"], [b"out"])])),
@@ -727,7 +746,7 @@ def test_a_price_path_that_waits_or_never_ends_is_refused_in_one_line(case, tmp_
 def test_a_file_is_read_as_far_as_it_may_be(tmp_path):
     (tmp_path / "f").write_bytes(b"12345")
     assert storage.read_bytes(tmp_path / "f", 5) == b"12345"
-    with pytest.raises(StorageError, match="at most 4 bytes. Received: more, 5 or"):
+    with pytest.raises(StorageError, match=r"at most 4 bytes\. Received: more, 5 or"):
         storage.read_bytes(tmp_path / "f", 4)
     (tmp_path / "link").symlink_to("f")
     assert storage.read_bytes(tmp_path / "link", 5) == b"12345"

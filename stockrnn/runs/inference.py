@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import math
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,15 @@ from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.windowed import Readout, forecast_windows
 from stockrnn.runs.directory import Run
 from stockrnn.runs.graphs import check_model
-from stockrnn.runs.vetting import MIB, hold
+from stockrnn.runs.vetting import LEAST_S, MIB, hold, most_seconds
 from stockrnn.types import QUANTILES, RowIndex
 
 BATCH = 1024
 TOLERANCE = 1e-5
 """Largest relative difference between the exported model and Keras at which the exported one is trusted."""
 ARENA_BYTES = 40 * MIB
+LOOK_S = 0.05
+"""How often a model that runs is looked at."""
 PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction": 1}
 """Numbers a step, of each head."""
 
@@ -56,7 +61,8 @@ class OnnxForecaster(Forecaster):
         window = 4 * pipeline.lookback * (len(pipeline.names) + states)  # bytes of one window's states and gates
         self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
         self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window)
-        self._last, self._most = (pipeline.horizon, PARAMETERS[readout.head]), len(config.train.members)
+        self._shape = (len(config.train.members), pipeline.horizon, PARAMETERS[readout.head])
+        self._seconds = functools.partial(most_seconds, config)
         wanted = [["tensor(float)", pipeline.lookback, len(pipeline.names)]]
         found = [[each.type, *each.shape[1:]] for each in self._session.get_inputs()]
         hold(found == wanted, origin, f"take windows of {wanted[0][1:]}", found)
@@ -70,13 +76,14 @@ class OnnxForecaster(Forecaster):
         return forecast_windows(self.pipeline, self.readout, self._outputs, prices, rows)
 
     def _outputs(self, windows: Windows) -> np.ndarray:
+        most = self._seconds(len(windows))
         try:
-            outputs = run_session(self._session, windows, self._batch)
+            outputs = run_session(self._session, windows, self._batch, most)
         except _refusals() as error:
-            raise RunDamagedError(f"{self.origin} must run. Received: {str(error).splitlines()[0][:200]}. Train again.") from None
-        shape = outputs.shape[1:]
-        fits = shape[-2:] == self._last and math.prod(shape[:-2]) in (1, self._most)
-        hold(fits, self.origin, f"give {self._last} numbers a window and member", shape)
+            received = str(error).splitlines()[0][:200]
+            raise RunDamagedError(f"{self.origin} must run, in {most:.1f} s at most. Received: {received}. Train again.") from None
+        wanted = (len(windows), *self._shape)
+        hold(outputs.shape == wanted, self.origin, f"give members × steps × numbers {wanted[1:]} for each window", outputs.shape)
         hold(outputs.dtype == np.float32 and bool(np.isfinite(outputs).all()), self.origin, "give finite numbers", "others")
         return outputs
 
@@ -86,7 +93,8 @@ def open_session(model: bytes, most: int | None = None) -> Any:
 
     Args:
         model: the bytes of a model.
-        most: bytes its tensors may take; None for a model of one's own.
+        most: bytes its tensors may take; None for a model of one's own. A stranger's is also loaded within `LEAST_S`, and
+            computes nothing before it runs.
 
     Raises:
         RunDamagedError: a model that ONNX Runtime refuses.
@@ -100,16 +108,44 @@ def open_session(model: bytes, most: int | None = None) -> Any:
         memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
         ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
         options.add_session_config_entry("session.use_env_allocators", "1")
+    optimizers = [] if most is None else ["ConstantFolding"]
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        with _stopped_after(LEAST_S if most is not None else None, functools.partial(options.set_load_cancellation_flag, True)):
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=optimizers)
     except _refusals() as error:
         raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0][:200]}.") from None
 
 
-def run_session(session: Any, windows: Windows, batch: int = BATCH) -> np.ndarray:
-    """Raw outputs of every window, shape (n, horizon, parameters)."""
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: x})[0] for x, _ in windows.batches(batch)])
+def run_session(session: Any, windows: Windows, batch: int = BATCH, seconds: float | None = None) -> np.ndarray:
+    """Raw outputs of every window, shape (n, members, horizon, parameters), within so many seconds of the processor."""
+    import onnxruntime as ort
+
+    name, options = session.get_inputs()[0].name, ort.RunOptions()
+    with _stopped_after(seconds, functools.partial(setattr, options, "terminate", True)):
+        return np.concatenate([session.run(None, {name: x}, options)[0] for x, _ in windows.batches(batch)])
+
+
+@contextlib.contextmanager
+def _stopped_after(seconds: float | None, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` once the block has taken more of the processor than this: a busy machine stops nothing, an idle one waits for nothing."""
+    if seconds is None:
+        yield
+        return
+    done, until = threading.Event(), time.process_time() + seconds
+
+    def watch() -> None:
+        while not done.wait(LOOK_S):
+            if time.process_time() > until:
+                stop()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @functools.cache

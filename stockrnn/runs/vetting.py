@@ -37,6 +37,9 @@ MAX_HORIZON = 1000
 MOST_FEATURES = 16
 MOST_WIDENED = 1e6
 GRAPH_BYTES = 512 * 1024
+LEAST_S = 0.5
+SLOW = 1e8
+"""Operations a second of the slowest machine thought of, a hundredth of a usual one's."""
 GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 """Blocks of `units` columns in a cell's kernels."""
 
@@ -65,6 +68,13 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
         ".safetensors": min(LARGEST[".safetensors"], weights * models),
         ".onnx": min(LARGEST[".onnx"], weights + 2 * graphs),
     }
+
+
+def most_seconds(config: Config, windows: int) -> float:
+    """The most seconds of the processor that an exported model may take for so many windows: two operations a weight and timestep."""
+    horizon = config.window.horizon
+    operations = sum(_most_bytes(model, horizon) // 4 * (lookback + horizon) for model, lookback in config.networks())
+    return LEAST_S + windows * operations / SLOW
 
 
 def _most_bytes(model: ModelConfig, horizon: int) -> int:
