@@ -38,6 +38,8 @@ class _Signals:
         if not first:
             return
         self.received.append(first[0])
+        for tell in tuple(at_signal):
+            tell()
         if select.select([self.reader], [], [], PATIENCE_S)[0] and not os.read(self.reader, 1):
             return
         self._leave()
@@ -53,6 +55,8 @@ class _Signals:
 
 
 _now: list[_Signals] = []
+at_signal: list[Callable[[], None]] = []
+"""What is called at once, in another thread, when a first signal comes inside `interruptible`: those that stop other processes."""
 
 
 def safe_place() -> None:

@@ -1,0 +1,174 @@
+"""Where units of work run: in this process, in worker processes of this machine beside it, or on a Ray cluster.
+
+A unit (a member, a ticker, a fold, a trial) is a pure function of what it is given: `function(shared, unit, tell)`, importable by
+name, its arguments and its result picklable. So where it runs, in which order and how often changes no byte of its result.
+`workers.py` alone knows joblib.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+Tell = Callable[[Any], None]
+"""What a unit calls with a small report, such as that of an epoch; also a safe place for a unit to stop."""
+Unit = Callable[[Any, Any, Tell], Any]
+"""What runs a unit: (what all units share, the unit, whom to tell) → its result."""
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+"""Every process computes on one thread: a sum split over threads has other last digits."""
+
+
+class Engine(abc.ABC):
+    """Runs units. A run inside a unit runs where the unit does; an engine that is sent away is `ALONE` where it arrives.
+
+    Attributes:
+        notes: what a user should know of units that were run again, a sentence each.
+        shares_files: whether units see the files of this process.
+    """
+
+    shares_files = True
+
+    def __init__(self) -> None:
+        """Start with nothing to say."""
+        self.notes: list[str] = []
+        self._busy = False
+
+    def run(
+        self,
+        function: Unit,
+        shared: Any,
+        units: Sequence[Any],
+        on_done: Callable[[int, Any], None] | None = None,
+        on_report: Tell | None = None,
+    ) -> list[Any]:
+        """Run every unit, and return the results in the order of the units.
+
+        Args:
+            function: what runs one.
+            shared: what every unit is given.
+            units: what each is given.
+            on_done: called here with the number and the result of each unit as it is done, in any order, once each.
+            on_report: called here with what a unit tells; reports of other processes may be lost, never results.
+
+        Raises:
+            InterruptedRunError: a signal came; units under way have saved their state.
+            Exception: what a unit or a callback raised; the others are stopped.
+        """
+        run = Run(function, shared, units, on_done, on_report)
+        if len(units) < 2 or self._busy:
+            run.alone()
+            return run.results
+        self._busy = True
+        try:
+            self._run(run)
+        finally:
+            self._busy = False
+        return run.results
+
+    @abc.abstractmethod
+    def _run(self, run: Run) -> None:
+        """Run two or more units."""
+
+    def close(self) -> None:  # noqa: B027  most start nothing
+        """Stop what was started."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What arrives elsewhere."""
+        return _alone, ()
+
+
+class Alone(Engine):
+    """Every unit in this process, one after the other."""
+
+    def _run(self, run: Run) -> None:
+        run.alone()
+
+
+ALONE = Alone()
+"""The engine of those who have no other."""
+
+
+def _alone() -> Engine:
+    return ALONE
+
+
+@contextlib.contextmanager
+def open_engine(workers: int | Literal["auto"] = 1) -> Iterator[Engine]:
+    """An engine for the time of a command.
+
+    Args:
+        workers: processes that work, this one among them; `auto`: as many as cores, once the work left is worth their start.
+    """
+    from stockrnn.workers import Local
+
+    engine: Engine = Alone() if workers == 1 else Local(workers)
+    with one_thread():
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let the libraries that are loaded, and those to come, compute on one thread."""
+    from threadpoolctl import threadpool_limits
+
+    with environment(ONE_THREAD), threadpool_limits(1):
+        yield
+
+
+@contextlib.contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Give the processes and libraries that start meanwhile these variables."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class Run:
+    """The units of one run: those that wait, and the results of those that are done."""
+
+    def __init__(
+        self, function: Unit, shared: Any, units: Sequence[Any], on_done: Callable[[int, Any], None] | None, on_report: Tell | None
+    ) -> None:
+        """Store; see `Engine.run`."""
+        self.function, self.shared, self.units, self.on_done = function, shared, units, on_done
+        self.report: Tell = on_report or (lambda _: None)
+        self.waiting = collections.deque(range(len(units)))
+        self.results: list[Any] = [None] * len(units)
+        self.done = 0
+
+    def take(self) -> int | None:
+        """The number of the next unit that waits."""
+        with contextlib.suppress(IndexError):
+            return self.waiting.popleft()
+        return None
+
+    def keep(self, number: int, result: Any) -> None:
+        """Count a unit as done."""
+        self.results[number] = result
+        self.done += 1
+        if self.on_done is not None:
+            self.on_done(number, result)
+
+    def here(self, number: int, tell: Tell) -> None:
+        """Run one unit in this process."""
+        self.keep(number, self.function(self.shared, self.units[number], tell))
+
+    def alone(self) -> None:
+        """Run what waits in this process, in order."""
+        while (number := self.take()) is not None:
+            self.here(number, self.report)

@@ -1,0 +1,276 @@
+"""Worker processes of this machine, by joblib's loky: new interpreters, so that no thread or lock of TensorFlow is inherited."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Literal
+
+from stockrnn.engines import Engine, Run, Unit, environment
+from stockrnn.errors import InterruptedRunError
+from stockrnn.interrupts import SIGNALS, at_signal, safe_place
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+WORTH_S = 15.0
+"""Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile."""
+MOST_LOSSES = 3
+"""Workers lost one after the other, without a unit done between, after which this process goes on alone."""
+GRACE_S = 2.0
+"""How long a worker that is told to stop may take to save its state."""
+POLL_S = 0.05
+
+
+class Local(Engine):
+    """This process and worker processes beside it take units from one line.
+
+    This process works from the start, so that starting workers can only gain. A worker that dies takes the others with it
+    (joblib's loky cannot know what state their queues are in); what they had in hand is run again.
+    """
+
+    def __init__(self, workers: int | Literal["auto"]) -> None:
+        """Store how many processes work; none is started yet."""
+        super().__init__()
+        self.workers, self._losses, self._began = workers, 0, 0.0
+        self._pool: _Pool | None = None
+
+    def close(self) -> None:
+        """Stop the workers."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def _run(self, run: Run) -> None:
+        self._began = time.monotonic()
+        try:
+            self._attend(run)
+            while run.done < len(run.units):
+                number = run.take()
+                if number is None:
+                    safe_place()
+                    self._attend(run, POLL_S)
+                else:
+                    run.here(number, functools.partial(self._tell, run))
+                    self._attend(run)
+        except BaseException:
+            self.close()
+            raise
+
+    def _tell(self, run: Run, report: Any) -> None:
+        run.report(report)
+        self._attend(run)
+
+    def _attend(self, run: Run, wait_s: float = 0.0) -> None:
+        """Give work to the workers and take what they have; wait for it no longer than this."""
+        if self._pool is None and self._worth(run):
+            self._pool = _Pool(self._size(run))
+        pool = self._pool
+        if pool is None:
+            return
+        pool.serve(run)
+        for report in pool.reports():
+            run.report(report)
+        lost = [number for number, future in pool.landed(wait_s) if not self._land(run, number, future)]
+        if lost:
+            self.close()
+            lost += [number for number, future in pool.landed() if not self._land(run, number, future)]
+            self._lose(run, [number for number in lost if number is not None])
+
+    def _land(self, run: Run, number: int | None, future: Future[Any]) -> bool:
+        """Keep the result of a unit; whether there is one."""
+        try:
+            result = future.result()
+        except _lost_errors():
+            safe_place()  # a worker stops at a signal too
+            return False
+        if number is not None:
+            self._losses = 0
+            run.keep(number, result)
+        return True
+
+    def _lose(self, run: Run, numbers: list[int]) -> None:
+        self._losses += 1
+        run.waiting.extendleft(reversed(numbers))
+        units = " and ".join(str(number + 1) for number in numbers)
+        said = f"A worker process died with unit {units} of {len(run.units)} in hand, which is run again." if numbers else ""
+        if self._losses == MOST_LOSSES:
+            said += f" {MOST_LOSSES} died in a row: this process goes on alone. Is there enough memory? `train.workers: 1` starts none."
+        self.notes += [said.strip()] if said else []
+
+    def _worth(self, run: Run) -> bool:
+        """Whether to start workers: a unit that waits takes, as far as is known, as long as the mean of those before it."""
+        if not run.waiting or self._losses >= MOST_LOSSES:
+            return False
+        if self.workers == "auto" and len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) < WORTH_S:
+            return False
+        return self._size(run) > 0
+
+    def _size(self, run: Run) -> int:
+        """How many workers to start beside this process."""
+        return min(_cores() if self.workers == "auto" else self.workers, len(run.units)) - 1
+
+
+@functools.cache
+def _cores() -> int:
+    """The cores that this process may use, by its affinity and its control group."""
+    from joblib.externals.loky import cpu_count
+
+    return int(cpu_count())
+
+
+@functools.cache
+def _lost_errors() -> tuple[type[BaseException], ...]:
+    """What comes instead of a result where a worker was killed, could not start or was told to stop."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool, ShutdownExecutorError
+
+    return BrokenProcessPool, ShutdownExecutorError, InterruptedRunError
+
+
+class _Pool:
+    """Worker processes, each with one unit at a time.
+
+    A pipe brings their reports: lines short enough to be written whole, by whoever writes, without a lock that a killed worker
+    could keep. The end of another pipe tells them to stop; the kernel closes it when this process dies, however it dies.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Start the workers; they load what this process has loaded of the package."""
+        from multiprocessing import Pipe
+
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+        self._lock, self._landed = threading.RLock(), queue.SimpleQueue[tuple[int | None, Future[Any]]]()
+        self._idle, self._flying = 0, set[Future[Any]]()
+        self._run: Run | None = None
+        self._reports, self._writer = Pipe(duplex=False)
+        self._alive, self._life = Pipe(duplex=False)
+        modules = sorted(name for name in sys.modules if name.startswith("stockrnn.") and not name.endswith("__main__"))
+        at_signal.append(self.stop)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a worker inherits it: signals are this process's to answer
+        try:
+            with environment({"PYTHONWARNINGS": _quiet_tracker()}):
+                self._executor = ProcessPoolExecutor(size, initializer=_begin_worker, initargs=(modules, self._writer, self._alive))
+                for _ in range(size):
+                    self._submit(None, _ready)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def serve(self, run: Run) -> None:
+        """Give idle workers the units of this run, now and whenever one is done."""
+        with self._lock:
+            self._run = run
+            while self._idle and (number := run.take()) is not None:
+                self._idle -= 1
+                self._submit(number, _work, run.function, run.shared, run.units[number])
+
+    def reports(self) -> Iterator[Any]:
+        """What the workers told since the last time."""
+        while self._reports.poll():
+            yield self._reports.recv()
+
+    def landed(self, wait_s: float = 0.0) -> list[tuple[int | None, Future[Any]]]:
+        """The units that came back since the last time, with or without a result; None for a worker that was to start."""
+        found: list[tuple[int | None, Future[Any]]] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._landed.get(block=wait_s > 0 and not found, timeout=wait_s or None))
+        return found
+
+    def stop(self) -> None:
+        """Tell the workers to save their state and leave."""
+        self._life.close()
+
+    def close(self) -> None:
+        """Stop the workers and wait for their end, which comes within `GRACE_S`."""
+        with self._lock:
+            self._run = None
+        at_signal.remove(self.stop)
+        self.stop()
+        futures.wait(set(self._flying), GRACE_S)
+        self._executor.shutdown(wait=True, kill_workers=True)
+        for pipe in (self._reports, self._writer, self._alive):
+            pipe.close()
+
+    def _submit(self, number: int | None, *call: Any) -> None:
+        try:
+            future = self._executor.submit(*call)
+        except _lost_errors() as error:
+            future = Future()
+            future.set_exception(error)
+        self._flying.add(future)
+        future.add_done_callback(functools.partial(self._land, number))
+
+    def _land(self, number: int | None, future: Future[Any]) -> None:
+        """In a thread of loky's: a worker is idle again, or there is none any more."""
+        with self._lock:
+            self._flying.discard(future)
+            whole = future.exception() is None
+            self._idle += whole
+            if number is not None or not whole:
+                self._landed.put((number, future))
+            if whole and self._run is not None:
+                self.serve(self._run)
+
+
+def _quiet_tracker() -> str:
+    """Warnings that loky's tracker leaves out: it would list what it cleans up after a driver that was killed."""
+    return ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
+
+
+_to_parent: Connection | None = None
+_stopping = threading.Event()
+_working = threading.Event()
+
+
+def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection) -> None:
+    """Make a process a worker: it leaves with its parent, and loads what that had loaded."""
+    from joblib.externals.loky import process_executor
+
+    global _to_parent  # noqa: PLW0603  a process has one parent
+    _to_parent = reports
+    os.set_blocking(reports.fileno(), False)
+    threading.Thread(target=_leave_with_parent, args=(alive, os.getppid()), daemon=True).start()
+    process_executor._USE_PSUTIL = False  # noqa: SLF001  it takes compiled programs for a leak, and ends the worker
+    for name in modules:
+        importlib.import_module(name)
+
+
+def _leave_with_parent(alive: Connection, parent: int) -> None:
+    """Once the pipe ends: let the unit under way save its state, unless the parent is dead, and end this process."""
+    alive.poll(None)
+    _stopping.set()
+    until = time.monotonic() + GRACE_S
+    while _working.is_set() and os.getppid() == parent and time.monotonic() < until:
+        time.sleep(0.01)
+    os._exit(0)
+
+
+def _ready() -> None:
+    """What a worker does first."""
+
+
+def _work(function: Unit, shared: Any, unit: Any) -> Any:
+    _working.set()
+    try:
+        return function(shared, unit, _tell_parent)
+    finally:
+        _working.clear()
+
+
+def _tell_parent(report: Any) -> None:
+    if _to_parent is not None:
+        with contextlib.suppress(OSError):  # the pipe is full: a report may be lost
+            _to_parent.send(report)
+    if _stopping.is_set():
+        raise InterruptedRunError("A worker was told to stop.")
