@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
+from stockrnn.engines import ALONE, Engine
 from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.conformal import Widths, adapt, widths_after
 from stockrnn.evaluation.folds import Fold, walk_forward
@@ -121,6 +122,7 @@ def teach(
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
+    engine: Engine = ALONE,
 ) -> Taught:
     """Learn everything afresh from the history of a fold that refits: limits, scalers, weights, calibration, baselines.
 
@@ -132,6 +134,7 @@ def teach(
         on_epoch: called after each epoch of each network.
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from.
+        engine: where tickers, or else members, are trained.
 
     Raises:
         DataError: too little history.
@@ -140,7 +143,7 @@ def teach(
     fit, left_out = learnable_tickers(fold.history(prices), fold.spans, config)
     table = prices[prices[TICKER].isin(fit)].reset_index(drop=True)
     history = fold.history(table)
-    learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts)
+    learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts, engine)
     tried = {model.name for model in default_baselines()}
     more: list[Forecaster] = []
     failed: dict[str, str] = {}

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
+from stockrnn.engines import ALONE, Engine
 from stockrnn.errors import StockRNNError
 from stockrnn.evaluation.conformal import Calibration, calibrate
 from stockrnn.evaluation.metrics import REFERENCE
@@ -73,6 +74,7 @@ def learn(
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
+    engine: Engine = ALONE,
 ) -> Learned:
     """Fit everything on the rows up to the last calibration date.
 
@@ -83,6 +85,7 @@ def learn(
         on_epoch: called after each epoch of each network.
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
+        engine: where tickers, or else members, are trained.
 
     Raises:
         DataError: too little history.
@@ -91,7 +94,7 @@ def learn(
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
     history = history_until(prices, spans.calibration_end)
-    network = network_forecaster(config, on_epoch, checkpoints, starts).fit(history, spans)
+    network = network_forecaster(config, on_epoch, checkpoints, starts, engine).fit(history, spans)
     tried = [(each, *fit_baseline(each, history, spans)) for each in default_baselines(config.target.column, config.window.horizon)]
     baselines = [fitted for _, fitted, _ in tried if fitted is not None]
     notes = tuple(said if fitted is not None else f"{each.name}: {said}" for each, fitted, said in tried if said)

@@ -7,7 +7,9 @@ cutoff row of a longer table, using the rows up to that cutoff only. Prices are 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +36,8 @@ class Forecast:
 class Forecaster(abc.ABC):
     """Fit once on history, then forecast from any cutoff.
 
-    `column` is the price that is forecast, `close` by default. The constructor stores; `fit` learns and returns self.
+    `column` is the price that is forecast, `close` by default; `on_epoch` is told of each epoch, by those who learn in epochs.
+    The constructor stores; `fit` learns and returns self.
     `fit` sees rows up to `spans.calibration_end` only: the caller cuts the table there. `forecast`
     uses, for each cutoff, that row and the rows of the same ticker before it.
     """
@@ -42,6 +45,7 @@ class Forecaster(abc.ABC):
     name: str
     horizon: int
     column: str
+    on_epoch: Callable[[Any], None] | None = None
 
     @abc.abstractmethod
     def fit(self, prices: pd.DataFrame, spans: Spans) -> Forecaster:

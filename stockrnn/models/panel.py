@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import DataError, NotFittedError
 from stockrnn.features.splits import Spans
 from stockrnn.models.forecaster import Forecast, Forecaster
@@ -16,17 +18,25 @@ from stockrnn.types import TICKER, RowIndex
 class SeparateForecaster(Forecaster):
     """Hands each ticker's rows to a forecaster of its own; `parts` holds them by ticker."""
 
-    def __init__(self, make: Callable[[str], Forecaster], parts: Mapping[str, Forecaster] | None = None) -> None:
-        """Store how a ticker's forecaster is made, and those that are fitted already."""
-        self.make = make
+    def __init__(
+        self,
+        make: Callable[[str], Forecaster],
+        parts: Mapping[str, Forecaster] | None = None,
+        engine: Engine = ALONE,
+        on_epoch: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Store how a ticker's forecaster is made, those that are fitted already, where they are fitted, and whom to tell of epochs."""
+        self.make, self.engine, self.on_epoch = make, engine, on_epoch
         self.parts: dict[str, Forecaster] = dict(parts or {})
         part = next(iter(self.parts.values()), None) or make("")
         self.name, self.horizon, self.column = part.name, part.horizon, part.column
 
     def fit(self, prices: pd.DataFrame, spans: Spans) -> SeparateForecaster:
         """Fit a forecaster on each ticker's rows."""
-        for ticker, rows in _by_ticker(prices):
-            self.parts[ticker] = self.make(ticker).fit(prices.iloc[rows].reset_index(drop=True), spans)
+        tables = {ticker: prices.iloc[rows].reset_index(drop=True) for ticker, rows in _by_ticker(prices)}
+        units = [(self.make(ticker), table) for ticker, table in tables.items()]
+        fitted = self.engine.run(_fit_part, spans, units, on_report=self.on_epoch)
+        self.parts = dict(zip(tables, fitted, strict=True))
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
@@ -47,6 +57,16 @@ class SeparateForecaster(Forecaster):
                 f"The ticker must be one of the run's {len(self.parts)}. Received: {ticker}. Train with it, or set `data.ticker`."
             )
         return self.parts[ticker]
+
+
+def _fit_part(spans: Spans, unit: tuple[Forecaster, pd.DataFrame], tell: Tell) -> Forecaster:
+    """A unit of work: one ticker's forecaster, fitted on its rows."""
+    part, prices = unit
+    part.on_epoch = tell
+    try:
+        return part.fit(prices, spans)
+    finally:
+        part.on_epoch = None
 
 
 def _by_ticker(prices: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:

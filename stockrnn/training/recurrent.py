@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.config import Config
+from stockrnn.config import Config, TrainConfig
+from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import DataError, NotFittedError
 from stockrnn.features.pipeline import Pipeline, fit_pipeline
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
@@ -69,12 +70,14 @@ class RecurrentForecaster(Forecaster):
         on_epoch: Callable[[EpochReport], None] | None = None,
         checkpoints: Path | None = None,
         start: Start | None = None,
+        engine: Engine = ALONE,
     ) -> None:
-        """Store the config, whom to tell about each epoch, what the files of an unfinished training begin with, and where to start."""
+        """Store what `network_forecaster` says; `checkpoints` is what the files of an unfinished training begin with."""
         self.config = config
         self.on_epoch = on_epoch
         self.checkpoints = checkpoints
         self.start = start
+        self.engine = engine
         self.name = config.model.cell
         self.horizon = config.window.horizon
         self.column = config.target.column
@@ -87,33 +90,14 @@ class RecurrentForecaster(Forecaster):
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
         specs = network_specs(config, len(pipeline.names))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
-        train_config = config.train if start is None else config.train.model_copy(update={"epochs": start.epochs})
-        members, histories = [], []
-        for member, spec in enumerate(specs):
-            network = build_network(**vars(spec), seed=derive_seed(config.train.seed, "member", member))
-            if start is not None:
-                set_network_weights(network, start.fitted.members[member])
-            elif config.model.anchor != "none":
-                rest_network(network, parts["train"].targets[parts["train"].ends])
-            histories.append(
-                train_network(
-                    network,
-                    parts["train"].last(spec.lookback),
-                    parts["validation"].last(spec.lookback),
-                    train_config=train_config,
-                    head=config.model.head,
-                    seed=config.train.seed,
-                    member=member,
-                    on_epoch=self.on_epoch,
-                    checkpoint=self._checkpoint(member),
-                )
-            )
-            members.append(network_weights(network))
+        lessons = _Lessons(config, specs, parts["train"], parts["validation"], start, self.checkpoints)
+        trained = self.engine.run(_train_member, lessons, range(len(specs)), on_report=self.on_epoch)
+        members, histories = zip(*trained, strict=True)
         train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
         outputs = member_outputs(specs, members, held_out)
         readout = fit_readout(config.model.head, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
-        self.fitted_ = Fitted(pipeline, readout, specs, tuple(members), tuple(histories), counts)
+        self.fitted_ = Fitted(pipeline, readout, specs, members, histories, counts)
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
@@ -140,10 +124,6 @@ class RecurrentForecaster(Forecaster):
         """The ensemble as one ONNX model, from windows to every member's raw outputs."""
         return export_onnx(self.fitted.specs, self.fitted.members)
 
-    def _checkpoint(self, member: int) -> Checkpoint | None:
-        path = self.checkpoints
-        return None if path is None else Checkpoint(path.with_name(f"{path.name}.member{member}"))
-
     def outputs(self, windows: Windows) -> np.ndarray:
         """Every member's raw outputs, shape (n, members, horizon, parameters)."""
         return member_outputs(self.fitted.specs, self.fitted.members, windows)
@@ -156,11 +136,60 @@ class RecurrentForecaster(Forecaster):
         return self.fitted_
 
 
+@dataclass(frozen=True)
+class _Lessons:
+    """What all members of a forecaster learn from, wherever they are trained."""
+
+    config: Config
+    specs: tuple[NetworkSpec, ...]
+    train: Windows
+    validation: Windows
+    start: Start | None
+    checkpoints: Path | None
+
+    def first_network(self, member: int) -> Any:
+        """The network of a member before its first epoch."""
+        network = build_network(**vars(self.specs[member]), seed=derive_seed(self.config.train.seed, "member", member))
+        if self.start is not None:
+            set_network_weights(network, self.start.fitted.members[member])
+        elif self.config.model.anchor != "none":
+            rest_network(network, self.train.targets[self.train.ends])
+        return network
+
+    def settings(self) -> TrainConfig:
+        """How a member learns."""
+        train = self.config.train
+        return train if self.start is None else train.model_copy(update={"epochs": self.start.epochs})
+
+    def checkpoint(self, member: int) -> Checkpoint | None:
+        """Where a member's state is kept."""
+        path = self.checkpoints
+        return None if path is None else Checkpoint(path.with_name(f"{path.name}.member{member}"))
+
+
+def _train_member(lessons: _Lessons, member: int, tell: Tell) -> tuple[dict[str, np.ndarray], History]:
+    """A unit of work: one network, from its first weights to its best."""
+    network, lookback = lessons.first_network(member), lessons.specs[member].lookback
+    history = train_network(
+        network,
+        lessons.train.last(lookback),
+        lessons.validation.last(lookback),
+        train_config=lessons.settings(),
+        head=lessons.config.model.head,
+        seed=lessons.config.train.seed,
+        member=member,
+        on_epoch=tell,
+        checkpoint=lessons.checkpoint(member),
+    )
+    return network_weights(network), history
+
+
 def network_forecaster(
     config: Config,
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
+    engine: Engine = ALONE,
 ) -> Forecaster:
     """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
 
@@ -169,16 +198,17 @@ def network_forecaster(
         on_epoch: called after each epoch of each network.
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
+        engine: where tickers, or else members, are trained.
     """
     numbers = itertools.count()
 
     def of_ticker(ticker: str) -> RecurrentForecaster:
         state = checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}"
-        return RecurrentForecaster(config, on_epoch, state, (starts or {}).get(ticker))
+        return RecurrentForecaster(config, None if ticker else on_epoch, state, (starts or {}).get(ticker), engine)
 
     kinds: dict[str, Callable[[], Forecaster]] = {
         "together": lambda: of_ticker(""),
-        "separate": lambda: SeparateForecaster(of_ticker),
+        "separate": lambda: SeparateForecaster(of_ticker, engine=engine, on_epoch=on_epoch),
     }
     return kinds[config.data.panel]()
 
