@@ -23,10 +23,12 @@ import pytest
 
 from stockrnn import recipes, storage
 from stockrnn.configfile import load_config
-from stockrnn.errors import DataError, RunDamagedError, StockRNNError, StorageError, inert
-from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run, read_forecasts, to_csv
+from stockrnn.errors import ConfigError, DataError, RunDamagedError, StockRNNError, StorageError, inert
+from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run
+from stockrnn.runs.files import read_forecasts, to_csv
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.inference import load_forecaster
+from stockrnn.runs.origin import MADE_IN, mark_of
 from stockrnn.runs.vetting import parse_json
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
@@ -450,6 +452,34 @@ def test_the_model_that_the_hostile_ones_are_made_from_is_accepted(run):
     rehash(run)
     check_model(HONEST, Path("m"), 5)
     load_forecaster(open_run(run))
+
+
+def test_the_data_path_of_a_copied_run_is_not_followed(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(GOLDEN.parents[2])
+    for path in ("tests/golden/prices.csv", str(PRICES), "../x.csv", "/dev/zero", "**/*", "configs/../data/goog.csv"):
+        text("config.yaml", (GOLDEN / "config.yaml").read_bytes().replace(b"tests/golden/prices.csv", json.dumps(path).encode()))(run)
+        for made_in in ({}, {MADE_IN: run.stat().st_ino + 1}, {MADE_IN: True}, {MADE_IN: None}, {MADE_IN: [run.stat().st_ino]}):
+            change(run, {MANIFEST: lambda manifest: manifest.update(made_in)})  # noqa: B023  it is called at once
+            with pytest.raises(ConfigError, match="--data is needed with a run that was copied or made elsewhere"):
+                recipes.predict(open_run(run))
+
+
+def test_the_data_path_of_a_run_made_here_is_followed_wherever_its_folder_is_moved(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(GOLDEN.parents[2])
+    change(run, {MANIFEST: lambda manifest: manifest.update({MADE_IN: mark_of(run)})})
+    assert_same_forecast(recipes.predict(open_run(run)).rows)
+    moved = run.rename(tmp_path / "moved")
+    assert_same_forecast(recipes.predict(open_run(moved)).rows)
+    copy = shutil.copytree(moved, tmp_path / "copy")
+    with pytest.raises(ConfigError, match="--data"):
+        recipes.predict(open_run(copy))
+
+
+def test_a_run_made_elsewhere_of_shipped_data_needs_no_path(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text("config.yaml", (GOLDEN / "config.yaml").read_bytes().replace(b"tests/golden/prices.csv", b"goog.csv"))(run)
+    rehash(run)
+    assert len(recipes.predict(open_run(run)).rows) == 1
 
 
 # --- names and texts ----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, remove_unfinished, to_csv, to_json, write_run
 from stockrnn.runs.inference import TOLERANCE, export_difference
+from stockrnn.runs.origin import MADE_IN, mark_of
 from stockrnn.storage import lock_folder, storage_errors
 from stockrnn.types import DATE, TICKER
 
@@ -128,7 +129,7 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
     found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
     safe_place()
-    write_run(folder, files, _facts(config, prices, watch) | found | facts)
+    write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
     notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference)))
     return Trained(open_run(folder), outcome.metrics, tuple(notes))
 

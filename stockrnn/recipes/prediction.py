@@ -18,6 +18,7 @@ from stockrnn.prices.sessions import future_sessions
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
+from stockrnn.runs.origin import prices_of_run
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
 
@@ -40,11 +41,13 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     """Forecast the next `horizon` sessions after the last row of the run's data, or of another price file.
 
     Raises:
+        ConfigError: no `data`, and a run that was copied or made elsewhere.
         DataError: no row up to `asof`, too little history, a ticker the run does not know.
         RunDamagedError: the run cannot be read.
     """
     config = run.config
-    prices = load_prices(config.data if data is None else config.data.model_copy(update={"path": data}))
+    path = prices_of_run(run) if data is None else data
+    prices = load_prices(config.data.model_copy(update={"path": path}))
     table = prices.table if asof is None else history_until(prices.table, asof)
     if table.empty:
         first = prices.table[DATE].min()
