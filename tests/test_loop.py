@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -234,8 +235,8 @@ def test_the_state_of_another_training_is_not_gone_on_from(tmp_path, change):
 def test_each_epoch_is_told_as_it_ends():
     seen = []
     _, history = trained(on_epoch=seen.append, member=2)
-    assert tuple(seen) == history.epochs
-    assert [(r.member, r.epoch) for r in seen] == [(2, 1), (2, 2), (2, 3)]
+    assert tuple(replace(report, last=False) for report in seen) == history.epochs
+    assert [(r.member, r.epoch, r.last) for r in seen] == [(2, 1, False), (2, 2, False), (2, 3, True)]
     assert all(r.seconds > 0 and r.learning_rate == pytest.approx(0.01) for r in seen)
 
 

@@ -192,8 +192,8 @@ def test_a_terminal_of_an_old_encoding_gets_question_marks_instead_of_an_error()
     assert b"name     ??" in raw.getvalue()
 
 
-def report(member, epoch):
-    return types.SimpleNamespace(member=member, epoch=epoch, loss=0.30214, validation_loss=0.33091)
+def report(member, epoch, last=False):
+    return types.SimpleNamespace(member=member, epoch=epoch, loss=0.30214, validation_loss=0.33091, last=last)
 
 
 def test_progress_is_silent_where_there_is_no_terminal(capsys):
@@ -209,17 +209,29 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys):
 def test_progress_on_a_terminal_shows_network_epoch_losses_and_the_longest_time_left(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    clock = itertools.count(0, 10)  # an epoch takes 10 s
+    clock = itertools.count(0.0, 10.0)  # an epoch takes 10 s
     monkeypatch.setattr(tables, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal, tables.training_progress(10, 2, terminal) as show:
-        show(report(0, 1))
-        show(report(1, 3))  # the first network stopped early
+        show(report(0, 1, last=True))  # it stopped early
+        show(report(1, 3))
     seen = os.read(leader, 65536).decode()
     os.close(leader)
     assert "network 2/2" in seen
     assert "epoch 3/10  loss 0.3021  validation 0.3309  at most 1:10 left" in seen
     assert seen.rstrip("\r\n").endswith("\x1b[2K")  # the line is taken away at the end
+
+
+def test_networks_that_learn_at_the_same_time_are_counted_apart():
+    count = tables.EpochCount(10, 4, 0.0)
+    done = [count.add(report(*each))[1] for each in ((0, 1), (1, 1), (0, 2), (1, 2, True), (2, 1), (0, 10, True), (3, 1))]
+    assert done == [1, 2, 3, 12, 13, 21, 22]
+    assert count.left_s(7.0) == 18.0
+    resumed = tables.EpochCount(10, 4, 0.0)
+    assert resumed.add(report(2, 5)) == ("network 3/4", 25)  # two were finished before
+    unknown = tables.EpochCount(10, None, 0.0)
+    assert [unknown.add(report(*each)) for each in ((0, 1), (0, 2, True))] == [("networks done: 0", 1), ("networks done: 1", 2)]
+    assert unknown.left_s(9.0) is None
 
 
 def test_a_console_prints_text_as_it_is():

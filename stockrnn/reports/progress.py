@@ -33,8 +33,8 @@ class WalkProgress:
         self._show(f"epoch {report.epoch}")
 
     def fold(self, fold: Fold) -> None:
-        """Show that a fold is done; those that were done before cost no time and count for none."""
-        self.done = fold.number + 1
+        """Show that a fold is done, in any order; those that were done before cost no time and count for none."""
+        self.done += 1
         if fold.refits:
             self.begun += 1
             self.learnt += self.started is not None

@@ -255,12 +255,12 @@ def verdict(sentences: Iterable[str]) -> Table:
 
 
 @contextlib.contextmanager
-def training_progress(total_epochs: int, members: int, stream: Any = None) -> Iterator[Callable[[EpochReport], None]]:
+def training_progress(total_epochs: int, members: int | None, stream: Any = None) -> Iterator[Callable[[EpochReport], None]]:
     """Show on a terminal how training goes: network, epoch, loss, validation loss, the longest it can still take.
 
     Args:
         total_epochs: most epochs of one network.
-        members: networks of the ensemble, trained one after another.
+        members: networks of the ensemble, some of them at the same time; None where each ticker has an ensemble of its own.
         stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
 
     Yields:
@@ -274,25 +274,54 @@ def training_progress(total_epochs: int, members: int, stream: Any = None) -> It
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
-        task = progress.add_task("training", total=total_epochs * members, facts="preparing")
-        start, seen = time.monotonic(), 0
+        task = progress.add_task("training", total=None if members is None else total_epochs * members, facts="preparing")
+        count = EpochCount(total_epochs, members, time.monotonic())
 
         def show(report: EpochReport) -> None:
-            nonlocal seen
-            seen += 1
-            done = report.member * total_epochs + report.epoch
-            left_s = (total_epochs * members - done) * (time.monotonic() - start) / seen
-            name = f"network {report.member + 1}/{members}" if members > 1 else "training"
-            progress.update(task, completed=done, description=name, facts=progress_text(report, total_epochs, left_s))
+            name, done = count.add(report)
+            progress.update(
+                task, completed=done, description=name, facts=progress_text(report, total_epochs, count.left_s(time.monotonic()))
+            )
 
         yield show
 
 
-def progress_text(report: EpochReport, total_epochs: int, left_s: float) -> str:
+class EpochCount:
+    """How many epochs are done, of networks that learn one after the other or at the same time."""
+
+    def __init__(self, total_epochs: int, members: int | None, started: float) -> None:
+        """Store what the count is of, and when it began."""
+        self.total_epochs, self.members, self.started = total_epochs, members, started
+        self.running: dict[int, int] = {}
+        self.begun = self.finished = self.seen = self.done = 0
+
+    def add(self, report: EpochReport) -> tuple[str, int]:
+        """Count an epoch; what is being done, and the epochs that need not be done any more."""
+        self.seen += 1
+        self.begun = max(self.begun, report.member + 1)
+        self.running[report.member] = report.epoch
+        if report.last:
+            del self.running[report.member]
+            self.finished += 1
+        if self.members is None:
+            return f"networks done: {self.finished}", self.seen
+        self.done = (self.begun - len(self.running)) * self.total_epochs + sum(self.running.values())
+        return f"network {report.member + 1}/{self.members}" if self.members > 1 else "training", self.done
+
+    def left_s(self, now: float) -> float | None:
+        """The longest the rest can take; None where nobody knows how many networks there are."""
+        if self.members is None:
+            return None
+        return (self.total_epochs * self.members - self.done) * (now - self.started) / self.seen
+
+
+def progress_text(report: EpochReport, total_epochs: int, left_s: float | None) -> str:
     """One line of progress: epoch, loss, validation loss, and the longest time left (early stopping may end it sooner)."""
+    text = f"epoch {report.epoch}/{total_epochs}  loss {report.loss:.4g}  validation {report.validation_loss:.4g}"
+    if left_s is None:
+        return text
     minutes, seconds = divmod(round(left_s), 60)
-    losses = f"loss {report.loss:.4g}  validation {report.validation_loss:.4g}"
-    return f"epoch {report.epoch}/{total_epochs}  {losses}  at most {minutes}:{seconds:02d} left"
+    return f"{text}  at most {minutes}:{seconds:02d} left"
 
 
 def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:

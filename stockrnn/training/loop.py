@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class EpochReport:
         learning_rate: step size used.
         gradient_norm: mean over the updates of the whole gradient's norm, before clipping.
         seconds: time the epoch took; the only number here that differs from run to run.
+        last: whether the training ends with it; said to those who are told of it, and not kept.
     """
 
     member: int
@@ -44,6 +45,7 @@ class EpochReport:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class _Watch(keras.callbacks.Callback):
         if self.on_epoch is None:
             return
         try:
-            self.on_epoch(report)
+            self.on_epoch(replace(report, last=self.engine.stop_training or report.epoch == self.config.epochs))
         except InterruptedRunError:
             if self.keeper is not None:
                 self.keeper.save(self.engine, self.progress)
