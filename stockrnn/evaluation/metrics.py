@@ -166,6 +166,21 @@ def brier(happened: ArrayLike, probability: ArrayLike) -> float:
     return float(np.mean((p - h) ** 2))
 
 
+def log_loss(happened: ArrayLike, probability: ArrayLike) -> float:
+    """Mean of -log(the probability given to what happened), in nats; happened is 0 or 1; 0.693 is a coin's.
+
+    Source: Good 1952, doi:10.1111/j.2517-6161.1952.tb00104.x. Probabilities lie strictly between 0 and 1.
+    """
+    return float(np.mean(log_loss_rows(happened, probability)))
+
+
+def log_loss_rows(happened: ArrayLike, probability: ArrayLike) -> np.ndarray:
+    """The log loss of every row, shape (rows,), in nats; arguments as for `log_loss`."""
+    h, p = _equal_shapes(happened=happened, probability=probability)
+    _hold(bool(np.all((p > 0) & (p < 1))), "`probability` must lie strictly between 0 and 1", f"{p.min():g} to {p.max():g}")
+    return np.asarray(-np.log(np.where(h > 0, p, 1 - p)))
+
+
 def probability_above(quantiles: ArrayLike, threshold: ArrayLike) -> np.ndarray:
     """P(price > threshold), linear between the quantiles; outside them the nearest level counts, so 0.05 … 0.95.
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from stockrnn.config import TargetConfig
 from stockrnn.errors import DataError
+from stockrnn.evaluation.direction import BASE_RATE, Rates, base_rates, direction_losses, direction_table
 from stockrnn.evaluation.metrics import mase_scales, score_groups, score_table
 from stockrnn.evaluation.significance import significance_document
 from stockrnn.evaluation.verdict import alarms, verdict
@@ -41,7 +42,13 @@ def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, pos
 
 
 def score_document(
-    network: str, prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: dict[str, pd.DataFrame], seed: int = 0
+    network: str,
+    prices: pd.DataFrame,
+    target: TargetConfig,
+    spans: Spans,
+    forecasts: dict[str, pd.DataFrame],
+    seed: int = 0,
+    head: str = "",
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
@@ -52,18 +59,21 @@ def score_document(
         spans: where each span ends.
         forecasts: forecast table of each scored span; `test` is one of them.
         seed: the bootstrap derives from it.
+        head: the network's; the verdict judges the probabilities of a `direction` head as well.
     """
     scales = mase_scales(prices, spans.train_end, target.column)
+    rates = base_rates(prices, spans.train_end, target.column, int(forecasts["test"]["step"].max()))
     train_range = _train_range(prices, target.column, spans) if target.transform == "level" else None
-    scores = {span: _scores(table, scales) for span, table in forecasts.items()}
+    scores = {span: _scores(table, scales, rates) for span, table in forecasts.items()}
     test = forecasts["test"]
+    directions = direction_losses(test, rates) if head == "direction" else None
     return {
         "format": FORMAT,
         "network": network,
         "test": scores.pop("test"),
         **scores,
         "significance": significance_document(test, network, seed),
-        "verdict": verdict(test, network),
+        "verdict": verdict(test, network, directions),
         "alarms": alarms(test, network, train_range),
     }
 
@@ -73,13 +83,15 @@ def _train_range(prices: pd.DataFrame, column: str, spans: Spans) -> dict[str, t
     return {str(ticker): (float(low), float(high)) for ticker, low, high in seen.itertuples()}
 
 
-def _scores(table: pd.DataFrame, scales: dict[str, float]) -> dict[str, Any]:
+def _scores(table: pd.DataFrame, scales: dict[str, float], rates: Rates) -> dict[str, Any]:
     one = table[table["model"] == table["model"].iloc[0]]
+    directions = direction_table(table, rates)
     document: dict[str, Any] = {
         "start": f"{one[DATE].min():%Y-%m-%d}",
         "end": f"{one[DATE].max():%Y-%m-%d}",
         "n": len(one),
-        "models": score_table(table, scales),
+        "models": {model: scores | directions[model] for model, scores in score_table(table, scales).items()},
+        "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
     }
     if table["step"].nunique() > 1:
         document["steps"] = score_groups(table, scales, by="step")

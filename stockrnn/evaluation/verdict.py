@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from stockrnn.evaluation.direction import BASE_RATE
 from stockrnn.evaluation.metrics import LEVELS, REFERENCE, by_model
 from stockrnn.evaluation.significance import Outcome, diebold_mariano, holm, kupiec, losses_by_date, newey_west_lags
 from stockrnn.types import TICKER
@@ -44,8 +45,8 @@ class _Claim:
     outcome: Outcome | None
 
 
-def verdict(forecasts: pd.DataFrame, network: str) -> list[str]:
-    """Plain sentences on the network's point forecast, distribution and 90 % interval.
+def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | None = None) -> list[str]:
+    """Plain sentences on the network's point forecast, distribution and 90 % interval, and on its P(up) where asked for.
 
     Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with
     Newey-West variance; the p shown is Holm's over all sentences.
@@ -53,11 +54,16 @@ def verdict(forecasts: pd.DataFrame, network: str) -> list[str]:
     Args:
         forecasts: the forecast table, with `naive`.
         network: the name of the model that is judged.
+        directions: from `direction.direction_losses`, to judge its P(up) as well.
     """
     dates = _scored(forecasts, network)["cutoff"].nunique()
     if dates < LEAST_SESSIONS:
         return [f"No verdict: {dates} scored sessions are too few for any claim; at least {LEAST_SESSIONS} are needed."]
     claims = _claims(forecasts, network)
+    if directions is not None:
+        horizon = int(forecasts["step"].max())
+        ratio, outcome = _compared(directions[network], directions[BASE_RATE], horizon)
+        claims.append(_Claim("Direction", "the base rate of up moves", "log loss", ratio, outcome))
     coverage, outcome = _coverage(forecasts, network)
     outcomes = [*(claim.outcome for claim in claims), outcome]
     defined = iter(holm([o.p_value for o in outcomes if o is not None]))
@@ -129,6 +135,8 @@ def _sentence(claim: _Claim, p: float) -> str:
         ("Point forecast", True, False): "worse than",
         ("Distribution", True, True): "sharper than",
         ("Distribution", True, False): "worse than",
+        ("Direction", True, True): "better than",
+        ("Direction", True, False): "worse than",
     }
     word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
     percent = 100 * abs(1 - claim.ratio)
