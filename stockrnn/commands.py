@@ -22,7 +22,8 @@ from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
 from stockrnn.reports import inspection, tables
 from stockrnn.reports.progress import step_progress, walk_progress
-from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, to_csv, unfinished_run
+from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, unfinished_run
+from stockrnn.runs.files import to_csv
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
 

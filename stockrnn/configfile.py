@@ -72,17 +72,41 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def config_changes(before: Mapping[str, Any], config: Config) -> list[str]:
+    """What a config differs in from the tree of another: the key path and both values of each, a list as one value."""
+    old, new = dict(_leaves(before)), dict(_leaves(config.model_dump(mode="json")))
+    paths = [path for path in {**old, **new} if old.get(path, _ABSENT) != new.get(path, _ABSENT)]
+    return [f"`{path}` was {_flow(old.get(path, _ABSENT))} and is {_flow(new.get(path, _ABSENT))}" for path in paths]
+
+
+_ABSENT = object()
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each key path of a tree with what stands there."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML writes it in one line."""
+    return "not given" if value is _ABSENT else yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
+
+
 def config_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
     """Each key as (path, values, default, meaning): what the README's table and `configs schema` show."""
     for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from config_fields(field.annotation, f"{prefix}{name}.")
         else:
-            text = yaml.safe_dump(section().model_dump(mode="json")[name], default_flow_style=True)
+            text = _flow(section().model_dump(mode="json")[name])
             yield (
                 f"{prefix}{name}",
                 _values(field.annotation),
-                text.removesuffix("...\n").strip(),
+                text,
                 " ".join((field.description or "").split()),
             )
 

@@ -22,6 +22,7 @@ from stockrnn.models import baselines
 from stockrnn.models.rules import BaselineWarning
 from stockrnn.recipes import Plan, assembly
 from stockrnn.runs.directory import open_run
+from stockrnn.runs.files import read_history
 from stockrnn.training import recurrent
 from tests.factories import panel, random_walk
 from tests.test_cli import stockrnn, write_prices
@@ -74,8 +75,8 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     config = small(data=csv)
     trained = recipes.train(config, tmp_path / "train").run
     walk = recipes.backtest(config, Plan(folds=1), tmp_path / "walk").run
-    for name in ("weights.safetensors", "history.csv"):
-        assert walk.read(name) == trained.read(name)
+    assert walk.read("weights.safetensors") == trained.read("weights.safetensors")
+    pd.testing.assert_frame_equal(read_history(walk.read("history.csv")).drop(columns="fold"), read_history(trained.read("history.csv")))
     state = walk.json("scaler.json")
     assert state.pop("widths")
     assert state == trained.json("scaler.json")
@@ -100,6 +101,9 @@ def test_the_run_is_like_a_trained_one_with_its_folds(run):
         assert one["end"] < other["start"]
         assert other["learned_from"] <= other["train_end"] < other["validation_end"] <= other["calibration_end"] < other["start"]
     assert (run.metrics["test"]["start"], run.metrics["test"]["end"]) == (folds[0]["start"], folds[-1]["end"])
+    epochs = read_history(opened.read("history.csv"))
+    assert epochs.groupby("fold")["epoch"].apply(list).to_dict() == {0: [1, 2], 2: [1, 2], 4: [1, 2]}
+    assert epochs.loc[epochs["restored"], "epoch"].tolist() == [fold["epochs"][0] for fold in folds[::2]]
     assert opened.manifest["backtest"] == Plan(folds=6, refit=2).to_dict()
 
 

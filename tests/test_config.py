@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockrnn.config import Config
-from stockrnn.configfile import build_config, config_fields, load_config, shipped_configs, to_yaml
+from stockrnn.configfile import build_config, config_changes, config_fields, load_config, shipped_configs, to_yaml
 from stockrnn.errors import ConfigError, StorageError
+from stockrnn.runs.directory import begin_run
 from stockrnn.strictyaml import parse_scalar, parse_yaml
 
 
@@ -22,6 +23,27 @@ def fault(*overrides):
 
 def test_the_defaults_are_a_valid_config_and_survive_yaml():
     assert build_config(parse_yaml(to_yaml(Config()).encode(), "x"), "x") == Config()
+
+
+def test_changes_name_the_key_and_both_values_of_a_list_as_one():
+    before = parse_yaml(to_yaml(load_config(None, ["model.units=[32, 16]", "train.epochs=7"])).encode(), "x")
+    now = load_config(None, ["model.units=[16]", "train.ensemble=[{cell: gru}]", "data.start=2020-01-02"])
+    assert config_changes(before, now)[:3] == [
+        "`data.start` was null and is '2020-01-02'",
+        "`model.units` was [32, 16] and is [16]",
+        "`train.epochs` was 7 and is 100",
+    ]
+    assert config_changes(before, now)[3].startswith("`train.ensemble` was 1 and is [{cell: gru")
+    before["model"].pop("units")
+    assert "`model.units` was not given and is [16]" in config_changes(before, now)
+    assert config_changes(now.model_dump(mode="json"), now) == []
+
+
+def test_an_unfinished_run_names_what_its_config_differs_in(tmp_path):
+    begin_run(tmp_path, load_config(None, ["model.units=[32, 16]"]))
+    with pytest.raises(ConfigError, match=r"difference: `model\.units` was \[32, 16\] and is \[16, 32\]\.$"):
+        begin_run(tmp_path, load_config(None, ["model.units=[16, 32]"]))
+    begin_run(tmp_path, load_config(None, ["model.units=[32, 16]"]))
 
 
 @pytest.mark.parametrize("name", shipped_configs())

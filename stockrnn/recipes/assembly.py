@@ -24,7 +24,8 @@ from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, remove_unfinished, to_csv, to_json, write_run
+from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, remove_unfinished, write_run
+from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
 from stockrnn.storage import lock_folder, storage_errors
@@ -59,6 +60,7 @@ class Outcome:
         forecasts: the forecast table of the test span.
         metrics: the document of scores.
         notes: what a user should know of them.
+        history: a row for each network and epoch, and each refit of a walk.
         widths: what `predict` will multiply the spread of the network's quantiles by.
     """
 
@@ -68,6 +70,7 @@ class Outcome:
     forecasts: pd.DataFrame
     metrics: dict[str, Any]
     notes: tuple[str, ...]
+    history: pd.DataFrame
     widths: Widths = field(default_factory=Widths)
 
 
@@ -107,22 +110,21 @@ def run_in_the_making(folder: Path) -> Iterator[None]:
 
 def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, **facts: Any) -> Trained:
     """Export the network, draw the pictures and write the run; `facts` join those in its manifest."""
-    from stockrnn.training.recurrent import histories_table, save_weights
+    from stockrnn.training.recurrent import save_weights
 
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
     with watch.stage("export"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
         models, difference = _export(learned, table, outcome.rows)
     with watch.stage("plot"):
-        losses = histories_table(learned.parts)
         title = listed(list(forecasts[TICKER].unique()))
-        pictures = render_figures(run_figures(forecasts, losses, learned.network.name, title, column=config.target.column), "png")
+        pictures = render_figures(run_figures(forecasts, outcome.history, learned.network.name, title, column=config.target.column), "png")
     files = {
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(learned.parts.values()),
         **models,
         "scaler.json": _state(learned, outcome.widths, list(models)),
         "metrics.json": to_json(outcome.metrics),
-        "history.csv": to_csv(losses),
+        "history.csv": to_csv(outcome.history),
         "forecasts.csv": to_csv(forecasts),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }

@@ -31,7 +31,8 @@ from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, run_in_the_making
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, read_forecasts, to_csv, to_json, unfinished_run
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, unfinished_run
+from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
 from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
 from stockrnn.types import DATE
 
@@ -204,7 +205,7 @@ def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fo
         metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts})
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
-    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), widths)
+    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), _epochs(kept), widths)
     return assemble(folder, config, prices, outcome, watch, backtest=walk.plan.to_dict())
 
 
@@ -224,16 +225,26 @@ def _finish_folds(walk: _Walk, on_fold: Callable[[Fold], None] | None) -> Taught
 
 def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, failed: dict[str, str]) -> dict[str, Any]:
     """What is kept of a fold."""
+    from stockrnn.training.recurrent import histories_table
+
     calibration = calibration_forecasts(taught, fold.spans) if fold.number == 0 and config.split.calibration > 0 else None
     histories = [history for part in taught.learned.parts.values() for history in part.fitted.histories]
     return {
         "forecasts": to_csv(forecasts).decode(),
+        "history": to_csv(histories_table(taught.learned.parts)).decode() if fold.refits else None,
         "calibration": None if calibration is None else to_csv(calibration).decode(),
         "epochs": [history.best_epoch for history in histories] if fold.refits else [],
         "failed": {**taught.failed, **failed},
         "notes": list(taught.learned.notes),
         "left_out": list(taught.left_out),
     }
+
+
+def _epochs(kept: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The epochs of every refit, under the number of its fold."""
+    tables = [(number, read_history(each["history"])) for number, each in enumerate(kept) if each["history"] is not None]
+    joined = pd.concat([table.assign(fold=number) for number, table in tables], ignore_index=True)
+    return joined[["fold", *(name for name in joined.columns if name != "fold")]]
 
 
 def _notes(kept: Sequence[dict[str, Any]]) -> tuple[str, ...]:

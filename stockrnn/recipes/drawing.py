@@ -11,7 +11,8 @@ from stockrnn.prices.sessions import missing_sessions
 from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, add_files, read_forecasts, read_history
+from stockrnn.runs.directory import PLOTS, Run, add_files
+from stockrnn.runs.files import read_forecasts, read_history
 from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import TICKER
 

@@ -70,7 +70,7 @@ def _train(
     config: Config, folder: Path, prices: Prices, spans: Spans, watch: Stopwatch, on_epoch: Callable[[EpochReport], None] | None
 ) -> Trained:
     with watch.stage("import"):
-        from stockrnn.training import recurrent  # noqa: F401 (TensorFlow takes seconds; timed apart from the training)
+        from stockrnn.training import recurrent  # TensorFlow takes seconds; timed apart from the training
 
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
@@ -84,4 +84,5 @@ def _train(
         metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
-    return assemble(folder, config, prices, Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes)), watch)
+    outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), recurrent.histories_table(learned.parts))
+    return assemble(folder, config, prices, outcome, watch)

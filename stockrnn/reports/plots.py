@@ -171,10 +171,11 @@ def draw_closeup(subject: Subject) -> Figure:
 
 
 def draw_loss(subject: Subject) -> Figure:
-    """Training and validation loss of each epoch and member; a ring marks the epoch whose weights were put back."""
+    """Training and validation loss of each epoch, member and refit; a ring marks the epoch whose weights were put back."""
     figure, cells = sheet(["loss"])
     (axes,) = cells["loss"]
-    members = [rows.sort_values("epoch") for _, rows in subject.history.groupby("member")]
+    each = [name for name in ("fold", "member") if name in subject.history]
+    members = [rows.sort_values("epoch") for _, rows in subject.history.groupby(each)]
     _draw_losses(axes, members)
     values = subject.history[["loss", "validation_loss"]].to_numpy(float)
     values = values[np.isfinite(values)]

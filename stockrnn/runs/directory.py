@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import io
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from stockrnn.config import Config
-from stockrnn.configfile import build_config, to_yaml
-from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError, inert
+from stockrnn.configfile import build_config, config_changes, to_yaml
+from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
+from stockrnn.runs.files import to_json
 from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
@@ -38,7 +35,6 @@ from stockrnn.storage import (
     write_bytes,
 )
 from stockrnn.strictyaml import parse_yaml
-from stockrnn.types import DATE, FORECAST_TABLE, TICKER
 
 FORMAT = 1
 RUNS = "runs"
@@ -48,7 +44,6 @@ CHECKPOINTS = "checkpoint"
 DATA_HASH = "data.sha256"
 REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv", "forecasts.csv")
 _NAME = re.compile(rf"(?:{PLOTS}/)?[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}")
-_ACTS = tuple("=+-@＝＋－＠")  # what a spreadsheet may take for the start of a formula
 _TRIES = 5
 
 
@@ -271,11 +266,9 @@ def begin_run(folder: Path, config: Config) -> None:
     _remove_temporary(folder)
     if path.is_file():
         before = read_bytes(path).decode()
-        changed = sorted(set(text.splitlines()) ^ set(before.splitlines()))
-        if changed:
-            raise ConfigError(
-                f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(map(str.strip, changed))}."
-            )
+        if before != text:
+            changes = "; ".join(config_changes(parse_yaml(before.encode(), str(path)), config))
+            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {changes}.")
     write_bytes(path, text.encode())
 
 
@@ -336,62 +329,6 @@ def _holds_something(folder: Path) -> bool:
 def model_names(count: int) -> list[str]:
     """File names of a run's exported models: `model.onnx`, then `model.1.onnx` … where each ticker has its own."""
     return ["model.onnx" if k == 0 else f"model.{k}.onnx" for k in range(count)]
-
-
-def to_json(document: Any) -> bytes:
-    """JSON as this package writes it: sorted as given, floats to the last bit, NaN refused."""
-    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def to_csv(table: pd.DataFrame) -> bytes:
-    """CSV as this package writes it: floats to the last bit, dates as ISO 8601 (with the time only where there is one).
-
-    A text that a spreadsheet would take for a formula gets a leading quote (OWASP ASVS 5.0, 1.2.10), and control characters
-    become �; numbers stay numbers.
-    """
-    written = table.copy()
-    for name in table.select_dtypes("datetime"):
-        midnight = (table[name].dropna() == table[name].dropna().dt.normalize()).all()
-        written[name] = table[name].dt.strftime("%Y-%m-%d" if midnight else "%Y-%m-%dT%H:%M:%S")
-    for name in table.select_dtypes(["object", "string"]):
-        written[name] = table[name].map(_inert)
-    return written.to_csv(index=False, lineterminator="\n").encode()
-
-
-def read_forecasts(data: bytes | str) -> pd.DataFrame:
-    """The forecast table in CSV of `to_csv`, to the last bit and without the quotes put before tickers. Raises RunDamagedError."""
-    options: dict[str, Any] = {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": {"actual": ""}}
-    stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
-    try:
-        table: pd.DataFrame = pd.read_csv(stream, parse_dates=["cutoff", DATE], float_precision="round_trip", **options)
-    except ValueError as error:
-        raise RunDamagedError(f"forecasts.csv must be a forecast table. Received: {str(error)[:80]}. Train again.") from None
-    numbers = table.select_dtypes("number").columns
-    whole = tuple(table.columns) == FORECAST_TABLE and {"step", *FORECAST_TABLE[5:]} <= set(numbers)
-    hold(whole, Path("forecasts.csv"), "be a forecast table", "other columns")
-    return table.assign(**{name: table[name].map(_plain) for name in (TICKER, "model")})
-
-
-def read_history(data: bytes) -> pd.DataFrame:
-    """The epochs in history.csv. Raises RunDamagedError."""
-    try:
-        table: pd.DataFrame = pd.read_csv(io.BytesIO(data))
-    except ValueError as error:
-        raise RunDamagedError(f"history.csv must be a table of epochs. Received: {str(error)[:80]}. Train again.") from None
-    numbers = set(table.select_dtypes("number").columns)
-    hold({"member", "epoch", "loss", "validation_loss"} <= numbers, Path("history.csv"), "be a table of epochs", "other columns")
-    return table
-
-
-def _inert(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    text = inert(value, keep="")
-    return f"'{text}" if text.lstrip("'").startswith(_ACTS) else text
-
-
-def _plain(text: str) -> str:
-    return text[1:] if text.startswith("'") and _inert(text) != text else text
 
 
 def _complete() -> Iterator[Path]:
