@@ -65,6 +65,17 @@ def test_the_score_table_fits_a_terminal_whatever_the_prices(scale, width):
         assert "simple_rnn " in text
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_score_table_of_a_direction_head_shows_p_up_beside_the_base_rate(width):
+    direction = {"brier": 0.2512, "log_loss": 0.6951, "skill_brier": -0.0031, "skill_log_loss": -0.0042}
+    models = {name: values | direction for name, values in scores().items()}
+    base = {"brier": 0.25, "log_loss": 0.6931, "skill_brier": 0.0, "skill_log_loss": 0.0}
+    text = printed(tables.score_table(models, "simple_rnn", width, base), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.splitlines()[3].split() == ["simple_rnn", "0.2512", "0.6951", "-0.3", "-0.4", "53.1", "4.312", "3.214", "-2.3", "+6.9"]
+    assert "base rate 0.2500 0.6931 +0.0 +0.0 – –" in " ".join(text.split())
+
+
 @pytest.mark.parametrize(("value", "expected"), [(362.71, 2), (52_300.0, 0), (0.0012345, 7), (1.0845, 4), (9_999.0, 2), (0.0, 2)])
 def test_prices_get_decimals_for_their_size(value, expected):
     assert tables.decimals_of(value) == expected

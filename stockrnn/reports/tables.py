@@ -85,21 +85,35 @@ def counted(value: float) -> str:
     return f"{value:.3g}"
 
 
-def score_table(scores: Mapping[str, Mapping[str, float | None]], network: str, width: int | None = None) -> Table:
+def score_table(
+    scores: Mapping[str, Mapping[str, float | None]],
+    network: str,
+    width: int | None = None,
+    base_rate: Mapping[str, float | None] | None = None,
+) -> Table:
     """The scores of each model, the network's first.
 
     Args:
         scores: `models` of metrics.json: model, metric, value; None and absent metrics are shown as a dash.
         network: the name of the network.
         width: letters in a line, stdout's when None; below `ROOMY_WIDTH` the columns stand closer.
+        base_rate: for a `direction` head, the scores of the base rate of up moves; those of P(up) are then shown.
     """
     roomy = (make_console().width if width is None else width) >= ROOMY_WIDTH
-    table = _table(["Model", *(header for header, _, _ in SCORE_COLUMNS.values())], left=1, gap=1 if roomy else 0)
-    forms = {metric: _score_form(metric, scores) for metric in SCORE_COLUMNS}
+    if base_rate is not None:
+        scores = {**scores, "base rate": base_rate}
+    metrics = DISTRIBUTION_COLUMNS if base_rate is None else DIRECTION_COLUMNS
+    table = _table(["Model", *(SCORE_COLUMNS[metric][0] for metric in metrics)], left=1, gap=1 if roomy else 0)
+    forms = {metric: _score_form(metric, scores) for metric in metrics}
     for model in sorted(scores, key=lambda name: name != network):
         cells = [form(scores[model].get(metric)) for metric, form in forms.items()]
         table.add_row(*map(_text, [plain_text(model, 20), *cells]), style="bold" if model == network else "")
     table.caption = "MAE, RMSE, CRPS and width in the prices' currency. Skill against naive: above 0 is better."
+    if base_rate is not None:
+        table.caption = (
+            "Brier score and log loss (nats) of P(up), their skill against the base rate of up moves in the training span; MAE and CRPS "
+            "in the prices' currency, their skill against naive. Skill above 0 is better."
+        )
     table.caption_justify = "left"
     return table
 
@@ -115,8 +129,19 @@ SCORE_COLUMNS: Mapping[str, tuple[str, float, int | None]] = {
     "width_90": ("90 %\nwidth", 1.0, None),
     "skill_mae": ("Skill\nMAE %", 100.0, 1),
     "skill_crps": ("Skill\nCRPS %", 100.0, 1),
+    "brier": ("Brier", 1.0, 4),
+    "log_loss": ("Log\nloss", 1.0, 4),
+    "skill_brier": ("Skill\nBrier %", 100.0, 1),
+    "skill_log_loss": ("Skill\nlog l. %", 100.0, 1),
 }
 """Each metric's header, factor and decimals; None takes four significant digits of the column's largest value."""
+
+DISTRIBUTION_COLUMNS = (
+    *("mae", "rmse", "mape", "mase", "directional_accuracy"),
+    *("crps", "coverage_90", "width_90", "skill_mae", "skill_crps"),
+)
+DIRECTION_COLUMNS = ("brier", "log_loss", "skill_brier", "skill_log_loss", "directional_accuracy", "mae", "crps", "skill_mae", "skill_crps")
+"""What is shown of a network, by what its head says."""
 
 
 def _score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -> Callable[[float | None], str]:
