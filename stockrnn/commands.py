@@ -22,7 +22,7 @@ from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
 from stockrnn.reports import inspection, tables
 from stockrnn.reports.progress import step_progress, walk_progress
-from stockrnn.runs.directory import PLOTS, Run, find_run, list_runs, new_run_folder, open_run, unfinished_run
+from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
 from stockrnn.runs.files import to_csv
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
@@ -40,7 +40,8 @@ def train(config: str | None, data: str | None, overrides: Sequence[str], run: s
         settings = _settings(config or DEFAULT_CONFIG, data, overrides)
         folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
     progress = tables.training_progress(settings.train.epochs, len(settings.train.members))
-    with interruptible(f"Go on with: stockrnn train --resume --run {folder}") as check, progress as tell:
+    how = f"Go on with: stockrnn train --resume --run {folder}"
+    with interruptible(how, lambda: is_begun(folder)) as check, progress as tell:
 
         def on_epoch(report: Any) -> None:
             tell(report)
@@ -77,7 +78,7 @@ def backtest(
         name = f"{find_config(config or DEFAULT_CONFIG).stem}-backtest"
         folder = new_run_folder(run, name, dt.datetime.now().astimezone().date())
     how = f"Go on with: stockrnn backtest --resume --run {folder}"
-    with interruptible(how) as check, walk_progress(walk.folds, walk.refit) as progress:
+    with interruptible(how, lambda: is_begun(folder)) as check, walk_progress(walk.folds, walk.refit) as progress:
 
         def on_epoch(report: Any) -> None:
             progress.epoch(report)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from stockrnn.errors import InterruptedRunError
 
-PATIENCE_S = 3.0
+PATIENCE_S = 2.5
 """How long a compiled epoch may go on after a signal; then the process leaves with what is on disk."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,8 +25,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class _Signals:
     """The signals received, and the pipe that Python writes their numbers to."""
 
-    def __init__(self, how_to_go_on: str) -> None:
-        self.message = f"Interrupted. {how_to_go_on}"
+    def __init__(self, how_to_go_on: str, begun: Callable[[], bool]) -> None:
+        self.how_to_go_on, self.begun = how_to_go_on, begun
         self.received: list[int] = []
         self.reader, self.writer = os.pipe()
         self.stderr = os.dup(2)  # descriptor 2 is turned away while TensorFlow loads
@@ -47,11 +47,16 @@ class _Signals:
     def check(self) -> None:
         """Raise what came."""
         if self.received:
-            raise InterruptedRunError(self.message, 128 + self.received[0])
+            raise InterruptedRunError(self._message(), 128 + self.received[0])
 
     def _leave(self) -> NoReturn:
-        os.write(self.stderr, f"stockrnn: {self.message}\n".encode())
-        os._exit(128 + self.received[0])
+        try:
+            os.write(self.stderr, f"stockrnn: {self._message()}\n".encode())
+        finally:
+            os._exit(128 + self.received[0])
+
+    def _message(self) -> str:
+        return f"Interrupted. {self.how_to_go_on}" if self.begun() else "Interrupted."
 
 
 _now: list[_Signals] = []
@@ -66,14 +71,18 @@ def safe_place() -> None:
 
 
 @contextlib.contextmanager
-def interruptible(how_to_go_on: str) -> Iterator[Callable[[], None]]:
+def interruptible(how_to_go_on: str, begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], None]]:
     """Turn signals into InterruptedRunError at safe places.
+
+    Args:
+        how_to_go_on: what the user is told.
+        begun: whether there is anything to go on with, asked when a signal came.
 
     Yields:
         `safe_place`: it raises InterruptedRunError (exit code 130 or 143) once a signal came. A second signal, or
         `PATIENCE_S` without a safe place, ends the process at once.
     """
-    signals = _Signals(how_to_go_on)
+    signals = _Signals(how_to_go_on, begun)
     thread = threading.Thread(target=signals.watch, daemon=True)
     thread.start()
     wakeup = signal.set_wakeup_fd(signals.writer, warn_on_full_buffer=False)

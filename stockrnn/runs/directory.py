@@ -247,6 +247,11 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / CHECKPOINTS / "config.yaml").is_file() and not is_complete(folder)
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether `--resume` can go on in a folder, be it only to say that all is done."""
+    return is_unfinished(folder) or is_complete(folder)
+
+
 def is_complete(folder: Path) -> bool:
     """Whether a folder has the manifest that is written last."""
     return (folder / MANIFEST).is_file()
