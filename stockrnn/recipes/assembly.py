@@ -10,16 +10,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.configfile import to_yaml
+from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
+from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
@@ -30,6 +32,9 @@ from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
 from stockrnn.storage import lock_folder, storage_errors
 from stockrnn.types import DATE, TICKER
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from stockrnn.training.recurrent import RecurrentForecaster
 
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
 
@@ -108,13 +113,15 @@ def run_in_the_making(folder: Path) -> Iterator[None]:
         raise
 
 
-def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, **facts: Any) -> Trained:
+def assemble(
+    folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, engine: Engine = ALONE, **facts: Any
+) -> Trained:
     """Export the network, draw the pictures and write the run; `facts` join those in its manifest."""
     from stockrnn.training.recurrent import save_weights
 
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
     with watch.stage("export"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
-        models, difference = _export(learned, table, outcome.rows)
+        models, difference = _export(learned, table, outcome.rows, engine)
     with watch.stage("plot"):
         title = listed(list(forecasts[TICKER].unique()))
         pictures = render_figures(run_figures(forecasts, outcome.history, learned.network.name, title, column=config.target.column), "png")
@@ -132,20 +139,26 @@ def assemble(folder: Path, config: Config, prices: Prices, outcome: Outcome, wat
     found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
-    notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference)))
+    notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference), *engine.notes))
     return Trained(open_run(folder), outcome.metrics, tuple(notes))
 
 
-def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray) -> tuple[dict[str, bytes], float]:
+def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray, engine: Engine) -> tuple[dict[str, bytes], float]:
     """The exported models by file name, and their largest relative difference from Keras on the test span."""
-    models, difference = {}, 0.0
-    for name, (ticker, part) in zip(model_names(len(learned.parts)), learned.parts.items(), strict=True):
-        models[name], mine = part.onnx(), rows_of(table, ticker)
+    units: list[tuple[RecurrentForecaster, Windows | None]] = []
+    for ticker, part in learned.parts.items():
+        mine = rows_of(table, ticker)
         cutoffs = np.searchsorted(mine, np.intersect1d(rows, mine))
-        if len(cutoffs):
-            windows = part.fitted.pipeline.windows_at(table_of(table, ticker), cutoffs)
-            difference = max(difference, export_difference(models[name], windows, part.outputs(windows)))
-    return models, difference
+        units.append((part, part.fitted.pipeline.windows_at(table_of(table, ticker), cutoffs) if len(cutoffs) else None))
+    models, differences = zip(*engine.run(_export_part, None, units), strict=True)
+    return dict(zip(model_names(len(units)), models, strict=True)), max(differences)
+
+
+def _export_part(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell) -> tuple[bytes, float]:
+    """A unit of work: one network as an exported model, and how far that is from Keras on these windows."""
+    part, windows = unit
+    model = part.onnx()
+    return model, 0.0 if windows is None else export_difference(model, windows, part.outputs(windows))
 
 
 def _state(learned: Learned, widths: Widths, models: Sequence[str]) -> bytes:

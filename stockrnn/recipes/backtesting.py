@@ -6,13 +6,14 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from stockrnn.config import Config
+from stockrnn.engines import Engine, Tell, open_engine
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.backtest import (
     Plan,
@@ -67,11 +68,11 @@ def backtest(
         prices = load_prices(config.data)
         folds = plan.cut(config, prices.table[DATE])
     state = folder / CHECKPOINTS
-    with run_in_the_making(folder), _dropping_unused(state):
+    with run_in_the_making(folder), _dropping_unused(state), open_engine(1) as engine:
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
-        walk = _Walk(config, plan, prices.table, folds, state, on_epoch)
-        trained = _backtest(walk, folder, prices, watch, on_fold)
+        walk = _Walk(config, plan, prices.table, folds, state, engine, engine.shares_files)
+        trained = _backtest(walk, folder, prices, watch, on_epoch, on_fold)
         end_run(folder)
         return trained
 
@@ -140,13 +141,14 @@ class _Walk:
     prices: pd.DataFrame
     folds: Sequence[Fold]
     state: Path
-    on_epoch: Callable[[EpochReport], None] | None
+    engine: Engine
+    keeps_training: bool
 
-    def teach(self, number: int) -> Taught:
+    def teach(self, number: int, tell: Tell | None) -> Taught:
         """Learn what a fold forecasts with; a training that was finished before costs no epoch."""
         fold = self.folds[number]
-        training = make_folder(self.state / f"fold{number}")
-        taught = teach(self.config, self.plan, self.prices, fold, self.on_epoch, training, self._starts(number))
+        training = make_folder(self.state / f"fold{number}") if self.keeps_training else None
+        taught = teach(self.config, self.plan, self.prices, fold, tell, training, self._starts(number), self.engine)
         if self.plan.warm_start is not None:
             self._keep_start(number, taught)
         return taught
@@ -189,13 +191,20 @@ class _Walk:
         return self.state / f"forecasts{fold.number}.json"
 
 
-def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fold: Callable[[Fold], None] | None) -> Trained:
+def _backtest(
+    walk: _Walk,
+    folder: Path,
+    prices: Prices,
+    watch: Stopwatch,
+    on_epoch: Callable[[EpochReport], None] | None,
+    on_fold: Callable[[Fold], None] | None,
+) -> Trained:
     config, folds = walk.config, walk.folds
     with watch.stage("import"):
         from stockrnn.training import recurrent  # noqa: F401 (TensorFlow takes seconds; timed apart from the walk)
 
     with watch.stage("walk"):
-        taught = _finish_folds(walk, on_fold) or walk.teach(folds[-1].learned)
+        taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)
     with watch.stage("score"):
         kept = [walk.load(fold) or {} for fold in folds]
         before = kept[0]["calibration"]
@@ -206,21 +215,45 @@ def _backtest(walk: _Walk, folder: Path, prices: Prices, watch: Stopwatch, on_fo
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), _epochs(kept), widths)
-    return assemble(folder, config, prices, outcome, watch, backtest=walk.plan.to_dict())
+    return assemble(folder, config, prices, outcome, watch, walk.engine, backtest=walk.plan.to_dict())
 
 
-def _finish_folds(walk: _Walk, on_fold: Callable[[Fold], None] | None) -> Taught | None:
-    """Learn and forecast every fold that is not kept yet; what the last of them learnt, if there was one."""
-    taught, number = None, -1
-    spans = walk_spans(walk.folds)
-    for fold in walk.folds:
-        if walk.load(fold) is None:
-            if taught is None or number != fold.learned:
-                taught, number = walk.teach(fold.learned), fold.learned
-            walk.save(fold, _fold(walk.config, taught, fold, *forecast_fold(taught, walk.config, spans, fold)))
+def _finish_folds(walk: _Walk, on_epoch: Callable[[EpochReport], None] | None, on_fold: Callable[[Fold], None] | None) -> Taught | None:
+    """Learn and forecast every fold that is not kept yet; what the last refit learnt, if it learnt now."""
+    missing = [fold for fold in walk.folds if walk.load(fold) is None]
+    units = [[fold for fold in missing if fold.learned == learned] for learned in dict.fromkeys(fold.learned for fold in missing)]
+
+    def tell(fold: Fold) -> None:
         if on_fold is not None:
             on_fold(fold)
-    return taught
+
+    def keep(unit: int, done: tuple[list[dict[str, Any]], Taught | None]) -> None:
+        for fold, document in zip(units[unit], done[0], strict=True):
+            walk.save(fold, document)
+        for fold in units[unit]:
+            tell(fold)
+
+    for fold in walk.folds:
+        if fold not in missing:
+            tell(fold)
+    if walk.plan.warm_start is None:
+        results = walk.engine.run(_forecast_folds, walk, units, keep, on_epoch)
+    else:  # each refit goes on from the one before
+        results = []
+        for number, unit in enumerate(units):
+            results += walk.engine.run(_forecast_folds, walk, [unit], on_report=on_epoch)
+            keep(number, results[-1])
+    return results[-1][1] if results else None
+
+
+def _forecast_folds(walk: _Walk, folds: Sequence[Fold], tell: Tell) -> tuple[list[dict[str, Any]], Taught | None]:
+    """A unit of work: learn once, and forecast the folds that use it. What is kept of each; of the last refit, what it learnt too."""
+    taught = walk.teach(folds[0].learned, tell)
+    spans = walk_spans(walk.folds)
+    documents = [_fold(walk.config, taught, fold, *forecast_fold(taught, walk.config, spans, fold)) for fold in folds]
+    if folds[0].learned != walk.folds[-1].learned:
+        return documents, None
+    return documents, replace(taught, learned=replace(taught.learned, baselines=()), more=())
 
 
 def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, failed: dict[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
+from stockrnn.engines import Engine, open_engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
@@ -37,13 +38,13 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
             `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
     watch = Stopwatch()
-    with run_in_the_making(folder):
+    with run_in_the_making(folder), open_engine(1) as engine:
         _begin(folder, config)
         with watch.stage("read"):
             prices = load_prices(config.data)
             spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
         note_data(folder, prices.data_hash, config.data.path)
-        trained = _train(config, folder, prices, spans, watch, on_epoch)
+        trained = _train(config, folder, prices, spans, watch, on_epoch, engine)
         end_run(folder)
         return trained
 
@@ -67,7 +68,13 @@ def _begin(folder: Path, config: Config) -> None:
 
 
 def _train(
-    config: Config, folder: Path, prices: Prices, spans: Spans, watch: Stopwatch, on_epoch: Callable[[EpochReport], None] | None
+    config: Config,
+    folder: Path,
+    prices: Prices,
+    spans: Spans,
+    watch: Stopwatch,
+    on_epoch: Callable[[EpochReport], None] | None,
+    engine: Engine,
 ) -> Trained:
     with watch.stage("import"):
         from stockrnn.training import recurrent  # TensorFlow takes seconds; timed apart from the training
@@ -75,7 +82,7 @@ def _train(
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
     with watch.stage("train"):
-        learned = learn(config, table, spans, on_epoch, folder / CHECKPOINTS)
+        learned = learn(config, table, spans, on_epoch, folder / CHECKPOINTS if engine.shares_files else None, engine=engine)
     with watch.stage("score"):
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
@@ -85,4 +92,4 @@ def _train(
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
     outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), recurrent.histories_table(learned.parts))
-    return assemble(folder, config, prices, outcome, watch)
+    return assemble(folder, config, prices, outcome, watch, engine)
