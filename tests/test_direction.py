@@ -72,6 +72,7 @@ def test_the_base_rate_counts_the_training_spans_moves_by_hand():
     prices = pd.DataFrame({TICKER: "A", DATE: pd.bdate_range("2024-01-01", periods=7), CLOSE: [1.0, 2, 1, 2, 3, 9, 9], FILLED: False})
     rates = base_rates(prices, prices[DATE][4], CLOSE, 2)
     assert rates == {"A": (4 / 6, 2 / 5)}  # up, down, up, up · level, level, up: with one more of either kind
+    assert base_rates(prices, prices[DATE][0], CLOSE, 2) == {"A": (0.5, 0.5)}
     prices.loc[3, FILLED] = True
     assert base_rates(prices, prices[DATE][4], CLOSE, 1) == {"A": (2 / 4,)}
 

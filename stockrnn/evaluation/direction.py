@@ -21,7 +21,8 @@ Rates = Mapping[str, tuple[float, ...]]
 def base_rates(prices: pd.DataFrame, train_end: pd.Timestamp, column: str, horizon: int) -> dict[str, tuple[float, ...]]:
     """The share of up moves over 1 … horizon sessions in each ticker's training span: what knowing nothing of today says.
 
-    By Laplace's rule of succession, (ups + 1) / (moves + 2), so that no outcome is called impossible. A move is up where the
+    By Laplace's rule of succession, (ups + 1) / (moves + 2), so that no outcome is called impossible; a ticker that was listed
+    later has a coin's. A move is up where the
     price is above that at its cutoff; both lie in the training span and were observed.
 
     Args:
@@ -30,10 +31,10 @@ def base_rates(prices: pd.DataFrame, train_end: pd.Timestamp, column: str, horiz
         column: the price that is forecast.
         horizon: steps ahead.
     """
-    seen = prices[prices[DATE] <= train_end]
     rates = {}
-    for ticker, rows in seen.groupby(TICKER, sort=False):
-        price = rows[column].where(~rows[FILLED].astype(bool)).to_numpy(float)
+    for ticker, rows in prices.groupby(TICKER, sort=False):
+        seen = rows[rows[DATE] <= train_end]
+        price = seen[column].where(~seen[FILLED].astype(bool)).to_numpy(float)
         moves = [price[step:] - price[:-step] for step in range(1, horizon + 1)]
         known = [move[np.isfinite(move)] for move in moves]
         rates[str(ticker)] = tuple(float((np.sum(move > 0) + 1) / (len(move) + 2)) for move in known)
