@@ -88,7 +88,7 @@ def _train(
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
         made = {span: learned.forecast(table, each) for span, each in rows.items()}
         forecasts = {span: each for span, (each, _) in made.items()}
-        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed)
+        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed, config.model.head)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
     outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), recurrent.histories_table(learned.parts))
