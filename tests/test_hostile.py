@@ -29,7 +29,7 @@ from stockrnn.runs.files import read_forecasts, to_csv
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.inference import load_forecaster
 from stockrnn.runs.origin import MADE_IN, mark_of
-from stockrnn.runs.vetting import parse_json
+from stockrnn.runs.vetting import largest_files, parse_json
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
 PRICES = GOLDEN.parent / "prices.csv"
@@ -480,6 +480,63 @@ def test_a_run_made_elsewhere_of_shipped_data_needs_no_path(run, tmp_path, monke
     text("config.yaml", (GOLDEN / "config.yaml").read_bytes().replace(b"tests/golden/prices.csv", b"goog.csv"))(run)
     rehash(run)
     assert len(recipes.predict(open_run(run)).rows) == 1
+
+
+# --- honest models ----------------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "model.cell": ["simple_rnn", "lstm", "gru"],
+    "model.architecture": ["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"],
+    "model.units": ["[3]", "[2,2]", "[3,2,4]"],
+    "model.bidirectional": ["false", "true"],
+    "model.attention": ["none", "additive", "dot"],
+    "model.layer_norm": ["false", "true"],
+    "model.residual": ["false", "true"],
+    "model.head": ["quantile", "point", "student_t", "direction"],
+    "model.dropout": ["0.0", "0.3"],
+    "window.horizon": ["1", "2", "7"],
+    "window.lookback": ["1", "2", "5", "40"],
+    "train.ensemble": ["1", "2"],
+}
+PRODUCT = ["model.bidirectional=true", "model.attention=additive", "window.lookback=5"]
+"""Exported with an operation that few networks need."""
+
+
+def exported(config):
+    import keras
+
+    from stockrnn.models.networks import build_network, export_onnx, network_weights
+
+    sizes = {"features": 3, "horizon": config.window.horizon}
+    networks = [build_network(**sizes, lookback=lookback, model=model, seed=k) for k, (model, lookback) in enumerate(config.networks())]
+    data = export_onnx([network.spec for network in networks], [network_weights(network) for network in networks])
+    keras.backend.clear_session()
+    return data
+
+
+def assert_vetted(words):
+    settings = load_config("lstm", words)
+    data = exported(settings)
+    check_model(data, Path("m"), max(settings.window.lookback, settings.window.horizon))
+    assert 2 * len(data) < largest_files(settings, 1)[".onnx"], words
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("words", [["model.units=[3]", *PRODUCT], ["model.units=[2,2]", "model.cell=gru", *PRODUCT]])
+def test_what_our_networks_are_exported_to_is_let_in(words):
+    assert_vetted(words)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_what_sixty_random_networks_are_exported_to_is_let_in():
+    dice, left = random.Random(0), 60
+    while left:
+        words = [f"{name}={dice.choice(choices)}" for name, choices in KINDS.items()]
+        with contextlib.suppress(ConfigError):
+            load_config("lstm", words)
+            assert_vetted(words)
+            left -= 1
 
 
 # --- names and texts ----------------------------------------------------------------------------------------------------------

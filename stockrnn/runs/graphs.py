@@ -19,8 +19,8 @@ from stockrnn.runs.vetting import hold
 _EXPORTED = (
     "Abs Add And Cast Clip Concat Constant ConstantOfShape CumSum Div Equal Erf Exp Expand Flatten GRU Gather GatherND Gemm "
     "GlobalAveragePool Greater GreaterOrEqual Identity LSTM Less LessOrEqual Log Loop MatMul Max Min Mul Neg Not Or Pow RNN "
-    "Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape ReverseSequence Shape Sigmoid Sign Slice Softmax Softplus "
-    "Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where"
+    "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape ReverseSequence Shape Sigmoid Sign Slice "
+    "Softmax Softplus Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where"
 )
 OPERATIONS = frozenset(_EXPORTED.split())
 DOMAINS = frozenset({b"", b"ai.onnx", b"ai.onnx.ml"})
