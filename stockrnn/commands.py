@@ -88,7 +88,7 @@ def backtest(
             progress.fold(fold)
             check()
 
-        done = recipes.backtest(settings, walk, folder, on_epoch, on_fold)
+        done = (recipes.resume_backtest if resume else recipes.backtest)(settings, walk, folder, on_epoch, on_fold)
     _tell(done.notes)
     if json:
         _print_json({"run": str(folder), **done.metrics})
@@ -136,6 +136,23 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
 def plot(run: str | None, output: Path | None, picture_format: str) -> None:
     """`stockrnn plot`."""
     for path in recipes.plot(open_run(find_run(run)), output, picture_format):
+        print(path)
+
+
+def explain(run: str | None, output: Path | None, picture_format: str, data: str | None, json: bool) -> None:
+    """`stockrnn explain`."""
+    opened = open_run(find_run(run))
+    with step_progress("explain") as tell:
+        explained = recipes.explain_run(opened, output, picture_format, data, tell)
+    found = explained.found
+    if json:
+        _print_json({"run": str(opened.folder), **explained.to_dict()})
+        return
+    _show(f"{explained.title}: {found.windows:,} windows of the test span, which the network has not learned from. CRPS {found.crps:.4g}")
+    _show(tables.importance_table(found.importance))
+    if opened.config.model.anchor != "none":
+        _show(f"The volatility forecast that the network starts from (`model.anchor: {opened.config.model.anchor}`) was left as it is.")
+    for path in explained.pictures:
         print(path)
 
 

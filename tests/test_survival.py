@@ -629,3 +629,23 @@ def test_a_training_that_diverges_keeps_its_last_finite_state(tmp_path):
     states = [found[2] for path in (tmp_path / "run").glob("checkpoint/*.safetensors") if (found := _decode(path))]
     assert all(np.isfinite(array).all() for state in states for array in state.part("best/").values())
     assert not is_complete(tmp_path / "run")
+
+
+def test_a_backtest_killed_just_after_it_was_complete_is_only_opened(tmp_path):
+    from stockrnn import recipes
+
+    run = shutil.copytree(GOLDEN, tmp_path / "run")
+    with pytest.raises(ConfigError, match="a training"):
+        recipes.unfinished_backtest(str(run))
+    plan, golden = recipes.Plan(folds=3), open_run(GOLDEN)
+    write_run(run, golden_files()[0], {"backtest": plan.to_dict()})
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / "forecasts0.json").write_text("{}")
+    assert recipes.unfinished_backtest(str(run)) == (run, golden.config, plan)
+    with pytest.raises(ConfigError, match="the plan of the backtest"):
+        recipes.resume_backtest(golden.config, recipes.Plan(folds=4), run)
+    done = recipes.resume_backtest(golden.config, plan, run)
+    assert done.metrics == golden.json("metrics.json")
+    assert not (run / "checkpoint").exists()
+    with pytest.raises(ConfigError, match="needs the config"):
+        recipes.resume_backtest(golden.config.model_copy(update={"train": load_config("lstm").train}), plan, run)

@@ -3,7 +3,7 @@
 from stockrnn.evaluation.audit import Audited, audit
 from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
-from stockrnn.recipes.backtesting import backtest, unfinished_backtest
+from stockrnn.recipes.backtesting import backtest, resume_backtest, unfinished_backtest
 from stockrnn.recipes.drawing import inspect, inspection_pictures, plot
 from stockrnn.recipes.prediction import Predicted, predict
 from stockrnn.recipes.training import resume, train
@@ -20,6 +20,7 @@ __all__ = [
     "plot",
     "predict",
     "resume",
+    "resume_backtest",
     "train",
     "unfinished_backtest",
 ]

@@ -18,7 +18,7 @@ import pandas as pd
 from stockrnn.config import Config
 from stockrnn.configfile import to_yaml
 from stockrnn.engines import ALONE, Engine, Tell
-from stockrnn.errors import InterruptedRunError
+from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
 from stockrnn.features.windows import Windows
@@ -26,7 +26,7 @@ from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, model_names, open_run, remove_unfinished, write_run
+from stockrnn.runs.directory import PLOTS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
@@ -111,6 +111,16 @@ def run_in_the_making(folder: Path) -> Iterator[None]:
     except BaseException:
         remove_unfinished(folder, existed)
         raise
+
+
+def open_complete(folder: Path, config: Config) -> Run:
+    """A run that had just become complete when it was killed, its state of training taken away. Raises ConfigError for another config."""
+    with lock_folder(folder):
+        end_run(folder)
+    run = open_run(folder)
+    if run.config != config:
+        raise ConfigError(f"--resume needs the config of the run. Received: another, and {folder} is complete. Choose another --run.")
+    return run
 
 
 def assemble(

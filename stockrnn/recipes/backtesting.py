@@ -30,9 +30,9 @@ from stockrnn.evaluation.backtest import (
 from stockrnn.evaluation.folds import Fold
 from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, run_in_the_making
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, open_complete, run_in_the_making
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, unfinished_run
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, open_run, unfinished_run
 from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
 from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
 from stockrnn.types import DATE
@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.recurrent import Start
 
 PLAN = "backtest.json"
+MADE_BY = "backtest"
+"""The manifest's key for the plan of a backtest."""
 
 
 def backtest(
@@ -77,17 +79,37 @@ def backtest(
         return trained
 
 
+def resume_backtest(
+    config: Config,
+    plan: Plan,
+    folder: Path,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_fold: Callable[[Fold], None] | None = None,
+) -> Trained:
+    """Go on with an unfinished backtest; one that had just become complete when it was killed is only opened. Raises as `backtest`."""
+    if not is_complete(folder):
+        return backtest(config, plan, folder, on_epoch, on_fold)
+    run = open_complete(folder, config)
+    if run.manifest.get(MADE_BY) != plan.to_dict():
+        raise ConfigError(f"--resume needs the plan of the backtest. Received: another, and {folder} is complete. Choose another --run.")
+    return Trained(run, run.json("metrics.json"), ())
+
+
 def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:
     """The unfinished backtest that `--resume` means: the chosen folder, else the newest one in runs/.
+
+    A chosen one that is complete is meant too: it may have been killed just after it was.
 
     Raises:
         ConfigError: there is none.
     """
     folder, config = unfinished_run(chosen)
+    if is_complete(folder) and (made_by := open_run(folder).manifest.get(MADE_BY)):
+        return folder, config, Plan.from_dict(made_by)
     path = folder / CHECKPOINTS / PLAN
     if not path.is_file():
         raise ConfigError(
-            f"--resume needs an unfinished backtest. Received: {folder}, an unfinished training. Go on with `train --resume`."
+            f"--resume needs an unfinished backtest. Received: {folder}, a training. Go on with `train --resume`."
         )
     return folder, config, Plan.from_dict(json.loads(read_bytes(path))["plan"])
 
@@ -211,11 +233,13 @@ def _backtest(
         tables = [read_forecasts(each["forecasts"]) for each in kept]
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts}, head=config.model.head)
+        metrics = score_document(
+            taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts}, head=config.model.head
+        )
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), _epochs(kept), widths)
-    return assemble(folder, config, prices, outcome, watch, walk.engine, backtest=walk.plan.to_dict())
+    return assemble(folder, config, prices, outcome, watch, walk.engine, **{MADE_BY: walk.plan.to_dict()})
 
 
 def _finish_folds(walk: _Walk, on_epoch: Callable[[EpochReport], None] | None, on_fold: Callable[[Fold], None] | None) -> Taught | None:

@@ -14,11 +14,10 @@ from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, run_in_the_making
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, open_complete, run_in_the_making
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data, open_run
-from stockrnn.storage import lock_folder
+from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data
 from stockrnn.types import DATE, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -53,11 +52,7 @@ def resume(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None]
     """Go on with an unfinished training; one that had just become complete when it was killed is only opened. Raises as `train`."""
     if not is_complete(folder):
         return train(config, folder, on_epoch)
-    with lock_folder(folder):
-        end_run(folder)
-    run = open_run(folder)
-    if run.config != config:
-        raise ConfigError(f"--resume needs the config of the run. Received: another, and {folder} is complete. Train in another --run.")
+    run = open_complete(folder, config)
     return Trained(run, run.json("metrics.json"), ())
 
 
