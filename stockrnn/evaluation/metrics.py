@@ -1,19 +1,16 @@
-"""Scores of a forecast: each a formula of its own, and the tables that pool them.
+"""Scores of a forecast: each a formula of its own. An undefined score is None, never NaN.
 
-Every table reads the forecast table alone. The `naive` model's forecast in it is the price at the cutoff, so returns
-and directions need no second source. An undefined score is None, never NaN; `UNDEFINED` holds the reason.
+Where a score is the mean of a loss of every row, the loss has a function of its own, whose name ends in `_rows`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from stockrnn.errors import StockRNNError
-from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, QUANTILES, TICKER
+from stockrnn.types import DATE, FILLED, QUANTILES, TICKER
 
 ArrayLike = npt.ArrayLike
 Score = float | None
@@ -23,20 +20,6 @@ KEYS = [TICKER, "cutoff", "step"]
 REFERENCE = "naive"
 LEVELS = {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95")}
 """The central intervals that are scored: nominal level in percent, and its two quantile columns."""
-
-UNDEFINED = {
-    "mape": "an actual price is zero",
-    "smape": "an actual and its forecast are both zero",
-    "mase": "a ticker has no price change in its training span",
-    "r2": "the actual returns do not vary",
-    "directional_accuracy": "no row where both the forecast and the actual price differ from the cutoff's",
-    "ic": "no date on which three tickers have forecast and actual returns that vary",
-    "rank_ic": "as for ic",
-    "icir": "fewer than two such dates, or an IC that never varies",
-    "skill_mae": "naive's error is zero",
-    "skill_crps": "naive's CRPS is zero",
-}
-"""Why a score can be None."""
 
 
 def mae(actual: ArrayLike, forecast: ArrayLike) -> float:
@@ -112,7 +95,7 @@ def pinball(actual: ArrayLike, quantile: ArrayLike, level: float) -> float:
     Source: Koenker and Bassett 1978, doi:10.2307/1913643.
     """
     a, q = _equal_shapes(actual=actual, quantile=quantile)
-    return float(np.mean(_pinball(a - q, level)))
+    return float(np.mean(pinball_rows(a - q, level)))
 
 
 def crps(actual: ArrayLike, quantiles: ArrayLike) -> float:
@@ -129,10 +112,20 @@ def crps(actual: ArrayLike, quantiles: ArrayLike) -> float:
 
 def crps_rows(actual: ArrayLike, quantiles: ArrayLike) -> np.ndarray:
     """The CRPS of every row, shape (rows,), in currency; arguments as for `crps`."""
+    return np.asarray(2 * np.mean(quantile_losses(actual, quantiles), axis=-1))
+
+
+def quantile_losses(actual: ArrayLike, quantiles: ArrayLike) -> np.ndarray:
+    """The pinball loss of each of q05 … q95 in every row, shape (rows, 19), in currency; arguments as for `crps`."""
     a, q = np.asarray(actual, dtype=float), np.asarray(quantiles, dtype=float)
     _hold(q.shape == (*a.shape, len(QUANTILES)), "`quantiles` must have 19 columns, a row per actual", f"{q.shape} and {a.shape}")
     _equal_shapes(actual=np.broadcast_to(a[..., None], q.shape), quantiles=q)
-    return np.asarray(np.mean(2 * _pinball(a[..., None] - q, np.array(QUANTILES)), axis=-1))
+    return pinball_rows(a[..., None] - q, np.array(QUANTILES))
+
+
+def pinball_rows(residual: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+    """max(τ d, (τ - 1) d) of each residual d = actual - quantile, in currency."""
+    return np.maximum(level * residual, (level - 1) * residual)
 
 
 def coverage(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
@@ -152,9 +145,14 @@ def winkler(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike, level: float)
 
     Source: Gneiting and Raftery 2007, doi:10.1198/016214506000001437.
     """
+    return float(np.mean(winkler_rows(actual, lower, upper, level)))
+
+
+def winkler_rows(actual: ArrayLike, lower: ArrayLike, upper: ArrayLike, level: float) -> np.ndarray:
+    """The interval score of every row, shape (rows,), in currency; arguments as for `winkler`."""
     a, low, high = _equal_shapes(actual=actual, lower=lower, upper=upper)
     outside = np.maximum(low - a, 0) + np.maximum(a - high, 0)
-    return float(np.mean(high - low + 2 / (1 - level) * outside))
+    return np.asarray(high - low + 2 / (1 - level) * outside)
 
 
 def brier(happened: ArrayLike, probability: ArrayLike) -> float:
@@ -193,9 +191,16 @@ def probability_above(quantiles: ArrayLike, threshold: ArrayLike) -> np.ndarray:
     """
     q, t = np.asarray(quantiles, dtype=float), np.asarray(threshold, dtype=float)
     _hold(q.shape == (*t.shape, len(QUANTILES)), "`quantiles` must have 19 columns, a row per threshold", f"{q.shape} and {t.shape}")
-    from_left = [np.interp(x, row, QUANTILES) for row, x in zip(q, t, strict=True)]
-    from_right = [-np.interp(-x, -row[::-1], np.negative(QUANTILES[::-1])) for row, x in zip(q, t, strict=True)]
-    return np.asarray(1 - (np.array(from_left) + np.array(from_right)) / 2)
+    levels, last = np.array(QUANTILES), len(QUANTILES) - 1
+    row = np.arange(len(t))
+    below, above = (q <= t[:, None]).sum(axis=1) - 1, (q < t[:, None]).sum(axis=1)
+    left, right = np.clip(below, 0, last), np.clip(above, 0, last)
+    gap_left, gap_right = (q[row, np.minimum(at + 1, last)] - q[row, np.maximum(at, 0)] for at in (below, above - 1))
+    inside_left, inside_right = (below >= 0) & (below < last), (above > 0) & (above <= last)
+    step = levels[1] - levels[0]
+    up = np.where(inside_left, step * (t - q[row, left]) / np.where(inside_left, gap_left, 1.0), 0.0)
+    down = np.where(inside_right, step * (q[row, right] - t) / np.where(inside_right, gap_right, 1.0), 0.0)
+    return np.asarray(1 - (levels[left] + up + levels[right] - down) / 2)
 
 
 def skill(score: Score, reference: Score) -> Score:
@@ -211,55 +216,6 @@ def mase_scales(prices: pd.DataFrame, train_end: pd.Timestamp, column: str) -> d
     return {str(ticker): float(scale) for ticker, scale in scales.items()}
 
 
-def score_table(forecasts: pd.DataFrame, scales: Mapping[str, float]) -> dict[str, Scores]:
-    """The scores of every model over all rows that have an actual, pooled over tickers and steps.
-
-    Args:
-        forecasts: the forecast table; `naive` is in it, and every model has the same tickers, cutoffs and steps.
-        scales: MASE scale of each ticker, from `mase_scales`.
-
-    Returns:
-        `{model: {"mae": …, "rmse": …, "mape": …, "smape": …, "mase": …, "r2": …, "directional_accuracy": …, "crps": …,
-        "coverage_90": …, "width_90": …, "skill_mae": …, "skill_crps": …}}`; skills are against `naive`, whose own are 0.
-
-    Raises:
-        StockRNNError: no `naive`, no actual at all, or models that forecast different rows.
-    """
-    table = {model: _scores(rows, scales) for model, rows in by_model(forecasts).items()}
-    reference = table[REFERENCE]
-    for scores in table.values():
-        scores["skill_mae"] = skill(scores["mae"], reference["mae"])
-        scores["skill_crps"] = skill(scores["crps"], reference["crps"])
-    return table
-
-
-def score_groups(forecasts: pd.DataFrame, scales: Mapping[str, float], by: str) -> dict[str, dict[str, Scores]]:
-    """A score table for each `ticker`, `step` or `year` (of the session forecast); currency is shared within a ticker only."""
-    known = forecasts[forecasts["actual"].notna()]
-    return {str(key): score_table(rows, scales) for key, rows in known.groupby(GROUPS[by](known), sort=True)}
-
-
-def distribution_table(forecasts: pd.DataFrame) -> dict[str, Scores]:
-    """The scores of every model's intervals and quantiles over all rows that have an actual.
-
-    Returns:
-        `{model: {"coverage_50": …, "width_50": …, "winkler_50": …, (80, 90 likewise), "brier": …, "pinball_q05": … "pinball_q95": …}}`;
-        `brier` scores P(price above the cutoff's).
-    """
-    return {model: _distribution_scores(rows) for model, rows in by_model(forecasts).items()}
-
-
-def panel_table(forecasts: pd.DataFrame, step: int = 1) -> dict[str, Scores]:
-    """How well each model orders the tickers of a panel by their return since the cutoff, date by date.
-
-    Returns:
-        `{model: {"ic": …, "rank_ic": …, "icir": …}}`: the mean over dates of the correlation between forecast and actual
-        returns across tickers, of the correlation of their ranks, and the mean of the former over its standard deviation.
-        Source: Grinold and Kahn 1999, Active Portfolio Management, 2nd ed., chapter 6.
-    """
-    return {model: _information(rows[rows["step"] == step]) for model, rows in by_model(forecasts).items()}
-
-
 def by_model(forecasts: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each model that have an actual, sorted alike, with the cutoff's price in a new column `last`.
 
@@ -273,61 +229,6 @@ def by_model(forecasts: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for model, rows in tables.items():
         _hold(rows[KEYS].equals(keys), "Every model must forecast the rows of `naive`", f"others from {model}")
     return {model: rows.assign(last=last) for model, rows in tables.items()}
-
-
-GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "ticker": lambda forecasts: forecasts[TICKER],
-    "step": lambda forecasts: forecasts["step"],
-    "year": lambda forecasts: pd.to_datetime(forecasts[DATE]).dt.year,
-}
-"""What `score_groups` can group by."""
-
-
-def _scores(rows: pd.DataFrame, scales: Mapping[str, float]) -> Scores:
-    actual, forecast, last = (rows[name].to_numpy(float) for name in ("actual", "forecast", "last"))
-    low, high = (rows[name].to_numpy(float) for name in LEVELS[90])
-    return {
-        "mae": mae(actual, forecast),
-        "rmse": rmse(actual, forecast),
-        "mape": mape(actual, forecast),
-        "smape": smape(actual, forecast),
-        "mase": mase(actual, forecast, rows[TICKER].map(scales).to_numpy(float)),
-        "r2": r2(actual, forecast, last),
-        "directional_accuracy": directional_accuracy(actual, forecast, last),
-        "crps": crps(actual, rows[list(QUANTILE_COLUMNS)].to_numpy(float)),
-        "coverage_90": coverage(actual, low, high),
-        "width_90": width(low, high),
-    }
-
-
-def _distribution_scores(rows: pd.DataFrame) -> Scores:
-    actual, last = rows["actual"].to_numpy(float), rows["last"].to_numpy(float)
-    scores: Scores = {}
-    for percent, columns in LEVELS.items():
-        low, high = (rows[name].to_numpy(float) for name in columns)
-        scores[f"coverage_{percent}"] = coverage(actual, low, high)
-        scores[f"width_{percent}"] = width(low, high)
-        scores[f"winkler_{percent}"] = winkler(actual, low, high, percent / 100)
-    scores["brier"] = brier(actual > last, probability_above(rows[list(QUANTILE_COLUMNS)].to_numpy(float), last))
-    for name, level in zip(QUANTILE_COLUMNS, QUANTILES, strict=True):
-        scores[f"pinball_{name}"] = pinball(actual, rows[name].to_numpy(float), level)
-    return scores
-
-
-def _information(rows: pd.DataFrame) -> Scores:
-    returns = pd.DataFrame({"actual": rows["actual"] / rows["last"] - 1, "forecast": rows["forecast"] / rows["last"] - 1})
-    pairs = [pair for _, pair in returns.groupby(rows["cutoff"]) if len(pair) >= 3 and (pair.nunique() > 1).all()]
-    if not pairs:
-        return {"ic": None, "rank_ic": None, "icir": None}
-    daily = np.array([np.corrcoef(pair.to_numpy().T)[0, 1] for pair in pairs])
-    ranked = [np.corrcoef(pair.rank().to_numpy().T)[0, 1] for pair in pairs]
-    varies = len(daily) > 1 and np.ptp(daily) > 0
-    icir = float(daily.mean() / daily.std(ddof=1)) if varies else None
-    return {"ic": float(daily.mean()), "rank_ic": float(np.mean(ranked)), "icir": icir}
-
-
-def _pinball(residual: np.ndarray, level: float | np.ndarray) -> np.ndarray:
-    return np.maximum(level * residual, (level - 1) * residual)
 
 
 def _equal_shapes(**arrays: ArrayLike) -> list[np.ndarray]:

@@ -11,7 +11,8 @@ import pandas as pd
 from stockrnn.config import TargetConfig
 from stockrnn.errors import DataError
 from stockrnn.evaluation.direction import BASE_RATE, Rates, base_rates, direction_losses, direction_table
-from stockrnn.evaluation.metrics import mase_scales, score_groups, score_table
+from stockrnn.evaluation.metrics import mase_scales
+from stockrnn.evaluation.scores import GROUPS, Table, extremes, reasons, score_groups, score_table
 from stockrnn.evaluation.significance import significance_document
 from stockrnn.evaluation.verdict import alarms, verdict
 from stockrnn.features.splits import Spans, cutoff_rows
@@ -66,6 +67,8 @@ def score_document(
     train_range = _train_range(prices, target.column, spans) if target.transform == "level" else None
     scores = {span: _scores(table, scales, rates) for span, table in forecasts.items()}
     test = forecasts["test"]
+    scores["test"] |= _group_scores(test, scales, network)
+    scores["test"]["undefined"] = reasons(_tables(scores["test"]))
     directions = direction_losses(test, rates) if head == "direction" else None
     return {
         "format": FORMAT,
@@ -86,15 +89,24 @@ def _train_range(prices: pd.DataFrame, column: str, spans: Spans) -> dict[str, t
 def _scores(table: pd.DataFrame, scales: dict[str, float], rates: Rates) -> dict[str, Any]:
     one = table[table["model"] == table["model"].iloc[0]]
     directions = direction_table(table, rates)
-    document: dict[str, Any] = {
+    return {
         "start": f"{one[DATE].min():%Y-%m-%d}",
         "end": f"{one[DATE].max():%Y-%m-%d}",
         "n": len(one),
         "models": {model: scores | directions[model] for model, scores in score_table(table, scales).items()},
         "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
     }
-    if table["step"].nunique() > 1:
-        document["steps"] = score_groups(table, scales, by="step")
-    if table[TICKER].nunique() > 1:
-        document["tickers"] = score_groups(table, scales, by="ticker")
-    return document
+
+
+def _group_scores(table: pd.DataFrame, scales: dict[str, float], network: str) -> dict[str, Any]:
+    """The scores of each step, year and ticker, where there are several; of tickers also how the network's skill spreads."""
+    grouped = {f"{by}s": score_groups(table, scales, by) for by in GROUPS}
+    several: dict[str, Any] = {name: groups for name, groups in grouped.items() if len(groups) > 1}
+    if "tickers" in several:
+        several["ticker_skill"] = extremes(several["tickers"], network)
+    return several
+
+
+def _tables(scores: dict[str, Any]) -> list[Table]:
+    """Every score table of a span."""
+    return [scores["models"], *(table for by in GROUPS for table in scores.get(f"{by}s", {}).values())]

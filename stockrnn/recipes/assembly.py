@@ -21,6 +21,7 @@ from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import Learned, rows_of, table_of
+from stockrnn.evaluation.scores import score_rows, without_crowds
 from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
@@ -135,12 +136,14 @@ def assemble(
     with watch.stage("plot"):
         title = listed(list(forecasts[TICKER].unique()))
         pictures = render_figures(run_figures(forecasts, outcome.history, learned.network.name, title, column=config.target.column), "png")
+    metrics = {**outcome.metrics, "test": without_crowds(outcome.metrics["test"])}
     files = {
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(learned.parts.values()),
         **models,
         "scaler.json": _state(learned, outcome.widths, list(models)),
-        "metrics.json": to_json(outcome.metrics),
+        "metrics.json": to_json(metrics),
+        "scores.csv": to_csv(score_rows(outcome.metrics["test"])),
         "history.csv": to_csv(outcome.history),
         "forecasts.csv": to_csv(forecasts),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
@@ -150,7 +153,7 @@ def assemble(
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
     notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference), *engine.notes))
-    return Trained(open_run(folder), outcome.metrics, tuple(notes))
+    return Trained(open_run(folder), metrics, tuple(notes))
 
 
 def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray, engine: Engine) -> tuple[dict[str, bytes], float]:

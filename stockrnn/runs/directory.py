@@ -1,7 +1,7 @@
 """A run directory: what it must hold, how it is written (manifest last), and how it is opened (manifest first).
 
 Layout: config.yaml, manifest.json, weights.safetensors, model.onnx, scaler.json, metrics.json, history.csv,
-forecasts.csv, plots/. Every file's SHA-256 stands in the manifest, and the
+forecasts.csv, scores.csv, plots/. Every file's SHA-256 stands in the manifest, and the
 manifest's own at its end; they are checked before a byte is used.
 """
 
