@@ -2,7 +2,7 @@
 
 A unit (a member, a ticker, a fold, a trial) is a pure function of what it is given: `function(shared, unit, tell)`, importable by
 name, its arguments and its result picklable. So where it runs, in which order and how often changes no byte of its result.
-`workers.py` alone knows joblib.
+`workers.py` alone knows joblib, and `cluster.py` Ray.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import collections
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from stockrnn.errors import ConfigError
 
 Tell = Callable[[Any], None]
 """What a unit calls with a small report, such as that of an epoch; also a safe place for a unit to stop."""
@@ -21,6 +24,33 @@ Unit = Callable[[Any, Any, Tell], Any]
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
 """Every process computes on one thread: a sum split over threads has other last digits."""
+
+POLL_S = 0.05
+"""How often a process that has no unit of its own looks at those of others, and for a signal."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the units of a command run.
+
+    Attributes:
+        engine: `local`: this machine; `ray`: a Ray cluster.
+        address: that of a running cluster; without one, Ray starts one on this machine.
+
+    Raises:
+        ConfigError: an address without a cluster.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError(f"--address must stand with `--engine ray`. Received: --address {self.address} alone. Add it.")
+
+
+LOCAL = Place()
 
 
 class Engine(abc.ABC):
@@ -98,20 +128,36 @@ def _alone() -> Engine:
 
 
 @contextlib.contextmanager
-def open_engine(workers: int | Literal["auto"] = 1) -> Iterator[Engine]:
+def open_engine(workers: int | Literal["auto"] = 1, place: Place = LOCAL) -> Iterator[Engine]:
     """An engine for the time of a command.
 
     Args:
-        workers: processes that work, this one among them; `auto`: as many as cores, once the work left is worth their start.
-    """
-    from stockrnn.workers import Local
+        workers: processes that work on this machine, this one among them; `auto`: as many as cores, once the work left is worth
+            their start.
+        place: this machine, or a Ray cluster, which uses all its cores.
 
-    engine: Engine = Alone() if workers == 1 else Local(workers)
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ConfigError: no cluster answers at the address.
+    """
     with one_thread():
+        engine = _engine(workers, place)
         try:
             yield engine
         finally:
             engine.close()
+
+
+def _engine(workers: int | Literal["auto"], place: Place) -> Engine:
+    if place.engine == "ray":
+        from stockrnn.cluster import Cluster
+
+        return Cluster(place.address)
+    if workers == 1:
+        return Alone()
+    from stockrnn.workers import Local
+
+    return Local(workers)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
-from stockrnn.engines import Engine, Run, Unit, environment
+from stockrnn.engines import POLL_S, Engine, Run, Unit, environment
 from stockrnn.errors import InterruptedRunError
 from stockrnn.interrupts import SIGNALS, at_signal, safe_place
 
@@ -27,9 +27,8 @@ WORTH_S = 15.0
 """Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile."""
 MOST_LOSSES = 3
 """Workers lost one after the other, without a unit done between, after which this process goes on alone."""
-GRACE_S = 2.0
+GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
-POLL_S = 0.05
 
 
 class Local(Engine):

@@ -1,5 +1,6 @@
 """Units give the same wherever they run, each is counted once, and no worker outlives its driver."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -10,68 +11,10 @@ from pathlib import Path
 import pytest
 
 from stockrnn import workers
-from stockrnn.engines import ALONE, open_engine
-from stockrnn.errors import DataError
+from stockrnn.engines import ALONE, Place, open_engine
+from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
-
-
-def add(shared, unit, tell):
-    for step in range(3):
-        time.sleep(0.01)
-        tell((unit, step))
-    return shared + unit, os.getpid()
-
-
-def add_slowly(shared, unit, tell):
-    time.sleep(0.2)
-    return add(shared, unit, tell)
-
-
-def refuse(shared, unit, tell):
-    if unit == shared:
-        raise DataError(f"A unit must not be {unit}.")
-    return unit
-
-
-def nest(engine, unit, tell):
-    return [number for number, _ in engine.run(add, unit, range(3), on_report=tell)], os.getpid()
-
-
-def threads(shared, unit, tell):
-    import numpy as np
-    from threadpoolctl import threadpool_info
-
-    np.ones((2, 2)) @ np.ones((2, 2))
-    time.sleep(0.05)
-    return {library["num_threads"] for library in threadpool_info()}
-
-
-def kill_once(marks, unit, tell):
-    """Units 3 and 6 die in the middle of their first attempt."""
-    mark = Path(marks) / str(unit)
-    mark.write_text(mark.read_text() + "x" if mark.exists() else "x")
-    tell(unit)
-    if unit in (3, 6) and mark.read_text() == "x" and os.getpid() != int((Path(marks) / "driver").read_text()):
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.05)
-    return unit * unit
-
-
-def kill_workers(driver, unit, tell):
-    if os.getpid() != driver:
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.4)
-    return unit
-
-
-def wait_to_stop(marks, unit, tell):
-    (Path(marks) / f"{os.getpid()}.began").touch()
-    try:
-        while True:
-            time.sleep(0.02)
-            tell(unit)
-    finally:
-        (Path(marks) / f"{os.getpid()}.saved").touch()
+from tests.units import add, add_slowly, kill_once, kill_workers, nest, refuse, threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -153,7 +96,7 @@ import sys
 from stockrnn.engines import open_engine
 from stockrnn.errors import InterruptedRunError
 from stockrnn.interrupts import interruptible
-from tests.test_engines import wait_to_stop
+from tests.units import wait_to_stop
 try:
     with interruptible("Go on with: that") as check, open_engine(3) as engine:
         engine.run(wait_to_stop, sys.argv[1], range(9), on_report=lambda _: check())
@@ -201,3 +144,68 @@ def test_no_signal_is_lost_or_left_changed():
         engine.run(add, 0, range(8))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+# --- Ray: the real thing, on nodes of this machine ---------------------------------------------------------------------------
+
+needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs stockrnn[ray]")
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster whose head does no work, and two nodes of one core."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("ray")), reason="Ray is there")
+def test_ray_that_is_not_installed_is_named():
+    with pytest.raises(MissingExtraError, match=r"stockrnn\[ray\]"), open_engine(place=Place("ray")):
+        pass
+
+
+def test_an_address_without_a_cluster_is_refused():
+    with pytest.raises(ConfigError, match="--engine ray"):
+        Place(address="10.0.0.1:6379")
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_gives_what_this_process_gives_and_says_what_a_unit_raised(nodes):
+    done = []
+    with open_engine(place=Place("ray", nodes.address)) as engine:
+        assert [each for each, _ in engine.run(add, 100, range(20), lambda number, _: done.append(number))] == list(range(100, 120))
+        assert sorted(done) == list(range(20))
+        with pytest.raises(DataError, match="must not be 7"):
+            engine.run(refuse, 7, range(9))
+        assert engine.run(threads, None, range(4)) == [{1}] * 4
+        assert [numbers for numbers, _ in engine.run(nest, engine, [10, 20])] == [[10, 11, 12], [20, 21, 22]]
+        assert engine.notes == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_units_of_a_node_that_dies_run_on_another_and_count_once(nodes):
+    extra, done = nodes.add_node(num_cpus=1), []
+
+    def keep(number, _):
+        done.append(number)
+        if len(done) == 4:
+            extra.kill_raylet()
+
+    with open_engine(place=Place("ray", nodes.address)) as engine:
+        assert [each for each, _ in engine.run(add_slowly, 0, range(30), keep)] == list(range(30))
+        assert sorted(done) == list(range(30))
+        assert all("run again" in note for note in engine.notes)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_no_cluster_at_an_address_is_exit_2():
+    with pytest.raises(ConfigError, match="running Ray cluster"), open_engine(place=Place("ray", "127.0.0.1:1")):
+        pass

@@ -1,0 +1,131 @@
+"""A Ray cluster: the same units of work on many machines, any of which may die. This file alone knows Ray."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from stockrnn.engines import POLL_S, Engine, Run, Unit, one_thread
+from stockrnn.errors import ConfigError, MissingExtraError
+from stockrnn.interrupts import SIGNALS, safe_place
+
+MOST_LOSSES = 5
+"""Times that a unit may go down with its node before it is run in this process."""
+
+ANSWER_S = 5.0
+"""How long a cluster may take to answer."""
+
+
+class Cluster(Engine):
+    """One unit a core, on whatever nodes there are. What all units share is put once into Ray's object store.
+
+    Nodes see none of this process's files: units keep no state there, and this process alone writes.
+    """
+
+    shares_files = False
+
+    def __init__(self, address: str | None) -> None:
+        """Join the cluster at an address, or start one on this machine.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            ConfigError: no cluster answers there.
+        """
+        super().__init__()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report home
+        try:
+            import ray
+        except ImportError:
+            raise MissingExtraError(
+                "`--engine ray` needs the package ray. Received: it is not installed. Install it: pip install 'stockrnn[ray]'"
+            ) from None
+        self.ray: Any = ray
+        self._joined = not ray.is_initialized()
+        if self._joined:
+            with _own_signals():
+                _join(ray, address)
+        ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  it prints to standard output, where results go
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        if self._joined:
+            self.ray.shutdown()
+
+    def _run(self, run: Run) -> None:
+        shared = self.ray.put((run.function, run.shared))
+        task = self.ray.remote(num_cpus=1, max_retries=0)(_on_node)
+        under_way: dict[Any, int] = {}
+        losses: collections.Counter[int] = collections.Counter()
+        try:
+            while run.done < len(run.units):
+                for number in iter(run.take, None):
+                    under_way[task.remote(shared, run.units[number])] = number
+                ready, _ = self.ray.wait(list(under_way), timeout=POLL_S)
+                safe_place()
+                for reference in ready:
+                    self._land(run, under_way.pop(reference), reference, losses)
+        finally:
+            for reference in under_way:
+                self.ray.cancel(reference, force=True)
+
+    def _land(self, run: Run, number: int, reference: Any, losses: collections.Counter[int]) -> None:
+        errors = self.ray.exceptions
+        try:
+            result = self.ray.get(reference)
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, errors.RaySystemError):
+                said = str(error.cause).splitlines()[0]
+                raise ConfigError(f"Every node must have this version of stockrnn. Received: {said} Install it there.") from error
+            raise error.cause from error
+        except errors.RayError as error:
+            losses[number] += 1
+            where = "on another node" if losses[number] < MOST_LOSSES else "here"
+            self.notes.append(f"Unit {number + 1} of {len(run.units)} was lost ({type(error).__name__}) and is run again, {where}.")
+            if losses[number] < MOST_LOSSES:
+                run.waiting.append(number)
+            else:
+                run.here(number, run.report)
+            return
+        run.keep(number, result)
+
+
+def _join(ray: Any, address: str | None) -> None:
+    must = f"--address must be that of a running Ray cluster, as `ray start --head` prints it. Received: {address}:"
+    if address and not _answers(address):  # Ray itself would try for minutes
+        raise ConfigError(f"{must} nobody answers there. Start one, or correct it.")
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    try:
+        ray.init(address=address, **quiet) if address else ray.init(include_dashboard=False, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"{must} {' '.join(str(error).split())[:200]} Correct it.") from error
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return address == "auto"
+    with contextlib.suppress(OSError), socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), ANSWER_S):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Take the signals back from Ray, which answers SIGTERM itself where it starts a node."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _on_node(shared: tuple[Unit, Any], unit: Any) -> Any:
+    function, common = shared
+    with one_thread():
+        return function(common, unit, lambda _: None)

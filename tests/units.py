@@ -1,0 +1,67 @@
+"""Units of work for the tests of engines: importable by name in every process."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from stockrnn.errors import DataError
+
+
+def add(shared, unit, tell):
+    for step in range(3):
+        time.sleep(0.01)
+        tell((unit, step))
+    return shared + unit, os.getpid()
+
+
+def add_slowly(shared, unit, tell):
+    time.sleep(0.2)
+    return add(shared, unit, tell)
+
+
+def refuse(shared, unit, tell):
+    if unit == shared:
+        raise DataError(f"A unit must not be {unit}.")
+    return unit
+
+
+def nest(engine, unit, tell):
+    return [number for number, _ in engine.run(add, unit, range(3), on_report=tell)], os.getpid()
+
+
+def threads(shared, unit, tell):
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    time.sleep(0.05)
+    return {library["num_threads"] for library in threadpool_info()}
+
+
+def kill_once(marks, unit, tell):
+    """Units 3 and 6 die in the middle of their first attempt."""
+    mark = Path(marks) / str(unit)
+    mark.write_text(mark.read_text() + "x" if mark.exists() else "x")
+    tell(unit)
+    if unit in (3, 6) and mark.read_text() == "x" and os.getpid() != int((Path(marks) / "driver").read_text()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return unit * unit
+
+
+def kill_workers(driver, unit, tell):
+    if os.getpid() != driver:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.4)
+    return unit
+
+
+def wait_to_stop(marks, unit, tell):
+    (Path(marks) / f"{os.getpid()}.began").touch()
+    try:
+        while True:
+            time.sleep(0.02)
+            tell(unit)
+    finally:
+        (Path(marks) / f"{os.getpid()}.saved").touch()
