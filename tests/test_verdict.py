@@ -97,8 +97,7 @@ def test_a_clear_loss_is_said():
 def test_true_volatility_is_sharper_than_the_volatility_models_and_its_coverage_stands():
     returns, volatility = garch_returns(6000, 3)
     sentences = verdict(knowing(price_table(returns, volatility, 3, "TRUE", 100.0), volatility), "gru")
-    assert sentences[1].startswith("Its curve trails the price by one session")
-    assert [s.split(" (")[0] for s in sentences[2:5]] == [f"Distribution: sharper than {name}" for name in ("naive", "ewma", "rolling")]
+    assert [s.split(" (")[0] for s in sentences[1:5]] == [f"Distribution: sharper than {name}" for name in ("naive", "ewma", "rolling")]
     assert "not shown to differ from 90 %" in sentences[-1]
 
 
@@ -137,27 +136,18 @@ def test_several_steps_are_compared_with_the_last_close():
     ewma = BASELINES["ewma"](3).fit(history(prices, spans_of(prices)), spans_of(prices)).forecast(prices, rows)
     sentences = verdict(table_of(prices, Forecast(rows, ewma.point * 1.001, ewma.quantiles * 1.001), 3), "gru")
     assert "the last close" in sentences[0]
-    assert len(sentences) == 5
+    assert len(sentences) == 4
 
 
 def test_a_network_may_be_judged_without_volatility_models():
     table = pointing(random_walk(1000), noise(0, 0.001))
     sentences = verdict(table[table["model"] != "ewma"], "gru")
-    assert [s.split(":")[0] for s in sentences if "curve" not in s] == ["Point forecast", "Distribution", "90 % interval"]
+    assert [s.split(":")[0] for s in sentences] == ["Point forecast", "Distribution", "90 % interval"]
 
 
-def test_a_curve_that_trails_the_price_is_said_to_with_both_correlations():
-    prices = random_walk(2000)
-    table = pointing(prices, noise(0, 0.003))
-    rows = table[table["model"] == "gru"]
-    forecast, actual = (rows[name].pct_change().to_numpy() for name in ("forecast", "actual"))
-    last, same = np.corrcoef(forecast[2:], actual[1:-1])[0, 1], np.corrcoef(forecast[2:], actual[2:])[0, 1]
-    expected = f"Its curve trails the price by one session: its changes correlate {last:.2f} with the last one's, {same:.2f} with the same."
-    assert verdict(table, "gru")[1] == expected
-
-
-@pytest.mark.parametrize("change", [tomorrow(0.5), noise(0, 0.02), lambda close, rows: close[rows]])
-def test_a_forecast_of_its_own_is_not_said_to_trail(change):
+@pytest.mark.parametrize("change", [noise(0, 0.003), tomorrow(0.5), yesterday])
+def test_a_curve_late_by_a_session_is_no_news_of_a_verdict(change):
+    """Every forecast near the last price trails it by a session; what is wrong is for the alarms to say."""
     assert "trails" not in " ".join(verdict(pointing(random_walk(2000), change), "gru"))
 
 

@@ -71,7 +71,6 @@ def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | No
     sentences = [_sentence(claim, p) for claim, p in zip(claims, adjusted, strict=False)]
     fits = "too wide" if coverage > 0.9 else "too narrow"
     word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
-    sentences[1:1] = _trailing(_scored(forecasts, network), claims[0], adjusted[0])
     return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({_p(adjusted[-1])})."]
 
 
@@ -209,16 +208,6 @@ def _lags(rows: pd.DataFrame) -> tuple[float, float] | None:
 
 def _trails(same: float, last: float) -> bool:
     return last >= TRAILS and abs(same) < last / 2
-
-
-def _trailing(rows: pd.DataFrame, claim: _Claim, p: float) -> list[str]:
-    """A sentence where the curve is the price one session late, as every forecast near the last price must be."""
-    lags = _lags(rows[rows["step"] == 1])
-    if lags is None or claim.outcome is None or (p < SIGNIFICANT and claim.ratio < 1) or not _trails(*lags):
-        return []
-    return [
-        f"Its curve trails the price by one session: its changes correlate {lags[1]:.2f} with the last one's, {lags[0]:.2f} with the same."
-    ]
 
 
 def _too_good(rows: pd.DataFrame) -> str | None:
