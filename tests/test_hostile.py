@@ -388,6 +388,22 @@ HOSTILE = {
 KEEPS_MANIFEST = {name for name in HOSTILE if name.startswith(("manifest", "link: the manifest"))}
 
 
+@contextlib.contextmanager
+def seconds(most):
+    """Fail whatever waits longer."""
+
+    def late(*_):
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(most)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def hostile(case, folder):
     (folder / "canary.txt").write_text(CANARY)
     run = shutil.copytree(GOLDEN, folder / "run")
@@ -445,6 +461,23 @@ def test_hostile_runs_are_refused_quickly_in_little_memory(tmp_path):
     assert {case: each for case, each in found.items() if each[0] != 7 or "\n" in each[1] or CANARY in each[1]} == {}
     assert {case: each for case, each in found.items() if each[2] > 1.0 or each[3] > 64 or each[4]} == {}
     assert not Path("/tmp/canary-pickled").exists()
+
+
+REFUSED_FILE = {"weights": "weights.safetensors", "model": "model.onnx", "scaler": "scaler.json", "manifest": MANIFEST}
+REFUSED_FILE |= {"config": "config", "metrics": "metrics.json", "link": "", "a pipe that never ends": "history.csv"}
+REFUSED_BY_OTHERS = {  # what is found first
+    "weights: units that ask for a terabyte",
+    "config: a horizon of a billion",
+    "weights: other units than the config's",
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_run_is_refused_by_the_name_of_its_file(case, tmp_path):
+    with seconds(20), pytest.raises(RunDamagedError) as caught:
+        recipes.predict(open_run(hostile(case, tmp_path)), str(PRICES))
+    if case not in REFUSED_BY_OTHERS:
+        assert REFUSED_FILE.get(case.split(":")[0], "") in str(caught.value)
 
 
 def test_the_model_that_the_hostile_ones_are_made_from_is_accepted(run):
@@ -731,22 +764,6 @@ def test_json_of_a_stranger_is_bounded():
 
 
 # --- paths --------------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def seconds(most):
-    """Fail whatever waits longer."""
-
-    def late(*_):
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(most)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def fifo(folder):
