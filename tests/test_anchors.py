@@ -1,6 +1,9 @@
 """Anchors: the minimum they claim, nothing of the future, and sense where a file lacks columns."""
 
+import dataclasses
+import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -124,3 +127,145 @@ def test_ewma_is_the_recursion():
     scale, returns = fitted(prices, "ewma").scale(prices)[:, 0], np.diff(np.log(prices[CLOSE]))
     for t in (5, 100, 299):
         assert scale[t] ** 2 == pytest.approx(0.94 * scale[t - 1] ** 2 + 0.06 * returns[t - 1] ** 2)
+
+
+# --- by hand ------------------------------------------------------------------------------------------------------------------
+
+
+def terms_by_hand(prices, ranged, floor, t):
+    """The terms of session t, from lists and loops."""
+    high, low, opened, close, volume = (prices[name].tolist()[: t + 1] for name in (HIGH, LOW, OPEN, CLOSE, VOLUME))
+    returns = [0.0] + [math.log(b / a) for a, b in itertools.pairwise(close)]
+    logs, last = [], None
+    for k in range(t + 1):
+        size = math.log(high[k] / low[k]) if ranged else abs(returns[k])
+        last = last if math.isnan(size) else size
+        logs.append(floor if last is None else math.log(max(last, math.exp(floor))))
+    volumes, last = [], 0.0
+    for each in volume:
+        last = last if math.isnan(each) or each == 0 else each
+        volumes.append(math.log(1 + last))
+    gap = 0.0 if t == 0 or math.isnan(opened[t]) else math.log(opened[t] / close[t - 1])
+
+    def mean(values, sessions):
+        return sum(values[-sessions:]) / len(values[-sessions:])
+
+    def size(life):
+        ages = [0.5 ** (age / life) for age in range(t, -1, -1)]
+        square = sum(age * r**2 for age, r in zip(ages, returns, strict=True)) / sum(ages)
+        return 0.5 * math.log(square + 0.1 * math.exp(2 * floor))
+
+    unit, falls = math.exp(mean(logs, 22)), [min(r, 0.0) for r in returns]
+    moves = [abs(returns[t]), abs(gap), falls[t], mean(falls, 5), mean(returns, 22)]
+    long = mean(volumes, 60)
+    ranges = [logs[t], mean(logs, 5), mean(logs, 22), size(3), size(12), size(40)]
+    return [*ranges, *(move / unit for move in moves), volumes[t] - long, mean(volumes, 5) - long]
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+def test_the_terms_are_those_of_plain_loops(ranged):
+    prices = garch_path(150)
+    prices.loc[[0, 1, 70, 71], [HIGH, LOW]] = np.nan
+    prices.loc[[10, 80], OPEN] = np.nan
+    prices.loc[[0, 1, 90, 149], VOLUME] = [np.nan, 0.0, 0.0, np.nan]
+    prices.loc[60, HIGH] = prices.loc[60, LOW]
+    floor = -5.0
+    terms = _terms(prices, ranged, floor)
+    for t in (0, 1, 2, 4, 10, 21, 22, 60, 61, 71, 80, 90, 149):
+        np.testing.assert_allclose(terms[t], terms_by_hand(prices, ranged, floor, t), rtol=1e-9, atol=1e-12, err_msg=str(t))
+
+
+FLOOR = -6.85142418
+CENTRE = [
+    -4.638867463,
+    -4.629715016,
+    -4.618761088,
+    -4.970962438,
+    -4.89250198,
+    -4.794360001,
+    0.5762395146,
+    0.1220281081,
+    -0.2901469343,
+    -0.295447165,
+    -0.000964500499,
+    0.007092588744,
+    0.006714399531,
+]
+WEIGHTS = [
+    [
+        -5.161275332,
+        0.03090133682,
+        0.1616597391,
+        0.2585913215,
+        -0.02771449406,
+        0.1918640111,
+        0.08149953682,
+        0.01933736737,
+        0.4039826605,
+        0.01291476401,
+        -0.1430809212,
+        -0.1073714118,
+        0.01045075861,
+        0.1356352234,
+    ],
+    [
+        -4.835450077,
+        0.07243657256,
+        0.2540183687,
+        0.307499553,
+        -0.008900138329,
+        0.1478423323,
+        -0.06626039097,
+        -0.03640295434,
+        -0.01563995365,
+        0.03374711076,
+        -0.1805867263,
+        -0.09432667465,
+        0.0191419237,
+        0.150995698,
+    ],
+]
+SCALE = [[0.002372910513, 0.006169464526], [0.007219044243, 0.01099216807], [0.005185484075, 0.007310860662]]
+
+
+def test_the_fit_is_what_it_was_when_it_was_measured():
+    """Numbers of a released scale: another prior, trust or warm-up would be another model."""
+    prices = garch_path(300)
+    anchor = fitted(prices, horizon=2)
+    np.testing.assert_allclose(anchor.floor, FLOOR, rtol=1e-9)
+    np.testing.assert_allclose(anchor.centre, CENTRE, rtol=1e-7)
+    np.testing.assert_allclose(anchor.weights, WEIGHTS, rtol=1e-6)
+    np.testing.assert_allclose(anchor.scale(prices)[[0, 50, 299]], SCALE, rtol=1e-6)
+    assert json.loads(json.dumps(anchor.to_dict()))["ranged"] is True
+
+
+def test_a_short_history_leaves_a_quarter_of_it_to_warm_up():
+    prices = garch_path(81)
+    anchor = fitted(prices)
+    np.testing.assert_allclose(anchor.centre, _terms(prices[:80], anchor.ranged, anchor.floor)[20:].mean(axis=0), rtol=1e-12)
+
+
+def test_ranges_are_used_where_nine_in_ten_sessions_have_both_ends():
+    prices = garch_path(202)
+    for absent, ranged in ((20, True), (21, False)):
+        for name in (HIGH, LOW):
+            other = prices.copy()
+            other.loc[101 : 100 + absent, name] = np.nan
+            learn = np.arange(202) < 200
+            assert fit_anchor("har", other, changes_of(prices), learn).ranged is ranged
+
+
+def test_terms_and_logs_are_held_within_their_limits():
+    prices = garch_path(200)
+    anchor = dataclasses.replace(fitted(prices), weights=np.array([[0.0, 1000.0, *[0.0] * (len(PRIOR) - 1)]]))
+    assert anchor.scale(prices).max() == pytest.approx(np.exp(5.0))
+    assert anchor.scale(prices).min() == LEAST == 1e-6
+    assert np.abs(_design(_terms(prices, True, -5.0) * 100, anchor.centre)[:, 1:]).max() == 6.0
+
+
+def test_ewma_begins_with_the_least_range():
+    prices = garch_path(300)
+    anchor = fitted(prices, "ewma")
+    scale, returns = anchor.scale(prices)[:, 0], np.diff(np.log(prices[CLOSE]))
+    assert scale[0] == pytest.approx(np.exp(anchor.floor))
+    assert scale[1] ** 2 == pytest.approx(0.94 * np.exp(2 * anchor.floor) + 0.06 * returns[0] ** 2)
