@@ -56,6 +56,42 @@ def test_features_without_their_columns_are_named():
         split_available(prices, (), ("relative_volume",))
 
 
+def test_a_column_is_there_while_one_of_its_sessions_is():
+    prices = random_walk(50)
+    prices.loc[:48, "high"] = np.nan
+    prices.loc[1:, "volume"] = 0.0
+    assert split_available(prices, ("high", "volume"), ("range",)) == (["high", "volume", "range"], [])
+    prices["volume"] = 0.0
+    assert split_available(prices, ("high", "volume"), ("range", "relative_volume"))[1] == ["volume", "relative_volume"]
+    prices["close"] = 0.0  # a price of zero is another's business
+    assert split_available(prices, ("close", "volume"), ()) == (["close"], ["volume"])
+
+
+def test_volume_is_compared_with_five_sessions_at_least_and_sixty_at_most():
+    prices = random_walk(80)
+    logged = np.log1p(prices["volume"].to_numpy())
+    got = make_features(prices, ["relative_volume"])[:, 0]
+    assert np.isnan(got[:5]).all()
+    for row in (5, 30, 60, 61, 79):
+        assert got[row] == pytest.approx(logged[row] - logged[max(0, row - 60) : row].mean())
+
+
+def test_an_unknown_session_repeats_the_last_known_one_of_its_ticker():
+    both = panel(40)
+    start = int(np.flatnonzero(both["ticker"] == "BBB")[0])
+    both.loc[[5, 6, start], "volume"] = np.nan
+    got = make_features(both, ["volume", "close"])
+    assert got[5, 0] == got[6, 0] == got[4, 0] == both["volume"][4]
+    assert np.isnan(got[start, 0])
+    np.testing.assert_array_equal(got[:, 1], both["close"])
+
+
+def test_tickers_in_any_order_keep_their_rows():
+    both = panel(100)
+    turned = both.iloc[np.r_[100:175, 0:100]].reset_index(drop=True)
+    np.testing.assert_array_equal(make_features(turned, NAMES), make_features(both, NAMES)[np.r_[100:175, 0:100]])
+
+
 prices_and_bases = st.tuples(st.floats(1e-4, 1e7), st.floats(1e-4, 1e7))
 
 
@@ -89,7 +125,29 @@ def test_a_constant_column_scales_to_finite_values(kind):
     assert np.isfinite(fit_scaler(np.full((10, 1), 5.0), kind).transform(np.array([[5.0], [7.0]]))).all()
 
 
+def test_a_constant_column_is_only_shifted():
+    for kind in SCALERS:
+        scaler = fit_scaler(np.full((10, 2), 5.0), kind)
+        assert (scaler.offset, scaler.scale) == ((5.0, 5.0), (1.0, 1.0))
+
+
+def test_each_step_of_a_target_is_a_change_from_the_cutoff():
+    price, usable = np.array([1.0, 2.0, 8.0]), np.ones(3, bool)
+    got = {name: make_targets(price, usable, np.zeros(3), 1, name)[:, 0].tolist() for name in TRANSFORMS}
+    assert got["level"][:2] == [2.0, 8.0]
+    assert got["difference"][:2] == [1.0, 6.0]
+    np.testing.assert_allclose(got["log_return"][:2], np.log([2.0, 4.0]))
+    assert all(np.isnan(values[2]) for values in got.values())
+
+
 def test_a_price_that_seldom_moves_is_scaled_by_its_own_size():
+    values = np.zeros((100, 1))
+    values[::10] = [[3.0], [1.0]] * 5
+    scaler = fit_scaler(values, "robust")
+    assert (scaler.offset[0], scaler.scale[0]) == (0.0, pytest.approx(values.std()))
+
+
+def test_a_price_that_seldom_moves_is_scaled_to_a_usual_size():
     values = np.zeros((100, 1))
     values[::10] = 1e-6
     assert 0.1 < fit_scaler(values, "robust").transform(values).std() < 10

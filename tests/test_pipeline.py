@@ -1,0 +1,212 @@
+"""The road from prices to windows and back: by hand for one ticker, apart for each of a panel, learned from training alone."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from factories import gappy, panel, random_walk
+
+from stockrnn.configfile import load_config
+from stockrnn.errors import DataError
+from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline, learnable_tickers
+from stockrnn.features.splits import split_time
+from stockrnn.types import CLOSE, DATE, FILLED, TICKER
+
+PLAIN = ["features.columns=[]", "features.indicators=[log_return]", "model.units=[2]", "data.outliers.method=none"]
+SMALL = [*PLAIN, "window.lookback=3", "window.horizon=2", "features.scaler=standard"]
+ANCHORED = "model.anchor=ewma"
+
+
+def spans_of(prices):
+    return split_time(prices[DATE], 0.15, 0.1, 0.15)
+
+
+def fitted(prices, *words):
+    return fit_pipeline(prices, spans_of(prices), load_config("lstm", [*SMALL, *words]))
+
+
+def log_changes(prices, step):
+    logged = np.log(prices[CLOSE].to_numpy())
+    return np.r_[logged[step:] - logged[:-step], [np.nan] * step]
+
+
+def test_the_scalers_are_learned_from_the_training_span_alone_by_hand():
+    prices = random_walk(200)
+    learned = fitted(prices)
+    feature = np.log(prices[CLOSE]).diff()[1:120]  # the first 60 % of 200 sessions, less the first, which has no return
+    (scaler,) = learned.features.values()
+    np.testing.assert_allclose([scaler.offset[0], scaler.scale[0]], [feature.mean(), feature.std(ddof=0)], rtol=1e-12)
+    (target,) = learned.target.values()
+    for step in (1, 2):  # both labels lie in the span, so the last cutoff is its third last session
+        labels = log_changes(prices, step)[: 120 - 2]
+        wanted = [labels.mean(), labels.std()]
+        np.testing.assert_allclose([target.offset[step - 1], target.scale[step - 1]], wanted, rtol=1e-12)
+    assert (learned.names, learned.absent, learned.anchors) == (("log_return",), (), {})
+    assert (learned.column, learned.transform, learned.lookback, learned.horizon) == ("close", "log_return", 3, 2)
+
+
+def test_nothing_after_the_training_span_is_learned_from():
+    prices = random_walk(200)
+    for words in ([], [ANCHORED], ["data.outliers.method=hampel", "data.outliers.threshold=2"]):
+        other = prices.copy()
+        other.loc[120:, ["open", "high", "low", "close", "volume"]] *= np.linspace(1.1, 9, 80)[:, None]
+        assert fitted(prices, *words).to_dict() == fitted(other, *words).to_dict()
+
+
+def test_a_window_is_the_scaled_features_before_its_cutoff():
+    prices = random_walk(200)
+    learned = fitted(prices)
+    prepared = learned.prepare(prices)
+    assert prepared.rows.tolist() == list(range(3, 200))  # three sessions with a return
+    x, y = prepared.windows.tensors()
+    feature = (np.log(prices[CLOSE]).diff().to_numpy() - learned.features["WALK"].offset[0]) / learned.features["WALK"].scale[0]
+    np.testing.assert_allclose(x[10, :, 0], feature[11:14], rtol=1e-6)
+    scaled = (log_changes(prices, 2) - learned.target["WALK"].offset[1]) / learned.target["WALK"].scale[1]
+    np.testing.assert_allclose(y[:, 1], scaled[3:], rtol=1e-5)
+    assert (x.dtype, y.dtype) == (np.float32, np.float32)
+    assert np.isfinite(prepared.windows.series).all()
+
+
+def test_each_ticker_is_scaled_and_anchored_by_its_own():
+    both = panel(200)
+    learned, spans = fitted(both, ANCHORED), spans_of(both)
+    assert set(learned.features) == set(learned.target) == set(learned.anchors) == {"AAA", "BBB"}
+    for ticker in ("AAA", "BBB"):
+        mine = both[both[TICKER] == ticker].reset_index(drop=True)
+        alone = fit_pipeline(mine, spans, load_config("lstm", [*SMALL, ANCHORED]))
+        for part in ("features", "target", "anchors"):
+            assert getattr(alone, part)[ticker].to_dict() == getattr(learned, part)[ticker].to_dict()
+        rows = both.index[both[TICKER] == ticker][[50, 90]].to_numpy()
+        own = rows - both.index[both[TICKER] == ticker][0]
+        np.testing.assert_array_equal(learned.windows_at(both, rows).tensors()[0], alone.windows_at(mine, own).tensors()[0])
+        scaled = np.linspace(-1, 1, 12).reshape(2, 2, 3)
+        np.testing.assert_array_equal(learned.to_prices(scaled, both, rows), alone.to_prices(scaled, mine, own))
+
+
+@pytest.mark.parametrize("anchor", ["none", "ewma", "har"])
+@pytest.mark.parametrize("transform", ["log_return", "difference", "level"])
+def test_scaled_targets_go_back_to_the_prices_they_came_from(anchor, transform):
+    if anchor != "none" and transform != "log_return":
+        return
+    both = panel(200)
+    learned = fitted(both, f"model.anchor={anchor}", f"target.transform={transform}")
+    prepared = learned.prepare(both)
+    known = np.isfinite(prepared.windows.tensors()[1]).all(axis=1)
+    rows, y = prepared.rows[known], prepared.windows.tensors()[1][known]
+    prices = learned.to_prices(np.stack([y, y], axis=2), both, rows)
+    assert prices.shape == (len(rows), 2, 2)
+    for step in (1, 2):
+        for value in (0, 1):
+            np.testing.assert_allclose(prices[:, step - 1, value], both[CLOSE].to_numpy()[rows + step], rtol=1e-4)
+
+
+def test_a_target_whose_sign_matters_is_scaled_without_an_offset():
+    prices = random_walk(300)
+    assert set(fitted(prices).target["WALK"].offset) != {0.0}
+    for words in (["model.head=direction"], [ANCHORED]):
+        assert fitted(prices, *words).target["WALK"].offset == (0.0, 0.0)
+
+
+def test_a_filled_close_ends_no_window_and_is_no_label():
+    prices = gappy(400)
+    learned = fitted(prices)
+    prepared = learned.prepare(prices)
+    filled = prices[FILLED].to_numpy()
+    assert filled.sum() > 20
+    assert not filled[prepared.rows].any()
+    y = prepared.windows.tensors()[1]
+    steps = np.minimum(prepared.rows[:, None] + [1, 2], len(prices) - 1)
+    wanted = ~filled[steps] & (prepared.rows[:, None] + [1, 2] < len(prices))
+    np.testing.assert_array_equal(np.isfinite(y), wanted)
+    usable = (np.arange(400) < 240) & ~filled
+    returns = np.log(prices[CLOSE]).diff().to_numpy()
+    assert learned.features["GAPPY"].offset[0] == pytest.approx(returns[usable & np.isfinite(returns)].mean())
+
+
+def test_the_state_is_json_and_brings_back_the_same_windows():
+    both = panel(200)
+    for words in ([], ["model.anchor=har", "data.outliers.method=hampel"]):
+        learned = fitted(both, *words)
+        again = Pipeline.from_dict(json.loads(json.dumps(learned.to_dict())))
+        assert again.to_dict() == learned.to_dict()
+        assert again.prepare(both).windows.series.tobytes() == learned.prepare(both).windows.series.tobytes()
+        assert again.prepare(both).windows.targets.tobytes() == learned.prepare(both).windows.targets.tobytes()
+        assert set(learned.to_dict()) == {
+            *("names", "absent", "limits", "features", "target", "anchors"),
+            *("column", "transform", "lookback", "horizon"),
+        }
+    older = {name: value for name, value in fitted(both).to_dict().items() if name != "anchors"}
+    assert Pipeline.from_dict(older).anchors == {}
+
+
+def test_windows_are_found_by_their_cutoffs_or_refused_by_name():
+    prices = random_walk(200)
+    learned = fitted(prices)
+    rows = np.array([199, 3, 77])
+    np.testing.assert_array_equal(learned.windows_at(prices, rows).ends, rows)
+    for short, row, have in ((prices, 2, 3), (prices[:3], 2, 3), (prices[:1], 0, 1)):
+        with pytest.raises(DataError, match=rf"needs 3 complete sessions .* Received: {have} of WALK up to {prices[DATE][row]:%Y-%m-%d}"):
+            learned.windows_at(short, np.array([row]))
+    both = panel(200)
+    start = int(np.flatnonzero(both[TICKER] == "BBB")[0])
+    with pytest.raises(DataError, match="Received: 2 of BBB"):
+        fitted(both).windows_at(both, np.array([start + 1, start + 3]))
+
+
+def test_a_run_of_one_ticker_takes_another_and_one_of_several_does_not():
+    prices, both = random_walk(200), panel(200)
+    other = prices.assign(ticker="OTHER")
+    assert fitted(prices).prepare(other).windows.series.tobytes() == fitted(prices).prepare(prices).windows.series.tobytes()
+    with pytest.raises(DataError, match=r"one of the run's 2\. Received: OTHER"):
+        fitted(both).prepare(other)
+
+
+def test_too_little_or_unchanging_history_is_refused_by_its_number():
+    config = load_config("lstm", SMALL)
+    need = LEAST_SESSIONS + 2
+    for sessions in (need + 1, need):
+        prices = random_walk(60)
+        spans = split_time(prices[DATE], 0.1, 0.1, 0.1)
+        table = pd.concat([prices[48 - sessions : 48], prices[48:]], ignore_index=True)
+        spans = type(spans)(prices[DATE][47], prices[DATE][50], prices[DATE][53], prices[DATE][59])
+        if sessions == need + 1:  # the first has no return
+            fit_pipeline(table, spans, config)
+        else:
+            with pytest.raises(DataError, match=f"need {need}, have {need - 1}"):
+                fit_pipeline(table, spans, config)
+    flat = random_walk(200).assign(close=5.0)
+    with pytest.raises(DataError, match=r"close of WALK must change\. Received: 5 in all 119 training sessions"):
+        fitted(flat)
+    long = load_config("lstm", [*SMALL, "window.lookback=30"])
+    with pytest.raises(DataError, match=r"need 32, have 29"):
+        fit_pipeline(random_walk(50), spans_of(random_walk(50)), long)
+
+
+def test_tickers_of_a_panel_with_too_little_or_unchanging_history_are_left_out():
+    config = load_config("lstm", SMALL)
+    whole = random_walk(200, ticker="WHOLE")
+    need = LEAST_SESSIONS + 2 + 1
+    spans = spans_of(whole)
+    enough, short = (whole[120 - count :].assign(ticker=name) for name, count in (("ENOUGH", need), ("SHORT", need - 1)))
+    flat, late = whole.assign(ticker="FLAT", close=5.0), whole[130:].assign(ticker="LATE")
+    gaps = enough.assign(ticker="GAPS", filled=enough.index == 110)
+    prices = pd.concat([whole, enough, short, flat, late, gaps], ignore_index=True)
+    assert learnable_tickers(prices, spans, config) == (["WHOLE", "ENOUGH"], ["SHORT", "FLAT", "LATE", "GAPS"])
+    assert learnable_tickers(short.reset_index(drop=True), spans, config) == (["SHORT"], [])
+    longer = load_config("lstm", [*SMALL, "window.lookback=30"])
+    assert learnable_tickers(prices, spans, longer)[0] == ["WHOLE"]
+    fit_pipeline(prices[prices[TICKER] == "ENOUGH"].reset_index(drop=True), spans, config)
+
+
+def test_outliers_are_treated_before_features_and_actuals_are_left_alone():
+    prices = random_walk(200)
+    prices.loc[100:, CLOSE] *= 1.5
+    words = ["data.outliers.method=zscore", "data.outliers.action=clip", "data.outliers.threshold=4"]
+    raw, treated = fitted(prices), fitted(prices, *words)
+    assert treated.features["WALK"].scale[0] < 0.8 * raw.features["WALK"].scale[0]
+    rows = np.array([99, 150])
+    zero = np.zeros((2, 2, 1))
+    for learned in (raw, treated):
+        wanted = prices[CLOSE].to_numpy()[rows, None] * np.exp(learned.target["WALK"].offset)
+        np.testing.assert_allclose(learned.to_prices(zero, prices, rows)[..., 0], wanted, rtol=1e-9)
