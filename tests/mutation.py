@@ -1,4 +1,5 @@
-"""Mutation testing: `python -m tests.mutation [FILE …]` changes one thing at a time and says which changes no test notices.
+"""Mutation testing: `python -m tests.mutation [K/N] [FILE …]` changes one thing at a time and says which changes no test notices.
+K/N makes the K-th of N shares of the changes.
 
 A copy of the tree is changed, never the tree itself. Tests run in forks of a process that has loaded the libraries, and only
 those that run the changed line, quickest first. Source of the operators: https://doi.org/10.1109/TSE.2010.62 (Jia and Harman).
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +29,8 @@ TESTS = {
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],
 }
 """The test files that may notice a change."""
+LONGEST_S = 1.5
+"""A test that takes longer is left to lines that no other one runs."""
 OPERATORS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.GtE],
     ast.LtE: [ast.Lt, ast.Gt],
@@ -246,15 +250,17 @@ def coverage(tree: Path, prefix: str, names: list[str]) -> dict[str, Covered]:
     }
 
 
-def survivors(tree: Path, name: str, covered: Covered, log) -> tuple[int, list[str]]:
+def survivors(tree: Path, name: str, covered: Covered, share: tuple[int, int], log) -> tuple[int, list[str]]:
     """How many mutants a file has, and those that no test notices."""
     file = tree / name
     source = file.read_text()
-    touching = sorted((took, test) for test, (took, lines) in covered.items() if lines)
+    quick = {test: (took, lines) for test, (took, lines) in covered.items() if took < LONGEST_S}
+    touching = sorted((took, test) for test, (took, lines) in quick.items() if lines)
     count, alive = 0, []
-    for line, what, changed in mutants(source):
+    for line, what, changed in itertools.islice(mutants(source), share[0], None, share[1]):
         count += 1
-        chosen = sorted((took, test) for test, (took, lines) in covered.items() if line in lines) or touching
+        chosen = [sorted((took, test) for test, (took, lines) in each.items() if line in lines) for each in (quick, covered)]
+        chosen = chosen[0] or chosen[1] or touching
         file.write_text(changed)
         os.utime(file, (count, count))  # so that no compiled file is taken for it
         most = 60 + 5 * sum(took for took, _ in chosen)
@@ -273,6 +279,10 @@ def targets(prefix: str) -> list[str]:
 
 
 def main(names: list[str]) -> None:
+    shares = [name for name in names if "/" in name and name.replace("/", "").isdigit()]
+    names = [name for name in names if name not in shares]
+    first, of = map(int, (shares or ["1/1"])[0].split("/"))
+    share = (first - 1, of)
     load_libraries()
     tree = Path(tempfile.mkdtemp(prefix="mutation"))
     for part in ("stockrnn", "tests", "configs", "data", "pyproject.toml", "README.md"):
@@ -290,7 +300,7 @@ def main(names: list[str]) -> None:
             chosen = [name for name in targets(prefix) if not names or name in names]
             covered = coverage(tree, prefix, chosen) if chosen else {}
             for name in chosen:
-                count, alive = survivors(tree, name, covered[name], log)
+                count, alive = survivors(tree, name, covered[name], share, log)
                 total, left = total + count, left + len(alive)
                 print("\n".join([*alive, f"{name}: {count - len(alive)} of {count} killed"]), flush=True)
     print(f"{total - left} of {total} killed, {1 - left / total:.1%}")
