@@ -182,6 +182,23 @@ def plot(
 
 
 @app.command()
+def explain(
+    run: RunArgument = None,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder of the pictures; the run's plots/ by default.")] = None,
+    picture_format: Annotated[PictureFormat, typer.Option("--format", help="File format.")] = PictureFormat.png,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Show which features and which sessions back a run's network listens to.
+
+    Example: stockrnn explain --output pictures
+    """
+    from stockrnn import commands
+
+    commands.explain(run, output, picture_format.value, data, json)
+
+
+@app.command()
 def inspect(
     path: Annotated[str, typer.Argument(help="A price file, folder or glob.")],
     output: Annotated[Path | None, typer.Option("--output", help="Write the price plot and the histograms into this folder.")] = None,

@@ -148,7 +148,7 @@ def explain(run: str | None, output: Path | None, picture_format: str, data: str
     if json:
         _print_json({"run": str(opened.folder), **explained.to_dict()})
         return
-    _show(f"{explained.title}: {found.windows:,} windows of the test span, which the network has not learned from. CRPS {found.crps:.4g}")
+    _show(f"{explained.title}: {found.windows:,} windows of the test span, CRPS {found.crps:.4g} in the file's currency")
     _show(tables.importance_table(found.importance))
     if opened.config.model.anchor != "none":
         _show(f"The volatility forecast that the network starts from (`model.anchor: {opened.config.model.anchor}`) was left as it is.")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from stockrnn.models.backend import keras
 from stockrnn.models.seeds import derive_seed
@@ -20,6 +24,7 @@ class Attention(keras.layers.Layer):
         """Take the config's `model.attention` and the seed of the weights."""
         super().__init__(**kwargs)
         self.kind, self.seed = kind, seed
+        self.heard: list[np.ndarray] | None = None
 
     def build(self, query_shape: tuple[int | None, ...], states_shape: tuple[int | None, ...], known_shape: Any = None) -> None:
         """Make the weights of the additive score; the dot product has none."""
@@ -45,8 +50,44 @@ class Attention(keras.layers.Layer):
 
     def attend(self, query: Any, keys: Any, states: Any, known: Any = None) -> Any:
         """The weighted mean of the states, shape (batch, width of a state)."""
-        return keras.ops.sum(self.weights_of(query, keys, known)[..., None] * states, axis=1)
+        weights = self.weights_of(query, keys, known)
+        if self.heard is not None:
+            self.heard.append(keras.ops.convert_to_numpy(weights))
+        return keras.ops.sum(weights[..., None] * states, axis=1)
 
     def call(self, query: Any, states: Any, known: Any = None) -> Any:
         """The context of a query (batch, units) in states (batch, timesteps, width), of which `known` (batch, timesteps) count."""
         return self.attend(query, self.keys(states), states, known)
+
+
+def attention_weights(network: Any, windows: np.ndarray, batch: int = 256) -> np.ndarray | None:
+    """Which timesteps a network listens to, or None where it has no attention.
+
+    Args:
+        network: of `build_network`, with its weights.
+        windows: shape (n, timesteps, features).
+        batch: windows at a time.
+
+    Returns:
+        Shape (n, queries, timesteps), summing to 1 over the timesteps: a query for each step of a decoder, else one.
+    """
+    layers = [layer if isinstance(layer, Attention) else getattr(layer, "attention", None) for layer in network.layers]
+    attention = next((layer for layer in layers if isinstance(layer, Attention)), None)
+    if attention is None:
+        return None
+    pieces = []
+    for first in range(0, len(windows), batch):
+        with _listening(attention) as heard:
+            network(windows[first : first + batch], training=False)
+        pieces.append(np.stack(heard, axis=1))
+    return np.concatenate(pieces)
+
+
+@contextlib.contextmanager
+def _listening(attention: Attention) -> Iterator[list[np.ndarray]]:
+    """Keep every weight the layer gives within the block; nothing may be traced in it."""
+    attention.heard = []
+    try:
+        yield attention.heard
+    finally:
+        attention.heard = None

@@ -5,16 +5,19 @@ from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
 from stockrnn.recipes.backtesting import backtest, resume_backtest, unfinished_backtest
 from stockrnn.recipes.drawing import inspect, inspection_pictures, plot
+from stockrnn.recipes.explaining import Explained, explain_run
 from stockrnn.recipes.prediction import Predicted, predict
 from stockrnn.recipes.training import resume, train
 
 __all__ = [
     "Audited",
+    "Explained",
     "Plan",
     "Predicted",
     "Trained",
     "audit",
     "backtest",
+    "explain_run",
     "inspect",
     "inspection_pictures",
     "plot",

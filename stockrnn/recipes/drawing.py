@@ -1,9 +1,11 @@
-"""`plot` and the pictures of `inspect`: files → pictures."""
+"""`plot`, the pictures of `inspect`, and where those of a run are kept."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stockrnn.config import DataConfig
 from stockrnn.prices.loading import Prices, load_prices
@@ -16,6 +18,9 @@ from stockrnn.runs.files import read_forecasts, read_history
 from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import TICKER
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
@@ -23,6 +28,11 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     history = read_history(run.read("history.csv"))
     config, title = run.config, listed(list(forecasts[TICKER].unique()))
     figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)
+    return keep_pictures(run, figures, output, picture_format)
+
+
+def keep_pictures(run: Run, figures: Mapping[str, Figure], output: Path | None, picture_format: str) -> list[Path]:
+    """Write pictures into a run's plots/ (and its manifest), or into another folder. Raises StorageError and RunInUseError."""
     if output is None:
         pictures = render_figures(figures, picture_format)
         with lock_folder(run.folder):

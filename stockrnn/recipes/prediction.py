@@ -52,7 +52,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     if table.empty:
         first = prices.table[DATE].min()
         raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
-    table, unknown = _known_tickers(run, table)
+    table, unknown = known_tickers(run, table)
     forecaster = _forecaster(run)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
     forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
@@ -83,7 +83,7 @@ def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     return Widths.from_dict(state.get("widths", {})).apply(Calibration.from_list(state["conformal"]).apply(forecasts))
 
 
-def _known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The rows of tickers the run learnt, and the other tickers. A run of one ticker takes a file of one, whatever its name."""
     known = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
     here = list(table[TICKER].unique())

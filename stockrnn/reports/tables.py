@@ -156,6 +156,15 @@ def _score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -
     return lambda value: number(None if value is None else factor * value, decimals, sign)
 
 
+def importance_table(rows: pd.DataFrame) -> Table:
+    """What the forecast loses without a feature, a group of related ones, or all: `importance` of an explanation."""
+    table = _table(["Permuted over the windows", "CRPS grows\nby %", "±"], left=1)
+    for row in rows.to_dict("records"):
+        numbers = number(100 * row["increase"], 2, "+"), number(100 * row["spread"], 2)
+        table.add_row(*map(_text, [plain_text(row["name"]), *numbers]), style="" if row["kind"] == "feature" else "dim")
+    return table
+
+
 def forecast_rows(rows: pd.DataFrame) -> Table:
     """The next sessions: step, date, weekday, forecast, 80 % and 90 % interval, P(up).
 

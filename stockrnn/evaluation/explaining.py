@@ -1,0 +1,259 @@
+"""What a trained network listens to: which features, which days back. Measured on windows it has not learned from.
+
+Importance says what the forecast loses without a feature, gradients say how it moves with one: neither says why prices move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.evaluation.conformal import Calibration
+from stockrnn.evaluation.metrics import crps_rows
+from stockrnn.features.windows import Windows
+from stockrnn.models.seeds import derive_seed
+from stockrnn.types import QUANTILE_COLUMNS, TICKER
+
+if TYPE_CHECKING:  # these load TensorFlow
+    from stockrnn.models.sensitivity import Sensitivity
+    from stockrnn.training.recurrent import Fitted, RecurrentForecaster
+
+REPEATS = 10
+"""Permutations of each feature; their standard deviation is shown."""
+RELATED = 0.5
+"""Rank correlation from which two features are permuted together as well: each could stand in for the other."""
+MOST_WINDOWS = 2048
+"""Windows whose gradients are taken, evenly spaced over the test span."""
+ALL = "all features"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and the windows it is looked at with.
+
+    Attributes:
+        part: the network of one ticker, or of all.
+        prices: the price table it looks at.
+        rows: cutoff rows in it, shape (n,).
+        inputs: their windows, shape (n, timesteps, features).
+        actual: prices of each step, shape (n, horizon), in currency.
+        conformal: the run's shifts.
+    """
+
+    part: RecurrentForecaster
+    prices: pd.DataFrame
+    rows: np.ndarray
+    inputs: np.ndarray
+    actual: np.ndarray
+    conformal: Calibration
+
+    @property
+    def fitted(self) -> Fitted:
+        """What the network learnt."""
+        return self.part.fitted
+
+    @property
+    def tickers(self) -> np.ndarray:
+        """The ticker of each window, shape (n,)."""
+        return np.asarray(self.prices[TICKER].to_numpy()[self.rows])
+
+    def crps(self, inputs: np.ndarray) -> np.ndarray:
+        """The CRPS of each window's forecast, mean over its steps, if it had seen these inputs: shape (n,), in currency."""
+        n, timesteps, features = inputs.shape
+        series, ends = inputs.reshape(n * timesteps, features), np.arange(1, n + 1) * timesteps - 1
+        raw = self.part.outputs(Windows(series, np.full((n * timesteps, self.part.horizon), np.nan, np.float32), ends, timesteps))
+        quantiles = self.fitted.pipeline.to_prices(self.fitted.readout.quantiles(raw), self.prices, self.rows)
+        steps = np.tile(np.arange(1, self.part.horizon + 1), n)
+        table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)
+        shifted = self.conformal.apply(table)[list(QUANTILE_COLUMNS)].to_numpy()
+        return np.asarray(crps_rows(self.actual.reshape(-1), shifted).reshape(n, -1).mean(axis=1))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a trained network listens to.
+
+    Attributes:
+        windows: how many windows of the test span were looked at.
+        crps: the network's CRPS on them, in currency.
+        importance: one row a feature, group of related features, and all of them: `name`, `features` (tuple), `kind` (feature,
+            group, all), `increase` of the CRPS when permuted over the windows and its `spread` over the repeats (1 is 100 %).
+        names: features in the order of the arrays below.
+        reliance: mean of |gradient · input| by timestep and feature, for each thing the head says: shape (timesteps, features).
+        memory: one row a member and lag (0 is the cutoff): `member`, `cell`, `lag`, `norm`, the mean norm of d forecast / d input.
+        attention: mean weight of each timestep, shape (queries, timesteps), or None where there is no attention.
+    """
+
+    windows: int
+    crps: float
+    importance: pd.DataFrame
+    names: tuple[str, ...]
+    reliance: dict[str, np.ndarray]
+    memory: pd.DataFrame
+    attention: np.ndarray | None
+
+
+def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], Any] = lambda *_: None) -> Explanation:
+    """Look into the networks of a run.
+
+    Args:
+        subjects: each network with its windows.
+        seed: `train.seed`; the permutations derive from it.
+        tell: called with the number of steps done and of all.
+    """
+    names = tuple(dict.fromkeys(name for subject in subjects for name in subject.fitted.pipeline.names))
+    crps = np.concatenate([subject.crps(subject.inputs) for subject in subjects])
+    groups = permuted_together(subjects, names)
+    steps = len(groups) + len(subjects)
+    importance = feature_importance(subjects, groups, seed, lambda done: tell(done, steps))
+    looks = []
+    for done, subject in enumerate(subjects, start=len(groups) + 1):
+        looks.append((subject, _look(subject)))
+        tell(done, steps)
+    shares = np.array([len(subject.rows) for subject in subjects]) / len(crps)
+    reliance = _mean([_reliance(subject, look, names) for subject, look in looks], shares)
+    memory = _mean([_memory(look, subject.inputs.shape[1]) for subject, look in looks], shares)
+    attention = [_attention(look, subject.inputs.shape[1]) for subject, look in looks]
+    known = [each for each in attention if each is not None]
+    return Explanation(
+        len(crps),
+        float(crps.mean()),
+        importance,
+        names,
+        reliance,
+        _memory_table(memory["norm"], subjects[0]),
+        _mean([{"weight": each} for each in known], shares)["weight"] if known else None,
+    )
+
+
+Group = tuple[str, tuple[str, ...], str]
+"""What is permuted at once: its name, its features, and its kind."""
+
+
+def permuted_together(subjects: Sequence[Subject], names: Sequence[str]) -> list[Group]:
+    """Each feature, each group of related ones, and all of them."""
+    groups: list[Group] = [(name, (name,), "feature") for name in names]
+    groups += [(" + ".join(group), group, "group") for group in related(subjects, names)]
+    return [*groups, (ALL, tuple(names), "all")] if len(names) > 1 else groups
+
+
+def feature_importance(
+    subjects: Sequence[Subject], groups: Sequence[Group], seed: int, tell: Callable[[int], Any] = lambda *_: None, repeats: int = REPEATS
+) -> pd.DataFrame:
+    """By how much the CRPS grows when features are taken from other windows of the same ticker.
+
+    A feature keeps its course within a window and its distribution, and loses its tie to everything else. Related features
+    can stand in for each other, so that each alone seems to matter little: they are also permuted together. Tickers count
+    in units of their own CRPS.
+
+    Source: Breiman 2001, doi:10.1023/A:1010933404324; on correlated features Strobl et al. 2008, doi:10.1186/1471-2105-9-307.
+
+    Returns:
+        As `Explanation.importance`, features by falling importance, then groups, then all features.
+    """
+    before = [subject.crps(subject.inputs) for subject in subjects]
+    rows = []
+    for done, (name, group, kind) in enumerate(groups, start=1):
+        grown = [_increase(subjects, before, group, derive_seed(seed, "permutation", name, repeat)) for repeat in range(repeats)]
+        rows.append({"name": name, "features": group, "kind": kind, "increase": np.mean(grown), "spread": np.std(grown, ddof=1)})
+        tell(done)
+    table = pd.DataFrame(rows)
+    order = table["kind"].map({"feature": 0, "group": 1, "all": 2})
+    return table.assign(order=order).sort_values(["order", "increase"], ascending=[True, False], ignore_index=True).drop(columns="order")
+
+
+def _increase(subjects: Sequence[Subject], before: Sequence[np.ndarray], group: Sequence[str], seed: int) -> float:
+    """The relative increase of the CRPS under one permutation, each ticker in units of its own."""
+    grown, units, tickers = [], [], []
+    for number, (subject, crps) in enumerate(zip(subjects, before, strict=True)):
+        columns = [k for k, name in enumerate(subject.fitted.pipeline.names) if name in group]
+        places = shuffled(subject.tickers, np.isnan(subject.inputs).any(axis=(1, 2)), derive_seed(seed, number))
+        inputs = subject.inputs.copy()
+        inputs[:, :, columns] = inputs[places][:, :, columns]
+        grown.append(subject.crps(inputs) - crps)
+        units.append(crps)
+        tickers.append(subject.tickers)
+    table = pd.DataFrame({"grown": np.concatenate(grown), "unit": np.concatenate(units)})
+    unit = table["unit"].groupby(np.concatenate(tickers)).transform("mean")
+    return float((table["grown"] / unit.where(unit > 0, 1.0)).mean())
+
+
+def shuffled(tickers: np.ndarray, fixed: np.ndarray, seed: int) -> np.ndarray:
+    """A permutation of the places that keeps tickers apart and leaves the `fixed` ones where they are, shape (n,)."""
+    generator, places = np.random.default_rng(seed), np.arange(len(tickers))
+    for ticker in pd.unique(tickers):
+        mine = np.flatnonzero((tickers == ticker) & ~fixed)
+        places[mine] = generator.permutation(mine)
+    return places
+
+
+def related(subjects: Sequence[Subject], names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Groups of features whose ranks, or the ranks of their distances from the median, correlate beyond `RELATED`.
+
+    Chains count: of three features, the first and the last may be related through the middle one alone.
+    """
+    values = pd.concat([pd.DataFrame(subject.inputs[:, -1], columns=list(subject.fitted.pipeline.names)) for subject in subjects])
+    both = pd.concat({"value": values, "size": (values - values.median()).abs()}, axis=1).rank()
+    tied = both.corr().abs().fillna(0.0) > RELATED
+    groups = [{name} for name in names]
+    for k, one in enumerate(names):
+        for other in names[k + 1 :]:
+            if any(bool(tied.loc[(a, one), (b, other)]) for a in ("value", "size") for b in ("value", "size")):
+                joined = [group for group in groups if one in group or other in group]
+                groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return [tuple(name for name in names if name in group) for group in groups if len(group) > 1]
+
+
+def _look(subject: Subject) -> tuple[np.ndarray, list[Sensitivity]]:
+    """The windows whose gradients are taken, and how each member reads them."""
+    from stockrnn.models.sensitivity import sensitivities
+
+    chosen = np.unique(np.linspace(0, len(subject.inputs) - 1, min(MOST_WINDOWS, len(subject.inputs))).round().astype(int))
+    return subject.inputs[chosen], sensitivities(subject.fitted.specs, subject.fitted.members, subject.inputs[chosen])
+
+
+def _reliance(subject: Subject, look: tuple[np.ndarray, list[Sensitivity]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Mean of |gradient · input| of the ensemble's mean, by what it says: shape (timesteps, features)."""
+    inputs, views = look
+    columns = [list(names).index(name) for name in subject.fitted.pipeline.names]
+    made = {}
+    for said in views[0].gradients:
+        gradient = np.mean([_aligned(view.gradients[said], inputs.shape[1], axis=1) for view in views], axis=0)
+        made[said] = np.zeros((inputs.shape[1], len(names)))
+        made[said][:, columns] = np.abs(gradient * np.nan_to_num(inputs)).mean(axis=0)
+    return made
+
+
+def _memory(look: tuple[np.ndarray, list[Sensitivity]], timesteps: int) -> dict[str, np.ndarray]:
+    """The mean norm of d forecast / d input at each timestep, over all that is said and all features: shape (members, timesteps)."""
+    norms = [np.sqrt(sum((gradient**2).sum(axis=2) for gradient in view.gradients.values())).mean(axis=0) for view in look[1]]
+    return {"norm": np.stack([_aligned(norm, timesteps, axis=0) for norm in norms])}
+
+
+def _memory_table(norms: np.ndarray, subject: Subject) -> pd.DataFrame:
+    tables = []
+    for member, (spec, norm) in enumerate(zip(subject.fitted.specs, norms, strict=True)):
+        lags = np.arange(spec.lookback)
+        tables.append(pd.DataFrame({"member": member, "cell": spec.model.cell, "lag": lags, "norm": norm[::-1][: spec.lookback]}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _attention(look: tuple[np.ndarray, list[Sensitivity]], timesteps: int) -> np.ndarray | None:
+    """The mean weight of each timestep over windows and members, shape (queries, timesteps)."""
+    weights = [_aligned(view.attention, timesteps, axis=2).mean(axis=0) for view in look[1] if view.attention is not None]
+    return np.mean(weights, axis=0) if weights else None
+
+
+def _aligned(values: np.ndarray, timesteps: int, axis: int) -> np.ndarray:
+    """Zeros put before the timesteps of a member that sees fewer of them."""
+    missing = [(timesteps - values.shape[axis], 0) if k == axis else (0, 0) for k in range(values.ndim)]
+    return np.pad(values, missing)
+
+
+def _mean(parts: Sequence[dict[str, np.ndarray]], shares: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean over networks, each with the share of its windows."""
+    return {name: sum(share * part[name] for share, part in zip(shares, parts, strict=True)) for name in parts[0]}
