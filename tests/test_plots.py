@@ -10,6 +10,7 @@ from factories import garch_path, random_walk
 from scipy.stats import binom, norm
 
 from stockrnn.errors import DataError
+from stockrnn.reports.evidence_plots import EVIDENCE
 from stockrnn.reports.plots import FIGURES, LEVELS, make_subject, render_figures, run_figures
 from stockrnn.reports.sheet import MINUS, drawing
 from stockrnn.types import CLOSE, DATE, FORECAST_TABLE, QUANTILE_COLUMNS, QUANTILES, TICKER
@@ -146,7 +147,7 @@ def test_every_axis_has_a_label_with_its_unit(case, drawn):
         for axes in figure.axes:
             labels = [axes.get_xlabel()] + [axes.get_ylabel()] * any(text for text, _ in tick_boxes(axes.yaxis))
             for label in labels:
-                assert label in ("Date", "Epoch", "Sessions") or re.search(r"\(.+\)$", label), (name, label)
+                assert label in ("Date", "Epoch", "Sessions", "Year", "Ticker") or re.search(r"\(.+\)$", label), (name, label)
 
 
 def test_the_layout_has_settled_when_a_picture_is_rendered(drawn):
@@ -157,9 +158,9 @@ def test_the_layout_has_settled_when_a_picture_is_rendered(drawn):
     assert np.allclose(before, [axes.get_window_extent().bounds for axes in figure.axes], atol=3)
 
 
-def test_a_run_has_the_six_pictures_at_screen_size(drawn):
+def test_a_run_has_its_pictures_at_screen_size(drawn):
     figures = drawn("160 sessions")
-    assert list(figures) == list(FIGURES) == ["forecast", "closeup", "loss", "residuals", "change", "calibration"]
+    assert list(figures) == list(FIGURES) == ["forecast", "closeup", "loss", "residuals", "change", "calibration", *EVIDENCE]
     for figure in figures.values():
         width, height = figure.get_size_inches() * figure.dpi
         assert 900 <= width <= 1000

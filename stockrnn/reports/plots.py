@@ -5,20 +5,18 @@ One step ahead is drawn; with a longer horizon the titles say so, and the calibr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from stockrnn.errors import DataError
+from stockrnn.reports.evidence_plots import EVIDENCE
 from stockrnn.reports.sheet import (
     COLORS,
     FAINT,
     INK,
     MUTED,
-    SPARE,
     drawing,
     head,
     inert,
@@ -33,8 +31,9 @@ from stockrnn.reports.sheet import (
     shown_of,
     time_axis,
 )
+from stockrnn.reports.subject import NAIVE, Subject, binomial_band, make_subject, model_styles, notes_of, returns_of
 from stockrnn.reports.tables import NOTHING
-from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, QUANTILE_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ("FIGURES", "Subject", "make_subject", "render_figures", "run_figures", "save_figures")
 
-NAIVE, EWMA = "naive", "ewma"
+EWMA = "ewma"
 CLOSEUP_SESSIONS = 60
 BANDS = (
     ("q05", "q95", "90 % interval", "#dbe9f4"),
@@ -52,50 +51,6 @@ BANDS = (
 DASHES = {NAIVE: (0, (1, 1)), EWMA: (0, (4, 2))}
 LEVELS = {10 * k: (QUANTILE_COLUMNS[9 - k], QUANTILE_COLUMNS[9 + k]) for k in range(1, 10)}
 """Each nominal level in percent with its two quantile columns: 10 % is q45 … q55, 90 % is q05 … q95."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What the pictures of one run share.
-
-    Attributes:
-        table: the forecast table's rows that have an actual, with the cutoff's price in `last`.
-        network: the name of the network among its models.
-        title: the ticker or file, ready to be drawn.
-        unit: the unit of prices.
-    """
-
-    table: pd.DataFrame
-    history: pd.DataFrame
-    network: str
-    title: str
-    unit: str
-
-    @property
-    def tickers(self) -> list[str]:
-        """The tickers whose first step is known, in the order of the table."""
-        return list(self.rows(self.network)[TICKER].unique())
-
-    @property
-    def models(self) -> list[str]:
-        """The network, then the others in the order of the table."""
-        return [self.network, *(name for name in self.table["model"].unique() if name != self.network)]
-
-    @property
-    def horizon(self) -> int:
-        """The last step that has an actual."""
-        return int(self.table["step"].max())
-
-    @property
-    def ahead(self) -> str:
-        """Which step is drawn, for a title; empty when there is only one."""
-        return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
-
-    def rows(self, model: str, ticker: str | None = None, step: int | None = 1) -> pd.DataFrame:
-        """The rows of a model: of one ticker or of all, of one step or of all."""
-        table = self.table[self.table["model"] == model]
-        table = table if ticker is None else table[table[TICKER] == ticker]
-        return table if step is None else table[table["step"] == step]
 
 
 def run_figures(
@@ -112,7 +67,7 @@ def run_figures(
         column: the price that was forecast.
 
     Returns:
-        `forecast`, `closeup`, `loss`, `residuals`, `change`, `calibration`.
+        `forecast`, `closeup`, `loss`, `residuals`, `change`, `calibration`, and those of `EVIDENCE`.
 
     Raises:
         DataError: the table holds no actual of the network or of `naive`.
@@ -120,21 +75,6 @@ def run_figures(
     with drawing():
         subject = make_subject(forecasts, history, network, title, currency, column=column)
         return {name: draw(subject) for name, draw in FIGURES.items()}
-
-
-def make_subject(
-    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
-) -> Subject:
-    """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
-    known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
-    for model in (network, NAIVE):
-        if model not in set(known.loc[known["step"] == 1, "model"]):
-            raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
-    keys = [TICKER, "cutoff", "step"]
-    last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
-    table = known.join(last, on=keys).sort_values(keys, kind="stable")
-    unit = inert(currency, 12) if currency else "price in the file's currency"
-    return Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
 
 
 def draw_forecast(subject: Subject) -> Figure:
@@ -145,13 +85,13 @@ def draw_forecast(subject: Subject) -> Figure:
         few = len(rows) <= 250
         _fan(prices, subject, rows, 1.3 if few else 0.8)
         label_axes(prices, "Date", subject.unit)
-        returns = _returns(rows)
+        returns = returns_of(rows)
         _fan(changes, subject, returns, 1.3 if few else 0.8, marker="o", ls="", mew=0, ms=4 if few else 2, alpha=1 if few else 0.6)
         changes.axhline(0, color=COLORS[NAIVE], lw=1.2, ls=DASHES[NAIVE], label="naive (last close)")
         label_axes(changes, "Date", "Change (log return, %)")
         for axes in (prices, changes):
             time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
-    head(figure, f"{subject.title}: actual and forecast{subject.ahead}", _notes(subject, "test span; changes are from the last close"))
+    head(figure, f"{subject.title}: actual and forecast{subject.ahead}", notes_of(subject, "test span; changes are from the last close"))
     return figure
 
 
@@ -166,7 +106,7 @@ def draw_closeup(subject: Subject) -> Figure:
         _compare(axes, subject.rows(EWMA, ticker).tail(CLOSEUP_SESSIONS), EWMA, ("q05", "q95"), "ewma 90 % interval")
         time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
     title = f"{subject.title}: actual and forecast{subject.ahead}, close-up"
-    head(figure, title, _notes(subject, "end of the test span", CLOSEUP_SESSIONS))
+    head(figure, title, notes_of(subject, "end of the test span", CLOSEUP_SESSIONS))
     return figure
 
 
@@ -233,7 +173,7 @@ def draw_residuals(subject: Subject) -> Figure:
             number_axis(axis, 7 if axis is axes.yaxis else 3)
         label_axes(axes, "Date", f"Actual - forecast ({unit})")
         label_axes(pile, "Sessions", "")
-    head(figure, f"{subject.title}: residuals{subject.ahead}", _notes(subject, "residual = actual - forecast"))
+    head(figure, f"{subject.title}: residuals{subject.ahead}", notes_of(subject, "residual = actual - forecast"))
     return figure
 
 
@@ -276,7 +216,7 @@ def draw_change(subject: Subject) -> Figure:
 
 def _changes(rows: pd.DataFrame) -> pd.DataFrame:
     """Log returns in percent: `today` and `foreseen` from the last close, `yesterday`'s, the forecast `line`'s own."""
-    returns = _returns(rows)
+    returns = returns_of(rows)
     yesterday, foreseen = 100 * np.log(rows["last"].where(rows["last"] > 0)).diff(), returns["forecast"]
     return pd.DataFrame({"today": returns["actual"], "foreseen": foreseen, "yesterday": yesterday, "line": foreseen.diff() + yesterday})
 
@@ -313,10 +253,10 @@ def draw_calibration(subject: Subject) -> Figure:
 def _coverage_by_level(axes: Axes, subject: Subject, line: np.ndarray) -> None:
     """Measured coverage of every level, drawn so that a perfect forecaster lies on `line`."""
     levels = np.array(list(LEVELS), dtype=float)
-    low, high = (100 * bound - levels + line for bound in _binomial_band(levels / 100, len(subject.rows(subject.network))))
+    low, high = (100 * bound - levels + line for bound in binomial_band(levels / 100, len(subject.rows(subject.network))))
     axes.fill_between(levels, low, high, color=FAINT, lw=0, label="95 % band of a perfect forecaster")
     axes.plot(levels, line, color=MUTED, lw=1)
-    for model, style in _styles(subject):
+    for model, style in model_styles(subject):
         rows = subject.rows(model)
         measured = np.array([_coverage(rows, *columns) for columns in LEVELS.values()])
         axes.plot(levels, measured - levels + line, marker="o", ms=4, label=inert(model, 24), **style)
@@ -327,10 +267,10 @@ def _coverage_by_level(axes: Axes, subject: Subject, line: np.ndarray) -> None:
 def _coverage_by_step(axes: Axes, subject: Subject) -> None:
     steps = list(range(1, subject.horizon + 1))
     counts = [len(subject.rows(subject.network, step=step)) for step in steps]
-    bounds = np.array([_binomial_band(np.array([0.9]), count) for count in counts])[:, :, 0]
+    bounds = np.array([binomial_band(np.array([0.9]), count) for count in counts])[:, :, 0]
     axes.fill_between(steps, 100 * bounds[:, 0], 100 * bounds[:, 1], color=FAINT, lw=0)
     axes.axhline(90, color=MUTED, lw=1)
-    for model, style in _styles(subject):
+    for model, style in model_styles(subject):
         axes.plot(steps, [_coverage(subject.rows(model, step=step), *LEVELS[90]) for step in steps], marker="o", ms=4, **style)
     number_axis(axes.yaxis)
     number_axis(axes.xaxis, whole=True)
@@ -339,24 +279,6 @@ def _coverage_by_step(axes: Axes, subject: Subject) -> None:
 
 def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:
     return float(100 * rows["actual"].between(rows[low], rows[high]).mean())
-
-
-def _binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.stats import binom
-
-    return binom.ppf(0.025, count, levels) / count, binom.ppf(0.975, count, levels) / count
-
-
-def _styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each model with its line; the network's lies above the others."""
-    spare = (model for model in subject.models[1:] if model not in COLORS)
-    others = {model: SPARE[place % len(SPARE)] for place, model in enumerate(spare)}
-    for model in subject.models:
-        if model == subject.network:
-            yield model, {"color": COLORS["network"], "lw": 2.2, "zorder": 4}
-        else:
-            color, dashes = others.get(model) or (COLORS[model], "--" if model == "drift" else "-")
-            yield model, {"color": color, "ls": dashes, "lw": 1.3}
 
 
 def _fan(axes: Axes, subject: Subject, rows: pd.DataFrame, width: float, **style: Any) -> None:
@@ -374,20 +296,6 @@ def _compare(axes: Axes, rows: pd.DataFrame, model: str, columns: tuple[str, ...
         axes.plot(rows[DATE], rows[column], color=COLORS[model], ls=DASHES[model], lw=1.3, label="" if place else label)
 
 
-def _returns(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with every price as its change from the cutoff's price: log return in percent, missing where a price is not above zero."""
-    columns = ["actual", "forecast", *QUANTILE_COLUMNS]
-    logs = np.log(rows[[*columns, "last"]].where(rows[[*columns, "last"]] > 0))
-    return rows.assign(**{name: 100 * (logs[name] - logs["last"]) for name in columns})
-
-
-def _notes(subject: Subject, what: str, last: int = 0) -> list[str]:
-    """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
-    dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
-    span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
-    return [what, span, shown_of(subject.tickers)]
-
-
 FIGURES: Mapping[str, Callable[[Subject], Figure]] = {
     "forecast": draw_forecast,
     "closeup": draw_closeup,
@@ -395,5 +303,6 @@ FIGURES: Mapping[str, Callable[[Subject], Figure]] = {
     "residuals": draw_residuals,
     "change": draw_change,
     "calibration": draw_calibration,
+    **EVIDENCE,
 }
 """The pictures of a run, by the names of their files."""

@@ -1,0 +1,108 @@
+"""What the pictures of a run are drawn from: its forecast table and history, and how each model looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stockrnn.errors import DataError
+from stockrnn.reports.sheet import COLORS, SPARE, inert, shown_of
+from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
+
+NAIVE = "naive"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the pictures of one run share.
+
+    Attributes:
+        table: the forecast table's rows that have an actual, with the cutoff's price in `last`.
+        network: the name of the network among its models.
+        title: the ticker or file, ready to be drawn.
+        unit: the unit of prices.
+    """
+
+    table: pd.DataFrame
+    history: pd.DataFrame
+    network: str
+    title: str
+    unit: str
+
+    @property
+    def tickers(self) -> list[str]:
+        """The tickers whose first step is known, in the order of the table."""
+        return list(self.rows(self.network)[TICKER].unique())
+
+    @property
+    def models(self) -> list[str]:
+        """The network, then the others in the order of the table."""
+        return [self.network, *(name for name in self.table["model"].unique() if name != self.network)]
+
+    @property
+    def horizon(self) -> int:
+        """The last step that has an actual."""
+        return int(self.table["step"].max())
+
+    @property
+    def ahead(self) -> str:
+        """Which step is drawn, for a title; empty when there is only one."""
+        return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
+
+    def rows(self, model: str, ticker: str | None = None, step: int | None = 1) -> pd.DataFrame:
+        """The rows of a model: of one ticker or of all, of one step or of all."""
+        table = self.table[self.table["model"] == model]
+        table = table if ticker is None else table[table[TICKER] == ticker]
+        return table if step is None else table[table["step"] == step]
+
+
+def make_subject(
+    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
+) -> Subject:
+    """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
+    known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
+    for model in (network, NAIVE):
+        if model not in set(known.loc[known["step"] == 1, "model"]):
+            raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
+    keys = [TICKER, "cutoff", "step"]
+    last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
+    table = known.join(last, on=keys).sort_values(keys, kind="stable")
+    unit = inert(currency, 12) if currency else "price in the file's currency"
+    return Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
+
+
+def model_styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each model with its line; the network's lies above the others."""
+    spare = (model for model in subject.models[1:] if model not in COLORS)
+    others = {model: SPARE[place % len(SPARE)] for place, model in enumerate(spare)}
+    for model in subject.models:
+        if model == subject.network:
+            yield model, {"color": COLORS["network"], "lw": 2.2, "zorder": 4}
+        else:
+            color, dashes = others.get(model) or (COLORS[model], "--" if model == "drift" else "-")
+            yield model, {"color": color, "ls": dashes, "lw": 1.3}
+
+
+def returns_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every price as its change from the cutoff's price: log return in percent, missing where a price is not above zero."""
+    columns = ["actual", "forecast", *QUANTILE_COLUMNS]
+    logs = np.log(rows[[*columns, "last"]].where(rows[[*columns, "last"]] > 0))
+    return rows.assign(**{name: 100 * (logs[name] - logs["last"]) for name in columns})
+
+
+def binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Between which shares of `count` independent sessions 95 % of the time lie, where each happens at its level (0 … 1)."""
+    from scipy.stats import binom
+
+    return binom.ppf(0.025, count, levels) / count, binom.ppf(0.975, count, levels) / count
+
+
+def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:
+    """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
+    dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
+    span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
+    return [what, span, shown_of(subject.tickers)]
