@@ -1,0 +1,111 @@
+"""Two processes against one, interleaved in one run: members of an ensemble, and tickers with a network each.
+
+    python -m tests.benchmarks.bench_workers [--rounds 5] [--tickers 100] [--ray]
+
+Programs are compiled and the worker is started before the clock runs. Both sides must give the same bytes, or the program
+stops. `--ray` adds a Ray cluster of two one-core nodes on this machine. Exit code 1 where a median misses its goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import statistics
+import sys
+import time
+
+import pandas as pd
+
+from stockrnn.config import Config
+from stockrnn.configfile import load_config
+from stockrnn.engines import Place, open_engine
+from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
+from tests.factories import garch_path, history, spans_of
+
+GOALS = {"members": 1.6, "tickers": 1.8}
+"""Least units per second of two processes over those of one."""
+RAY_GOAL = 0.9
+"""Least units per second of a Ray cluster of two one-core nodes over those of two processes."""
+FIXED = ["train.epochs=40", "train.early_stopping.patience=40"]
+JOBS = {
+    "members": [*FIXED, "model.units=[50, 50]", "window.lookback=60", "train.ensemble=2"],
+    "tickers": ["train.epochs=10", "train.early_stopping.patience=10", "train.ensemble=1", "data.panel=separate"],
+}
+
+
+def prices(job: str, tickers: int) -> pd.DataFrame:
+    """Made prices: one long series, or many of 1,200 rows."""
+    if job == "members":
+        return garch_path(3500, 0)
+    return pd.concat([garch_path(1200, number, f"T{number:03d}") for number in range(tickers)], ignore_index=True)
+
+
+def once(config: Config, table: pd.DataFrame, engine) -> tuple[float, str]:
+    """Seconds of a fit, and what it gave."""
+    spans = spans_of(table)
+    seen = history(table, spans)
+    start = time.perf_counter()
+    network = network_forecaster(config, engine=engine).fit(seen, spans)
+    elapsed_s = time.perf_counter() - start
+    return elapsed_s, hashlib.sha256(save_weights(parts_of(network).values())).hexdigest()
+
+
+@contextlib.contextmanager
+def cluster():
+    """Two nodes of one core, and a head that does no work."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1)
+    with open_engine(place=Place("ray", nodes.address)) as engine:
+        yield engine
+    nodes.shutdown()
+
+
+def compare(job: str, tickers: int, rounds: int, ray: bool) -> bool:
+    """Measure one job, print its row, and say whether it reaches its goals."""
+    config, table = load_config("lstm", JOBS[job]), prices(job, tickers)
+    with contextlib.ExitStack() as stack:
+        engines = {"one": stack.enter_context(open_engine(1)), "two": stack.enter_context(open_engine(2))}
+        if ray:
+            engines["ray"] = stack.enter_context(cluster())
+        warm = prices(job, 8)
+        for engine in (*engines.values(), *engines.values()):
+            once(config, warm, engine)
+        times: dict[str, list[float]] = {name: [] for name in engines}
+        found = set()
+        for _ in range(rounds):
+            for name, engine in engines.items():
+                elapsed_s, digest = once(config, table, engine)
+                times[name].append(elapsed_s)
+                found.add(digest)
+    if len(found) > 1:
+        raise SystemExit(f"{job}: the sides gave other weights")
+    good = row(job, "two ÷ one", times["one"], times["two"], GOALS[job])
+    return row(job, "ray ÷ two", times["two"], times["ray"], RAY_GOAL) and good if ray else good
+
+
+def row(job: str, name: str, before: list[float], after: list[float], goal: float) -> bool:
+    """Print the ratio of units per second."""
+    ratios = sorted(a / b for a, b in zip(before, after, strict=True))
+    median = statistics.median(ratios)
+    seconds = f"{statistics.median(before):7.2f} s {statistics.median(after):7.2f} s"
+    print(f"{job:8} {name:10} {seconds}   min {ratios[0]:.2f}   median {median:.2f}   max {ratios[-1]:.2f}   goal ≥ {goal}", flush=True)
+    return median >= goal
+
+
+def main() -> int:
+    """Measure both jobs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tickers", type=int, default=100)
+    parser.add_argument("--ray", action="store_true")
+    options = parser.parse_args()
+    met = [compare(job, options.tickers, options.rounds, options.ray) for job in JOBS]
+    return int(not all(met))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
