@@ -1,25 +1,30 @@
 """Mutation testing: `python -m tests.mutation [K/N] [FILE …]` changes one thing at a time and says which changes no test notices.
 K/N makes the K-th of N shares of the changes.
 
-A copy of the tree is changed, never the tree itself. Tests run in forks of a process that has loaded the libraries, and only
-those that run the changed line, quickest first. Source of the operators: https://doi.org/10.1109/TSE.2010.62 (Jia and Harman).
+A copy of the tree is changed, never the tree itself. The changed code is put into the functions of a fork of a process that has
+loaded all tests; those run that run the changed line, quickest first. Source of the operators: Jia and Harman, https://doi.org/10.1109/TSE.2010.62
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+import gc
 import itertools
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import IO
 
 ROOT = Path(__file__).parents[1]
 TESTS = {
@@ -29,6 +34,9 @@ TESTS = {
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],
 }
 """The test files that may notice a change."""
+Covered = dict[str, dict[str, tuple[float, set[int]]]]
+"""File → test → how long it takes, and the lines of that file that it runs."""
+OPTIONS = ["-q", "-x", "-m", "not slow and not network"]
 LONGEST_S = 1.5
 """A test that takes longer is left to lines that no other one runs."""
 OPERATORS: dict[type, list[type]] = {
@@ -123,52 +131,199 @@ def other_constants(value: object) -> list[object]:
     return [value + b"x"] if isinstance(value, bytes) else []
 
 
-def mutants(source: str) -> Iterator[tuple[int, str, str]]:
-    """Each change of a source: its line, what it is, and the whole changed source."""
-    tree = ast.parse(source)
-    for node in list(parts(tree)):
-        if not hasattr(node, "lineno"):
-            continue
-        for new in changes(node):
-            changed = mutated(tree, node, new)
-            before, after = (ast.unparse(ast.fix_missing_locations(each)).splitlines()[0] for each in (node, new))
-            yield node.lineno, f"{type(node).__name__}: {before[:70]}  →  {after[:70]}", changed
+@dataclass(frozen=True)
+class Mutant:
+    """A changed source: its tree, the line that is changed, and what it was and is."""
+
+    line: int
+    what: str
+    tree: ast.Module
 
 
-def mutated(tree: ast.Module, old: ast.AST, new: ast.AST) -> str:
-    """The source with one node changed; the tree stays as it is."""
+def mutants(source: str) -> Iterator[Mutant]:
+    """Each change of a source."""
+    first = ast.parse(source)
+    for number, node in enumerate(parts(first)):
+        for choice, new in enumerate(changes(node)) if hasattr(node, "lineno") else ():
+            tree = ast.parse(source)
+            old = next(itertools.islice(parts(tree), number, None))
+            replace_node(tree, old, ast.copy_location(changes(old)[choice], old))
+            before, after = (ast.unparse(ast.fix_missing_locations(each)).splitlines()[0][:70] for each in (node, new))
+            yield Mutant(node.lineno, f"{type(node).__name__}: {before}  →  {after}", ast.fix_missing_locations(tree))
+
+
+def replace_node(tree: ast.Module, old: ast.AST, new: ast.AST) -> None:
     for parent in ast.walk(tree):
         for name, value in ast.iter_fields(parent):
             if value is old:
                 setattr(parent, name, new)
-                text = ast.unparse(ast.fix_missing_locations(tree))
-                setattr(parent, name, old)
-                return text
-            if isinstance(value, list) and any(each is old for each in value):
-                at = next(k for k, each in enumerate(value) if each is old)
-                value[at] = new
-                text = ast.unparse(ast.fix_missing_locations(tree))
-                value[at] = old
-                return text
+                return
+            for k, each in enumerate(value if isinstance(value, list) else []):
+                if each is old:
+                    value[k] = new
+                    return
     raise AssertionError(ast.dump(old))
 
 
-# --- tests in forks ---------------------------------------------------------------------------------------------------------
+# --- trials -----------------------------------------------------------------------------------------------------------------
 
 
-def load_libraries() -> None:
-    import hypothesis
-    import matplotlib.figure
-    import onnx
-    import onnxruntime
-    import pyarrow.parquet
-    import rich.console
-    import safetensors.numpy
-    import scipy.stats
-    import sklearn.preprocessing
-    import typer  # noqa: F401
+@dataclass(frozen=True)
+class Trial:
+    """A mutant of a file, and the tests that may notice it, quickest first."""
 
-    del hypothesis, matplotlib, onnx, onnxruntime, pyarrow, rich, safetensors, scipy, sklearn
+    name: str
+    number: int
+    mutant: Mutant
+    tests: tuple[str, ...]
+    most_s: float
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.mutant.line} {self.mutant.what}"
+
+
+def trials_of(tree: Path, names: list[str], share: tuple[int, int], covered: Covered) -> list[Trial]:
+    """Every trial of some files."""
+    found = []
+    for name in names:
+        seen = covered[name]
+        quick = {test: each for test, each in seen.items() if each[0] < LONGEST_S}
+        touching = sorted((took, test) for test, (took, lines) in quick.items() if lines)
+        for number, mutant in enumerate(mutants((tree / name).read_text())):
+            if number % share[1] != share[0]:
+                continue
+            running = [sorted((took, test) for test, (took, lines) in some.items() if mutant.line in lines) for some in (quick, seen)]
+            chosen = running[0] or running[1] or touching
+            found.append(Trial(name, number, mutant, tuple(test for _, test in chosen), 20 + 10 * sum(took for took, _ in chosen)))
+    return found
+
+
+class Session:
+    """A pytest plugin that runs, instead of the tests once, those of every trial in a fork of its own."""
+
+    def __init__(self, tree: Path, names: list[str], share: tuple[int, int], log: IO[str]) -> None:
+        self.tree, self.names, self.share, self.log = tree, names, share, log
+        self.alive: list[str] = []
+        self.count = 0
+        self.failed = False
+
+    def pytest_runtest_logreport(self, report):
+        self.failed |= report.failed
+
+    def pytest_runtestloop(self, session):
+        self.items = {item.nodeid: item for item in session.items}
+        trials = trials_of(self.tree, self.names, self.share, self._covered())
+        for trial in trials:
+            started = time.monotonic()
+            swap = swapping(self.tree / trial.name, trial.mutant.tree)
+            code = in_fork(lambda trial=trial, swap=swap: self._swapped(trial, swap), trial.most_s) if swap else self._anew(trial)
+            took, said = time.monotonic() - started, "ALIVE" if code == 0 else f"{code}"
+            print(f"{trial} {said} {took:.1f}s{'' if swap else ' anew'}", file=self.log, flush=True)
+            self.alive += [str(trial)] if code == 0 else []
+        self.count = len(trials)
+        (self.tree / "alive.json").write_text(json.dumps([self.count, self.alive]))
+        return True
+
+    def _covered(self) -> Covered:
+        """File → test → how long it takes, and the lines of that file that it runs."""
+        out = self.tree / "coverage.json"
+        files = {str((self.tree / name).resolve()): name for name in self.names}
+        assert in_fork(lambda: self._traced(files, out), 1800) == 0, f"the tests must pass unchanged: {self.tree}/tests.log"
+        found = json.loads(out.read_text())
+        return {name: {test: (took, set(lines.get(name, []))) for test, (took, lines) in found.items()} for name in self.names}
+
+    def _traced(self, files: dict[str, str], out: Path) -> int:
+        found = {}
+        for nodeid, item in self.items.items():
+            lines: dict[str, set[int]] = {}
+
+            def note(frame, event, argument, lines=lines):
+                name = files.get(frame.f_code.co_filename)
+                if name is None:
+                    return None
+                lines.setdefault(name, set()).add(frame.f_lineno)
+                return note
+
+            started = time.monotonic()
+            sys.settrace(note)
+            self._run(item)
+            sys.settrace(None)
+            found[nodeid] = time.monotonic() - started, {name: sorted(each) for name, each in lines.items()}
+            if self.failed:
+                print(nodeid, "fails", flush=True)
+                return 1
+        out.write_text(json.dumps(found))
+        return 0
+
+    def _swapped(self, trial: Trial, swap) -> int:
+        swap()
+        return self._fails(trial)
+
+    def _anew(self, trial: Trial) -> int | None:
+        """The trial of what runs when a file is loaded: in a process that has not loaded it."""
+        file = self.tree / trial.name
+        source = file.read_text()
+        file.write_text(ast.unparse(trial.mutant.tree))
+        os.utime(file, (trial.number, trial.number))  # so that no compiled file is taken for it
+        command = [sys.executable, "-B", "-m", "pytest", *OPTIONS, *trial.tests]
+        try:
+            return subprocess.run(command, cwd=self.tree, capture_output=True, timeout=60 + trial.most_s, check=False).returncode
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            file.write_text(source)
+
+    def _fails(self, trial: Trial) -> int:
+        for test in trial.tests:
+            self._run(self.items[test])
+            if self.failed:
+                return 1
+        return 0
+
+    @staticmethod
+    def _run(item) -> None:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+
+def swapping(file: Path, tree: ast.Module):
+    """What puts the code of a changed tree into the functions that are loaded; None where the change lies outside of them."""
+    before, after = (compile(each, str(file), "exec", dont_inherit=True) for each in (ast.parse(file.read_text()), tree))
+    if shells(before) != shells(after):
+        return None
+    old, new = functions(before), functions(after)
+    changed = [key for key in old if old[key] != new.get(key)]
+    loaded = [each for each in gc.get_objects() if isinstance(each, FunctionType) and each.__code__.co_filename == str(file.resolve())]
+    pairs = [(function, new[key]) for function in loaded for key in changed if key == key_of(function.__code__)]
+    if not changed or len(pairs) < len(changed) or any(function.__code__.co_freevars != code.co_freevars for function, code in pairs):
+        return None
+
+    def swap() -> None:
+        for function, code in pairs:
+            function.__code__ = code
+
+    return swap
+
+
+def shells(code: CodeType) -> list[object]:
+    """What a file and its classes run when they are loaded."""
+    inside = [part for part in code.co_consts if isinstance(part, CodeType) and is_class(part)]
+    plain = [part for part in code.co_consts if not isinstance(part, CodeType)]
+    return [code.co_qualname, code.co_code, repr(plain), *(shells(part) for part in inside)]
+
+
+def functions(code: CodeType) -> dict[tuple[str, int], CodeType]:
+    """The functions of a file and of its classes, those in another function left out."""
+    parts_of = [part for part in code.co_consts if isinstance(part, CodeType)]
+    inside = [functions(part) for part in parts_of if is_class(part)]
+    return {key_of(part): part for part in parts_of if not is_class(part)} | {key: each for some in inside for key, each in some.items()}
+
+
+def key_of(code: CodeType) -> tuple[str, int]:
+    return code.co_qualname, code.co_firstlineno if "<" in code.co_name else 0
+
+
+def is_class(code: CodeType) -> bool:
+    return "__qualname__" in code.co_names
 
 
 def in_fork(work, seconds: float) -> int | None:
@@ -182,95 +337,30 @@ def in_fork(work, seconds: float) -> int | None:
         except BaseException:
             traceback.print_exc()
         finally:
+            sys.stdout.flush()
             os._exit(code)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
+        time.sleep(0.002)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
 
 
-def run_tests(arguments: list[str], plugins=()) -> int:
+def trial_of(tree: Path, prefix: str, names: list[str], share: tuple[int, int], log: IO[str]) -> int:
     import pytest
 
+    sys.path[:] = [str(tree), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
+    for module in [each for each in sys.modules if each.partition(".")[0] in {"tests", "stockrnn"}]:
+        del sys.modules[module]
     quiet = os.open("tests.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    sys.dont_write_bytecode = not plugins
-    options = ["-q", "-x", "-m", "not slow and not network", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return pytest.main([*options, *arguments], plugins=list(plugins))
-
-
-Covered = dict[str, tuple[float, set[int]]]
-
-
-class Recorder:
-    """A pytest plugin that notes which lines of some files each test runs, and how long it takes."""
-
-    def __init__(self, paths: list[Path], out: Path) -> None:
-        self.paths, self.out, self.found = set(map(str, paths)), out, {}
-
-    def pytest_runtest_logreport(self, report):
-        if report.when == "call":
-            self.found.setdefault(report.nodeid, [0.0, []])[0] = report.duration
-
-    def pytest_runtest_protocol(self, item, nextitem):
-        self.lines = set()
-        sys.settrace(self._call)
-
-    def pytest_runtest_teardown(self, item):
-        sys.settrace(None)
-        self.found.setdefault(item.nodeid, [0.0, []])[1] = sorted(self.lines)
-
-    def pytest_sessionfinish(self):
-        self.out.write_text(json.dumps(self.found))
-
-    def _call(self, frame, event, argument):
-        return self._line if frame.f_code.co_filename in self.paths else None
-
-    def _line(self, frame, event, argument):
-        self.lines.add((frame.f_code.co_filename, frame.f_lineno))
-        return self._line
-
-
-def coverage(tree: Path, prefix: str, names: list[str]) -> dict[str, Covered]:
-    """File → test → how long it takes, and the lines of that file that it runs."""
-    out, files = tree / "coverage.json", {name: str((tree / name).resolve()) for name in names}
     tests = [test for test in (f"tests/test_{each}.py" for each in TESTS[prefix]) if (tree / test).is_file()]
-    code = in_fork(lambda: run_tests(tests, [Recorder(list(map(Path, files.values())), out)]), 1800)
-    assert code == 0, f"the tests of {prefix} must pass unchanged: {code}, {tree}/tests.log"
-    found = json.loads(out.read_text())
-    return {
-        name: {test: (took, {line for of, line in lines if of == path}) for test, (took, lines) in found.items()}
-        for name, path in files.items()
-    }
-
-
-def survivors(tree: Path, name: str, covered: Covered, share: tuple[int, int], log) -> tuple[int, list[str]]:
-    """How many mutants a file has, and those that no test notices."""
-    file = tree / name
-    source = file.read_text()
-    quick = {test: (took, lines) for test, (took, lines) in covered.items() if took < LONGEST_S}
-    touching = sorted((took, test) for test, (took, lines) in quick.items() if lines)
-    count, alive = 0, []
-    for line, what, changed in itertools.islice(mutants(source), share[0], None, share[1]):
-        count += 1
-        chosen = [sorted((took, test) for test, (took, lines) in each.items() if line in lines) for each in (quick, covered)]
-        chosen = chosen[0] or chosen[1] or touching
-        file.write_text(changed)
-        os.utime(file, (count, count))  # so that no compiled file is taken for it
-        most = 60 + 5 * sum(took for took, _ in chosen)
-        started = time.monotonic()
-        code = in_fork(lambda chosen=chosen: run_tests([test for _, test in chosen]), most)
-        if code == 0:
-            alive.append(f"{name}:{line} {what}")
-        print(f"{name}:{line} {'ALIVE' if code == 0 else code} {time.monotonic() - started:.1f}s {what}", file=log, flush=True)
-    file.write_text(source)
-    return count, alive
+    return pytest.main(["-s", *OPTIONS, *tests], plugins=[Session(tree, names, share, log)])
 
 
 def targets(prefix: str) -> list[str]:
@@ -278,31 +368,26 @@ def targets(prefix: str) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
 
 
-def main(names: list[str]) -> None:
-    shares = [name for name in names if "/" in name and name.replace("/", "").isdigit()]
-    names = [name for name in names if name not in shares]
+def main(words: list[str]) -> None:
+    shares = [word for word in words if word.replace("/", "").isdigit()]
+    names = [word for word in words if word not in shares]
     first, of = map(int, (shares or ["1/1"])[0].split("/"))
-    share = (first - 1, of)
-    load_libraries()
     tree = Path(tempfile.mkdtemp(prefix="mutation"))
     for part in ("stockrnn", "tests", "configs", "data", "pyproject.toml", "README.md"):
-        copy_of = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy_of(ROOT / part, tree / part)
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tree / part)
     os.chdir(tree)
-    sys.path[:] = [str(tree), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
-    for module in [each for each in sys.modules if each.partition(".")[0] in {"tests", "stockrnn"}]:
-        del sys.modules[module]
     os.environ["PYTHONPATH"] = str(tree)
     total = left = 0
-    with (Path.cwd() / "mutation.log").open("w") as log:
+    with (tree / "mutation.log").open("w") as log:
         print(f"log: {log.name}", flush=True)
         for prefix in TESTS:
             chosen = [name for name in targets(prefix) if not names or name in names]
-            covered = coverage(tree, prefix, chosen) if chosen else {}
-            for name in chosen:
-                count, alive = survivors(tree, name, covered[name], share, log)
+            if chosen:
+                code = in_fork(lambda prefix=prefix, chosen=chosen: trial_of(tree, prefix, chosen, (first - 1, of), log), 86_400)
+                assert code in (0, 5), f"{tree}/tests.log"
+                count, alive = json.loads((tree / "alive.json").read_text())
                 total, left = total + count, left + len(alive)
-                print("\n".join([*alive, f"{name}: {count - len(alive)} of {count} killed"]), flush=True)
+                print("\n".join([*alive, f"{prefix}: {count - len(alive)} of {count} killed"]), flush=True)
     print(f"{total - left} of {total} killed, {1 - left / total:.1%}")
 
 
