@@ -48,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-runs_app = typer.Typer(help="List and show runs.")
+runs_app = typer.Typer(help="List, show and compare runs.")
 configs_app = typer.Typer(help="List and show configs, and the schema of their keys.")
 app.add_typer(runs_app, name="runs")
 app.add_typer(configs_app, name="configs")
@@ -234,6 +234,21 @@ def runs_show(run: RunArgument = None, json: Json = False) -> None:
     from stockrnn import commands
 
     commands.runs_show(run, json)
+
+
+@runs_app.command("compare")
+def runs_compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more runs: each a folder, else a name in runs/.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Draw the comparison into this file: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare runs on the sessions that all of them forecast.
+
+    Example: stockrnn runs compare 2024-06-28-lstm 2024-06-28-gru --output comparison.png
+    """
+    from stockrnn import commands
+
+    commands.runs_compare(runs, output, json)
 
 
 @configs_app.command("list")

@@ -20,7 +20,7 @@ from stockrnn.errors import ConfigError, StockRNNError, inert
 from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
-from stockrnn.reports import inspection, tables
+from stockrnn.reports import comparing, evidence_tables, inspection, tables
 from stockrnn.reports.progress import step_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
 from stockrnn.runs.files import to_csv
@@ -188,6 +188,22 @@ def runs_show(run: str | None, json: bool) -> None:
         return
     print(to_yaml(opened.config))
     _print_scores(opened, metrics)
+    for part in evidence_tables.evidence_tables(metrics["test"], metrics["network"]):
+        _show(part)
+
+
+def runs_compare(runs: Sequence[str], output: Path | None, json: bool) -> None:
+    """`stockrnn runs compare`."""
+    found = recipes.compare_runs([open_run(find_run(run)) for run in runs], output)
+    if json:
+        _print_json(found.to_dict())
+        return
+    span = found.forecasts["cutoff"]
+    _show(f"{found.sessions} sessions in common, forecast from {_iso(span.min())} to {_iso(span.max())}")
+    _show(comparing.comparison_table(found))
+    _show(comparing.pairs_table(found))
+    _show(tables.verdict(found.sentences))
+    _tell([f"Picture: {output}" if output is not None else "A picture of it: add --output FILE."])
 
 
 def configs_list(json: bool) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from stockrnn.configfile import shipped_configs
+from stockrnn.reports.plots import FIGURES
 from stockrnn.storage import shipped
 from stockrnn.types import FORECAST_TABLE, QUANTILE_COLUMNS
 from tests.factories import random_walk
@@ -59,7 +60,7 @@ def test_training_leaves_exactly_the_files_of_a_run(run):
     assert {entry.name for entry in run.iterdir()} == FILES | {"plots"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-lstm", run.name)
     pictures = {path.name for path in (run / "plots").iterdir()}
-    assert pictures == {f"{name}.png" for name in ("forecast", "closeup", "loss", "residuals", "change", "calibration")}
+    assert pictures == {f"{name}.png" for name in FIGURES}
     manifest = json.loads((run / "manifest.json").read_text())
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((run / name).read_bytes()).hexdigest() == digest

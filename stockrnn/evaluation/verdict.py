@@ -71,7 +71,7 @@ def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | No
     sentences = [_sentence(claim, p) for claim, p in zip(claims, adjusted, strict=False)]
     fits = "too wide" if coverage > 0.9 else "too narrow"
     word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
-    return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({_p(adjusted[-1])})."]
+    return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({p_text(adjusted[-1])})."]
 
 
 def alarms(forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tuple[float, float]] | None = None) -> list[str]:
@@ -140,10 +140,11 @@ def _sentence(claim: _Claim, p: float) -> str:
     word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
     percent = 100 * abs(1 - claim.ratio)
     size = f"{claim.score} {f'{percent:.1f}' if percent >= 0.05 else 'under 0.1'} % {'lower' if better else 'higher'}"
-    return f"{claim.what}: {word} {claim.rival} ({size}, {_p(p)})."
+    return f"{claim.what}: {word} {claim.rival} ({size}, {p_text(p)})."
 
 
-def _p(p: float) -> str:
+def p_text(p: float) -> str:
+    """A p-value as a sentence gives it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 

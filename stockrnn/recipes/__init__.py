@@ -4,6 +4,7 @@ from stockrnn.evaluation.audit import Audited, audit
 from stockrnn.evaluation.backtest import Plan
 from stockrnn.recipes.assembly import Trained
 from stockrnn.recipes.backtesting import backtest, resume_backtest, unfinished_backtest
+from stockrnn.recipes.comparing import compare_runs
 from stockrnn.recipes.drawing import inspect, inspection_pictures, plot
 from stockrnn.recipes.explaining import Explained, explain_run
 from stockrnn.recipes.prediction import Predicted, predict
@@ -17,6 +18,7 @@ __all__ = [
     "Trained",
     "audit",
     "backtest",
+    "compare_runs",
     "explain_run",
     "inspect",
     "inspection_pictures",

@@ -103,11 +103,11 @@ def score_table(
     if base_rate is not None:
         scores = {**scores, "base rate": base_rate}
     metrics = DISTRIBUTION_COLUMNS if base_rate is None else DIRECTION_COLUMNS
-    table = _table(["Model", *(SCORE_COLUMNS[metric][0] for metric in metrics)], left=1, gap=1 if roomy else 0)
-    forms = {metric: _score_form(metric, scores) for metric in metrics}
+    table = empty_table(["Model", *(SCORE_COLUMNS[metric][0] for metric in metrics)], left=1, gap=1 if roomy else 0)
+    forms = {metric: score_form(metric, scores) for metric in metrics}
     for model in sorted(scores, key=lambda name: name != network):
         cells = [form(scores[model].get(metric)) for metric, form in forms.items()]
-        table.add_row(*map(_text, [plain_text(model, 20), *cells]), style="bold" if model == network else "")
+        table.add_row(*map(literal, [plain_text(model, 20), *cells]), style="bold" if model == network else "")
     table.caption = "MAE, RMSE, CRPS and width in the prices' currency. Skill against naive: above 0 is better."
     if base_rate is not None:
         table.caption = (
@@ -129,6 +129,14 @@ SCORE_COLUMNS: Mapping[str, tuple[str, float, int | None]] = {
     "width_90": ("90 %\nwidth", 1.0, None),
     "skill_mae": ("Skill\nMAE %", 100.0, 1),
     "skill_crps": ("Skill\nCRPS %", 100.0, 1),
+    "coverage_50": ("50 %\ncover", 100.0, 1),
+    "coverage_80": ("80 %\ncover", 100.0, 1),
+    "winkler_90": ("90 %\nWinkler", 1.0, None),
+    "skill_winkler_90": ("Skill\nWinkler %", 100.0, 1),
+    "r2": ("R² of\nreturns %", 100.0, 2),
+    "ic": ("IC", 1.0, 3),
+    "rank_ic": ("Rank\nIC", 1.0, 3),
+    "icir": ("ICIR", 1.0, 3),
     "brier": ("Brier", 1.0, 4),
     "log_loss": ("Log\nloss", 1.0, 4),
     "skill_brier": ("Skill\nBrier %", 100.0, 1),
@@ -144,7 +152,7 @@ DIRECTION_COLUMNS = ("brier", "log_loss", "skill_brier", "skill_log_loss", "dire
 """What is shown of a network, by what its head says."""
 
 
-def _score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -> Callable[[float | None], str]:
+def score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -> Callable[[float | None], str]:
     """How a column of scores is written: as `SCORE_COLUMNS` says, and prices under a thousandth with an exponent."""
     _, factor, decimals = SCORE_COLUMNS[metric]
     largest = max((abs(values.get(metric) or 0.0) for values in scores.values()), default=0.0)
@@ -158,10 +166,10 @@ def _score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) -
 
 def importance_table(rows: pd.DataFrame) -> Table:
     """What the forecast loses without a feature, a group of related ones, or all: `importance` of an explanation."""
-    table = _table(["Permuted over the windows", "CRPS grows\nby %", "±"], left=1)
+    table = empty_table(["Permuted over the windows", "CRPS grows\nby %", "±"], left=1)
     for row in rows.to_dict("records"):
         numbers = number(100 * row["increase"], 2, "+"), number(100 * row["spread"], 2)
-        table.add_row(*map(_text, [plain_text(row["name"]), *numbers]), style="" if row["kind"] == "feature" else "dim")
+        table.add_row(*map(literal, [plain_text(row["name"]), *numbers]), style="" if row["kind"] == "feature" else "dim")
     return table
 
 
@@ -173,23 +181,23 @@ def forecast_rows(rows: pd.DataFrame) -> Table:
     """
     several = rows[TICKER].nunique() > 1
     headers = ["Step", "Date", "Day", "Forecast", "80 % interval", "90 % interval", "P(up) %"]
-    table = _table(["Ticker", *headers] if several else headers, left=1 if several else 0)
+    table = empty_table(["Ticker", *headers] if several else headers, left=1 if several else 0)
     decimals = {ticker: decimals_of(float(group.median())) for ticker, group in rows.groupby(TICKER)["forecast"]}
     for row in rows.to_dict("records"):
         digits = decimals[row[TICKER]]
         intervals = [f"{number(row[f'lower_{level}'], digits)} to {number(row[f'upper_{level}'], digits)}" for level in (80, 90)]
         step_to_day = [str(row["step"]), _date(row[DATE]), f"{row[DATE]:%a}"]
         cells = [*step_to_day, number(row["forecast"], digits), *intervals, number(100 * row["p_up"], 1)]
-        table.add_row(*map(_text, [plain_text(row[TICKER], 24), *cells] if several else cells))
+        table.add_row(*map(literal, [plain_text(row[TICKER], 24), *cells] if several else cells))
     return table
 
 
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """One run a line; each run is a mapping with keys of `RUN_COLUMNS`, absent ones are shown as a dash."""
-    table = _table([header for header, _ in RUN_COLUMNS.values()], left=4)
+    table = empty_table([header for header, _ in RUN_COLUMNS.values()], left=4)
     table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for run in runs:
-        table.add_row(*(_text(NOTHING if run.get(key) is None else form(run[key])) for key, (_, form) in RUN_COLUMNS.items()))
+        table.add_row(*(literal(NOTHING if run.get(key) is None else form(run[key])) for key, (_, form) in RUN_COLUMNS.items()))
     return table
 
 
@@ -208,13 +216,13 @@ RUN_COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 def findings_table(findings: Iterable[Finding]) -> Table:
     """What is wrong with a price file: how often, where first, and what was done about it; one line says so where nothing is."""
-    table = _table(["Finding", "Count", "First place", "What was done"], left=4)
+    table = empty_table(["Finding", "Count", "First place", "What was done"], left=4)
     table.columns[1].justify = "right"
     for finding in findings:
         first = _place(finding.places[0]) if finding.places else NOTHING
-        table.add_row(*map(_text, [plain_text(finding.kind), f"{finding.count:,}", first, plain_text(finding.action)]))
+        table.add_row(*map(literal, [plain_text(finding.kind), f"{finding.count:,}", first, plain_text(finding.action)]))
     if not table.row_count:
-        table.add_row(_text("none found"), _text("0"), _text(NOTHING), _text(NOTHING))
+        table.add_row(literal("none found"), literal("0"), literal(NOTHING), literal(NOTHING))
     return table
 
 
@@ -226,12 +234,12 @@ def _place(place: Place) -> str:
 
 def describe_table(summary: pd.DataFrame) -> Table:
     """The summary made by `inspection.describe`: one row a column of the file."""
-    table = _table(["Column", *map(str, summary.columns)], left=1)
+    table = empty_table(["Column", *map(str, summary.columns)], left=1)
     for name, row in summary.iterrows():
         decimals = decimals_of(row["max"])
         counts = [number(row[column], 0) for column in ("count", "missing")]
         values = [number(value, decimals) if name in PRICES else counted(value) for value in row.iloc[len(counts) :]]
-        table.add_row(*map(_text, [str(name), *counts, *values]))
+        table.add_row(*map(literal, [str(name), *counts, *values]))
     return table
 
 
@@ -239,7 +247,7 @@ def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
     """The first and last `count` rows of a price table, and a line of dots for those between."""
     several = prices[TICKER].nunique() > 1
     columns = [TICKER] * several + [DATE, *PRICES, VOLUME]
-    table = _table([name.capitalize() for name in columns], left=1 + several)
+    table = empty_table([name.capitalize() for name in columns], left=1 + several)
     decimals = decimals_of(float(prices[PRICES[-1]].median()))
     forms: dict[str, Callable[[Any], str]] = {
         TICKER: lambda value: plain_text(value, 24),
@@ -250,19 +258,19 @@ def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
     for part in (prices,) if whole else (prices.head(count), prices.tail(count)):
         for row in part.to_dict("records"):
             cells = [forms.get(name, lambda value: number(value, decimals))(row[name]) for name in columns]
-            table.add_row(*map(_text, cells), style="dim" if row.get(FILLED) else "")
+            table.add_row(*map(literal, cells), style="dim" if row.get(FILLED) else "")
         if not whole and part.index[0] == prices.index[0]:
-            table.add_row(*(_text("…") for _ in columns))
+            table.add_row(*(literal("…") for _ in columns))
     return table
 
 
 def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) -> Table:
     """A text histogram made by `inspection.histogram_rows`, under the name and unit of what is counted."""
-    table = _table(["From", "To", "Sessions", ""], left=0)
-    table.title, table.title_justify, table.title_style = _text(name), "left", "bold"
+    table = empty_table(["From", "To", "Sessions", ""], left=0)
+    table.title, table.title_justify, table.title_style = literal(name), "left", "bold"
     table.columns[3].justify = "left"
     for low, high, count, drawn in rows:
-        table.add_row(*map(_text, [f"{low:,.2f}", f"{high:,.2f}", f"{count:,}", drawn]))
+        table.add_row(*map(literal, [f"{low:,.2f}", f"{high:,.2f}", f"{count:,}", drawn]))
     return table
 
 
@@ -274,7 +282,7 @@ def facts(pairs: Mapping[str, object]) -> Table:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs.items():
-        grid.add_row(_text(name), _text(NOTHING if value is None else plain_text(value)))
+        grid.add_row(literal(name), literal(NOTHING if value is None else plain_text(value)))
     return grid
 
 
@@ -284,7 +292,7 @@ def verdict(sentences: Iterable[str]) -> Table:
 
     grid = Table.grid(padding=(0, 1))
     for sentence in sentences:
-        grid.add_row(_text("•"), _text(plain_text(sentence)))
+        grid.add_row(literal("•"), literal(plain_text(sentence)))
     return grid
 
 
@@ -358,7 +366,7 @@ def progress_text(report: EpochReport, total_epochs: int, left_s: float | None) 
     return f"{text}  at most {minutes}:{seconds:02d} left"
 
 
-def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
+def empty_table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
     """An empty table whose first `left` columns are text and whose others are numbers, `gap` + 1 spaces apart."""
     from rich import box
     from rich.table import Table
@@ -366,11 +374,12 @@ def _table(headers: Sequence[str], left: int, gap: int = 1) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     for place, header in enumerate(headers):
         number_like = place >= left
-        table.add_column(_text(header), justify="right" if number_like else "left", vertical="top", no_wrap=number_like, overflow="fold")
+        table.add_column(literal(header), justify="right" if number_like else "left", vertical="top", no_wrap=number_like, overflow="fold")
     return table
 
 
-def _text(text: str) -> Text:
+def literal(text: str) -> Text:
+    """Text that rich shows as it is."""
     from rich.text import Text
 
     return Text(text)

@@ -1,0 +1,70 @@
+"""What `runs show` says beside the scores: a page for one ticker and a page for five hundred."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_plots import MODELS, forecasts_of, several
+from test_tables import printed
+
+from stockrnn.evaluation.scores import GROUPS, extremes, reasons, score_groups, score_table
+from stockrnn.reports.evidence_tables import MOST_ROWS, evidence_tables
+from tests.factories import garch_path
+
+GOLDEN = Path(__file__).parent / "golden" / "format1"
+
+
+def scored(table):
+    test = {"models": score_table(table, {}), **{f"{by}s": score_groups(table, {}, by) for by in GROUPS}}
+    test |= {"ticker_skill": extremes(test["tickers"], "lstm")} if table["ticker"].nunique() > 1 else {}
+    test["undefined"] = reasons([test["models"]])
+    return test
+
+
+def page(test):
+    return "\n".join(part if isinstance(part, str) else printed(part) for part in evidence_tables(test, "lstm"))
+
+
+def test_intervals_and_groups_stand_with_their_figures():
+    table = forecasts_of(garch_path(900), 600, MODELS, 2)
+    test = scored(table)
+    shown = page(test)
+    (line,) = (line for line in shown.splitlines() if line.startswith("lstm ") and "by" not in line)
+    assert line.split()[1] == f"{100 * test['models']['lstm']['coverage_50']:.1f}"
+    for by in ("step", "year"):
+        assert f"lstm by {by}" in shown
+        for key, scores in test[f"{by}s"].items():
+            (line,) = (line for line in shown.splitlines() if line.split()[:1] == [key])
+            assert f"{100 * scores['lstm']['skill_crps']:+.1f}" in line.split()
+    assert "lstm by ticker" not in shown
+    assert "directional accuracy: no row where both" in shown
+    assert "IC" not in shown
+
+
+def test_many_steps_are_shown_by_their_best_and_worst():
+    test = scored(forecasts_of(garch_path(400), 60, MODELS, 15))
+    shown = page(test)
+    assert "lstm by step: best and worst 6 of 15 by CRPS skill" in shown
+    ranked = sorted(test["steps"], key=lambda step: -test["steps"][step]["lstm"]["skill_crps"])
+    rows = [line.split()[0] for line in shown.splitlines() if line[:1].isdigit()]
+    assert [row for row in rows if row in test["steps"]][:MOST_ROWS] == [*ranked[:6], *ranked[-6:]]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_many_tickers_take_no_more_room_than_a_page(kept):
+    test = scored(several(40, 30))
+    skill = test["ticker_skill"]
+    if not kept:  # as metrics.json holds a crowd
+        del test["tickers"]
+    shown = page(test)
+    assert f"above 0 for {skill['above_0']} of 40" in shown
+    best = next(iter(skill["best"]))
+    assert f"best {best} {100 * skill['best'][best]:+.1f} %" in shown
+    assert len(shown.splitlines()) < 50
+    assert "Rank" in shown
+
+
+def test_a_run_of_an_earlier_version_adds_nothing():
+    test = json.loads((GOLDEN / "metrics.json").read_text())["test"]
+    network = json.loads((GOLDEN / "metrics.json").read_text())["network"]
+    assert list(evidence_tables(test, network)) == []
