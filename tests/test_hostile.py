@@ -538,7 +538,8 @@ PRODUCT = ["model.bidirectional=true", "model.attention=additive", "window.lookb
 def exported(config):
     import keras
 
-    from stockrnn.models.networks import build_network, export_onnx, network_weights
+    from stockrnn.models.exporting import export_onnx
+    from stockrnn.models.networks import build_network, network_weights
 
     sizes = {"features": 3, "horizon": config.window.horizon}
     networks = [build_network(**sizes, lookback=lookback, model=model, seed=k) for k, (model, lookback) in enumerate(config.networks())]
@@ -674,7 +675,7 @@ def payloads(count=100, seed=0):
 def forecasts_of(tickers):
     table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes())
     table = table[table["model"].isin(["lstm", "naive"])]
-    return pd.concat([table.head(30).assign(ticker=ticker) for ticker in tickers], ignore_index=True)
+    return pd.concat([table.groupby("model").head(30).assign(ticker=ticker) for ticker in tickers], ignore_index=True)
 
 
 def test_texts_in_csv_are_inert_and_come_back_as_they_were():
