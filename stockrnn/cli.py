@@ -42,6 +42,13 @@ class Baselines(StrEnum):
     all = "all"
 
 
+class EngineKind(StrEnum):
+    """Where work that can be shared runs."""
+
+    local = "local"
+    ray = "ray"
+
+
 app = typer.Typer(
     help="An honest recurrent-network forecast from any daily price file.",
     add_completion=False,
@@ -59,6 +66,11 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")
 ]
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, else a name in runs/, else the newest there.")]
+Engine = Annotated[
+    EngineKind,
+    typer.Option("--engine", help="`local`: processes on this machine, as train.workers says; `ray`: all cores of a Ray cluster."),
+]
+Address = Annotated[str | None, typer.Option("--address", help="That of a running Ray cluster; else Ray starts one on this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
@@ -87,6 +99,8 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run in --run, else with the newest in runs/.")
     ] = False,
+    engine: Engine = EngineKind.local,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Train a network, score it beside the baselines and write a run.
@@ -95,7 +109,7 @@ def train(
     """
     from stockrnn import commands
 
-    commands.train(config, data, overrides or [], run, resume, json)
+    commands.train(config, data, overrides or [], run, resume, json, {"engine": engine.value, "address": address})
 
 
 @app.command()
@@ -123,6 +137,8 @@ def backtest(
     baselines: Annotated[
         Baselines | None, typer.Option("--baselines", help="`all` adds ARIMA and Theta, which take minutes, to the default ones.")
     ] = None,
+    engine: Engine = EngineKind.local,
+    address: Address = None,
     json: Json = False,
 ) -> None:
     """Walk through the test span fold by fold, learning anew from what is before each, beside all baselines.
@@ -133,7 +149,7 @@ def backtest(
 
     plan = {"folds": folds, "refit": refit, "window": window and window.value, "gap": gap, "start": start}
     plan |= {"warm_start": warm_start, "baselines": baselines and baselines.value}
-    commands.backtest(config, data, overrides or [], run, resume, json, plan)
+    commands.backtest(config, data, overrides or [], run, resume, json, plan, {"engine": engine.value, "address": address})
 
 
 @app.command()

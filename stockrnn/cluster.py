@@ -77,7 +77,7 @@ class Cluster(Engine):
     def _land(self, run: Run, number: int, reference: Any, losses: collections.Counter[int]) -> None:
         errors = self.ray.exceptions
         try:
-            result = self.ray.get(reference)
+            result, report = self.ray.get(reference)
         except errors.RayTaskError as error:
             if isinstance(error.cause, errors.RaySystemError):
                 said = str(error.cause).splitlines()[0]
@@ -92,6 +92,8 @@ class Cluster(Engine):
             else:
                 run.here(number, run.report)
             return
+        if report is not None:
+            run.report(report)
         run.keep(number, result)
 
 
@@ -125,7 +127,9 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _on_node(shared: tuple[Unit, Any], unit: Any) -> Any:
+def _on_node(shared: tuple[Unit, Any], unit: Any) -> tuple[Any, Any]:
+    """The result of a unit, and the last that it told."""
     function, common = shared
+    told = collections.deque[Any]([None], maxlen=1)
     with one_thread():
-        return function(common, unit, lambda _: None)
+        return function(common, unit, told.append), told[0]

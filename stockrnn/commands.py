@@ -16,6 +16,7 @@ import pandas as pd
 from stockrnn import recipes
 from stockrnn.config import Config
 from stockrnn.configfile import find_config, load_config, shipped_configs, to_yaml
+from stockrnn.engines import Place
 from stockrnn.errors import ConfigError, StockRNNError, inert
 from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
@@ -31,15 +32,25 @@ SHOWN_TICKERS = 5
 DEFAULT_CONFIG = "lstm.yaml"
 
 
-def train(config: str | None, data: str | None, overrides: Sequence[str], run: str | None, resume: bool, json: bool) -> None:
-    """`stockrnn train`."""
+def train(
+    config: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    run: str | None,
+    resume: bool,
+    json: bool,
+    place: dict[str, Any],
+) -> None:
+    """`stockrnn train`. `place` holds the fields of `Place`."""
+    where = Place(**place)
     if resume:
         folder, settings = unfinished_run(run)
         settings = _settings(config, data, overrides) if config or data or overrides else settings
     else:
         settings = _settings(config or DEFAULT_CONFIG, data, overrides)
         folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
-    progress = tables.training_progress(settings.train.epochs, len(settings.train.members))
+    members = len(settings.train.members) if settings.data.panel == "together" else None
+    progress = tables.training_progress(settings.train.epochs, members)
     how = f"Go on with: stockrnn train --resume --run {folder}"
     with interruptible(how, lambda: is_begun(folder)) as check, progress as tell:
 
@@ -47,7 +58,7 @@ def train(config: str | None, data: str | None, overrides: Sequence[str], run: s
             tell(report)
             check()
 
-        trained = (recipes.resume if resume else recipes.train)(settings, folder, on_epoch)
+        trained = (recipes.resume if resume else recipes.train)(settings, folder, on_epoch, where)
     _tell(trained.notes)
     if json:
         _print_json({"run": str(folder), **trained.metrics})
@@ -63,8 +74,10 @@ def backtest(
     resume: bool,
     json: bool,
     plan: dict[str, Any],
+    place: dict[str, Any],
 ) -> None:
     """`stockrnn backtest`. `plan` holds the options that were given; the others are those of `Plan`, or of the unfinished backtest."""
+    where = Place(**place)
     given = {name: value for name, value in plan.items() if value is not None}
     if "start" in given:
         given["start"] = _iso(_date(given["start"], "--start"))
@@ -88,7 +101,7 @@ def backtest(
             progress.fold(fold)
             check()
 
-        done = (recipes.resume_backtest if resume else recipes.backtest)(settings, walk, folder, on_epoch, on_fold)
+        done = (recipes.resume_backtest if resume else recipes.backtest)(settings, walk, folder, on_epoch, on_fold, where)
     _tell(done.notes)
     if json:
         _print_json({"run": str(folder), **done.metrics})

@@ -14,16 +14,17 @@ from stockrnn import workers
 from stockrnn.engines import ALONE, Place, open_engine
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
-from tests.units import add, add_slowly, kill_once, kill_workers, nest, refuse, threads
+from tests.units import add, add_slowly, kill_once, kill_workers, meet, nest, refuse, threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_results_come_in_order_and_each_unit_is_told_of_once(count):
+def test_results_come_in_order_and_each_unit_is_told_of_once(count, tmp_path):
     done, told = [], []
     with open_engine(count) as engine:
         for _ in range(2):  # the workers stay for the next run
-            results = engine.run(add_slowly, 100, list(range(6)), lambda number, result: done.append((number, result)), told.append)
-            assert [sum_ for sum_, _ in results] == [100, 101, 102, 103, 104, 105]
+            units = list(range(6))
+            results = engine.run(meet, (tmp_path, count), units, lambda number, result: done.append((number, result)), told.append)
+            assert [found for found, _ in results] == [100, 101, 102, 103, 104, 105]
     assert sorted(number for number, _ in done) == sorted([*range(6), *range(6)])
     assert len({pid for _, (_, pid) in done}) == count
     assert {unit for unit, _ in told} == set(range(6))
@@ -57,12 +58,12 @@ def test_what_a_unit_raises_comes_out_and_ends_the_workers():
         assert len(engine.run(refuse, -1, range(20))) == 20
 
 
-def test_few_and_short_units_start_no_worker_by_themselves_and_many_do(monkeypatch):
+def test_few_and_short_units_start_no_worker_by_themselves_and_many_do(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "_cores", lambda: 2)
     with open_engine("auto") as engine:
         engine.run(add, 0, range(4))
         assert engine._pool is None
-        assert len({pid for _, pid in engine.run(add, 0, range(400))}) == 2
+        assert len({pid for _, pid in engine.run(meet, (tmp_path, 2), range(400))}) == 2
 
 
 def test_units_in_the_hands_of_a_killed_worker_run_again_and_count_once(tmp_path):
@@ -76,9 +77,9 @@ def test_units_in_the_hands_of_a_killed_worker_run_again_and_count_once(tmp_path
     assert all("died with unit" in note for note in engine.notes)
 
 
-def test_where_every_worker_dies_this_process_does_the_work():
+def test_where_every_worker_dies_this_process_does_the_work(tmp_path):
     with open_engine(2) as engine:
-        assert engine.run(kill_workers, os.getpid(), range(8)) == list(range(8))
+        assert engine.run(kill_workers, (tmp_path, os.getpid(), workers.MOST_LOSSES), range(8)) == list(range(8))
     assert len(engine.notes) == workers.MOST_LOSSES
     assert "goes on alone" in engine.notes[-1]
 

@@ -15,6 +15,17 @@ def add(shared, unit, tell):
     return shared + unit, os.getpid()
 
 
+def meet(shared, unit, tell):
+    """Wait until as many processes work as should."""
+    marks, count = shared
+    (Path(marks) / f"{os.getpid()}.met").touch()
+    while len(list(Path(marks).glob("*.met"))) < count:
+        time.sleep(0.01)
+        tell((unit, 0))
+    tell((unit, 1))
+    return 100 + unit, os.getpid()
+
+
 def add_slowly(shared, unit, tell):
     time.sleep(0.2)
     return add(shared, unit, tell)
@@ -50,10 +61,15 @@ def kill_once(marks, unit, tell):
     return unit * unit
 
 
-def kill_workers(driver, unit, tell):
+def kill_workers(shared, unit, tell):
+    """Workers die, and this process waits for their deaths."""
+    marks, driver, deaths = shared
     if os.getpid() != driver:
+        (Path(marks) / f"{os.getpid()}.died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.4)
+    while len(list(Path(marks).glob("*.died"))) < deaths:
+        time.sleep(0.01)
+        tell(unit)
     return unit
 
 

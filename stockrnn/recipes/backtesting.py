@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.engines import Engine, Tell, open_engine
+from stockrnn.engines import LOCAL, Engine, Place, Tell, open_engine
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.backtest import (
     Plan,
@@ -52,6 +52,7 @@ def backtest(
     folder: Path,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_fold: Callable[[Fold], None] | None = None,
+    place: Place = LOCAL,
 ) -> Trained:
     """Walk through the test span, score it beside the baselines and write a run; an unfinished backtest in the folder goes on.
 
@@ -61,6 +62,7 @@ def backtest(
         folder: a new or empty folder, or one that holds an unfinished backtest of the same config, plan and data.
         on_epoch: called after each epoch; what it raises ends the backtest after its state was saved.
         on_fold: called after each fold; what it raises ends the backtest after the fold was saved.
+        place: where folds are learnt and forecast, or networks trained.
 
     Raises:
         StockRNNError: as `train`; nothing half-written stays but the state of an unfinished backtest.
@@ -70,7 +72,7 @@ def backtest(
         prices = load_prices(config.data)
         folds = plan.cut(config, prices.table[DATE])
     state = folder / CHECKPOINTS
-    with run_in_the_making(folder), _dropping_unused(state), open_engine(1) as engine:
+    with run_in_the_making(folder), _dropping_unused(state), open_engine(1, place) as engine:
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
         walk = _Walk(config, plan, prices.table, folds, state, engine, engine.shares_files)
@@ -85,10 +87,11 @@ def resume_backtest(
     folder: Path,
     on_epoch: Callable[[EpochReport], None] | None = None,
     on_fold: Callable[[Fold], None] | None = None,
+    place: Place = LOCAL,
 ) -> Trained:
     """Go on with an unfinished backtest; one that had just become complete when it was killed is only opened. Raises as `backtest`."""
     if not is_complete(folder):
-        return backtest(config, plan, folder, on_epoch, on_fold)
+        return backtest(config, plan, folder, on_epoch, on_fold, place)
     run = open_complete(folder, config)
     if run.manifest.get(MADE_BY) != plan.to_dict():
         raise ConfigError(f"--resume needs the plan of the backtest. Received: another, and {folder} is complete. Choose another --run.")
@@ -108,9 +111,7 @@ def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:
         return folder, config, Plan.from_dict(made_by)
     path = folder / CHECKPOINTS / PLAN
     if not path.is_file():
-        raise ConfigError(
-            f"--resume needs an unfinished backtest. Received: {folder}, a training. Go on with `train --resume`."
-        )
+        raise ConfigError(f"--resume needs an unfinished backtest. Received: {folder}, a training. Go on with `train --resume`.")
     return folder, config, Plan.from_dict(json.loads(read_bytes(path))["plan"])
 
 

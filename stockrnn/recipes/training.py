@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
-from stockrnn.engines import Engine, open_engine
+from stockrnn.engines import LOCAL, Engine, Place, open_engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
@@ -24,20 +24,21 @@ if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
 
 
-def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None) -> Trained:
+def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None, place: Place = LOCAL) -> Trained:
     """Train a network, score it beside the baselines and write a run; an unfinished training in the folder goes on.
 
     Args:
         config: the whole config.
         folder: a new or empty folder, or one that holds an unfinished run of the same config and data.
         on_epoch: called after each epoch; what it raises ends the training after its state was saved.
+        place: where networks are trained.
 
     Raises:
         StockRNNError: DataError, ConfigError, DivergedError, StorageError, RunInUseError, RunDamagedError, or what
             `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
     watch = Stopwatch()
-    with run_in_the_making(folder), open_engine(1) as engine:
+    with run_in_the_making(folder), open_engine(1, place) as engine:
         _begin(folder, config)
         with watch.stage("read"):
             prices = load_prices(config.data)
@@ -48,10 +49,10 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
         return trained
 
 
-def resume(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None) -> Trained:
+def resume(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] | None = None, place: Place = LOCAL) -> Trained:
     """Go on with an unfinished training; one that had just become complete when it was killed is only opened. Raises as `train`."""
     if not is_complete(folder):
-        return train(config, folder, on_epoch)
+        return train(config, folder, on_epoch, place)
     run = open_complete(folder, config)
     return Trained(run, run.json("metrics.json"), ())
 
