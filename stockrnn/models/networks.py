@@ -1,15 +1,10 @@
-"""The config's `model` section → a Keras network, its weights by name, and its ONNX form. Knows no prices."""
+"""The config's `model` section → a Keras network, and its weights by name. Knows no prices."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import re
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +12,7 @@ import numpy as np
 from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
 from stockrnn.models.architectures import ARCHITECTURES, KnownTimesteps, Layers, Wiring
-from stockrnn.models.backend import keras, quiet_descriptor
-from stockrnn.models.cells import stock_layers
+from stockrnn.models.backend import keras
 from stockrnn.models.heads import HEADS
 
 _CELL_IN_PATH = re.compile(r"/(simple_rnn|lstm|gru)_cell(_\d+)?(?=/)")
@@ -118,44 +112,3 @@ def rest_network(network: Any, targets: np.ndarray) -> None:
 
 def _named(network: Any) -> dict[str, Any]:
     return {_CELL_IN_PATH.sub("", variable.path): variable for variable in network.weights}
-
-
-def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
-    """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
-
-    Args:
-        specs: each network's; the window has the longest lookback, of which each sees the end.
-        members: each network's weights.
-
-    Raises:
-        RunDamagedError: weights that do not fit the network.
-    """
-    with stock_layers(), _silence(), tempfile.TemporaryDirectory() as folder:
-        longest = max(spec.lookback for spec in specs)
-        inputs = keras.Input((longest, specs[0].features), name="window")
-        outputs = []
-        for number, (spec, weights) in enumerate(zip(specs, members, strict=True), start=1):
-            network = build_network(**vars(spec), seed=0)
-            set_network_weights(network, weights)
-            network.name = f"member_{number}"
-            seen = inputs if spec.lookback == longest else inputs[:, longest - spec.lookback :]
-            outputs.append(keras.layers.Reshape((1, *network.output_shape[1:]))(network(seen)))
-        joined = outputs[0] if len(outputs) == 1 else keras.layers.Concatenate(axis=1, name="members")(outputs)
-        ensemble = keras.Model(inputs, joined, name="ensemble")
-        ensemble(np.zeros((1, *inputs.shape[1:]), np.float32))  # Keras exports a model only once it was called
-        path = Path(folder) / "model.onnx"
-        ensemble.export(path, format="onnx", verbose=False)
-        return path.read_bytes()
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep tf2onnx's log lines, its deprecation warnings and C++'s messages off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), quiet_descriptor():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -17,8 +17,9 @@ from stockrnn.errors import DataError, NotFittedError
 from stockrnn.features.pipeline import Pipeline, fit_pipeline
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.windows import Windows
+from stockrnn.models.exporting import export_onnx
 from stockrnn.models.forecaster import Forecast, Forecaster
-from stockrnn.models.networks import NetworkSpec, build_network, export_onnx, network_weights, rest_network, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, network_weights, rest_network, set_network_weights
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
