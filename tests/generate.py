@@ -49,13 +49,19 @@ def title(name):
     return line[0].lower() + line[1:].rstrip(".")
 
 
+def sections():
+    """A row for each section of the config, with a line for each of its keys."""
+    lines = {}
+    for path, values, default, meaning in config_fields():
+        section, _, key = path.rpartition(".")
+        lines.setdefault(section, []).append(f"`{key}` ({values}; `{default}`): {meaning}")
+    return [(f"`{section}`", "<br>".join(keys)) for section, keys in lines.items()]
+
+
 BLOCKS = {
     "commands": lambda: table(("command", "does"), commands()),
     "configs": lambda: "Shipped: " + " · ".join(f"`{name}` {title(name)}" for name in shipped_configs()),
-    "config": lambda: table(
-        ("key", "values", "default", "meaning"),
-        [(f"`{path}`", values, f"`{default}`", meaning) for path, values, default, meaning in config_fields()],
-    ),
+    "config": lambda: table(("section", "`key` (values; default): meaning"), sections()),
     "exit codes": lambda: (
         "Exit codes: " + " · ".join(f"{code} {meaning[0].lower()}{meaning[1:].rstrip('.')}" for code, meaning in exit_codes())
     ),

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stockrnn"
 LADDER = ["ground", "prices", "features", "models", "training", "evaluation", "runs", "reports", "recipes", "commands", "cli", "__main__"]
 GROUND = {
+    "dataconfig",
     "engines",
     "workers",
     "cluster",

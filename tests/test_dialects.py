@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from stockrnn.config import DataConfig
 from stockrnn.configfile import build_config
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.dialects import DIALECTS, name_dialect
 from stockrnn.prices.loading import Prices, inspect_document, load_prices

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError, StorageError
 from stockrnn.prices.decoding import decode, unpack
 from stockrnn.prices.loading import find_files, inspect_document, load_prices, table_hash

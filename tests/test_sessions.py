@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import ConfigError
 from stockrnn.prices.loading import load_prices
 from stockrnn.prices.sessions import calendar_days, choose_calendar, future_sessions, missing_sessions

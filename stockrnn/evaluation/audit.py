@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.config import Config, DataConfig
+from stockrnn.config import Config
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learnt_of, made_of, same_past
 from stockrnn.evaluation.learning import Learned, learn, table_of

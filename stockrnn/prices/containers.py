@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.decoding import decode, is_workbook, unpack
 from stockrnn.prices.grid import Grid, read_rows, read_text

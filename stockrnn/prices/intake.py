@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, unscaled_close
 from stockrnn.prices.containers import open_grid

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stockrnn.config import ColumnsConfig
+from stockrnn.dataconfig import ColumnsConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.coherence import like_bars
 from stockrnn.prices.grid import Grid, kind_of, sample

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import read_file

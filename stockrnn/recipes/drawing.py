@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import missing_sessions
 from stockrnn.reports.inspection import inspection_figures

@@ -30,7 +30,7 @@ print(elapsed_s, peak(), before)
 READERS = {
     "pandas": ("import pandas as pd", "frame = pd.read_csv(sys.argv[1])"),
     "stockrnn": (
-        "import pandas as pd, pyarrow.csv\nfrom stockrnn.config import DataConfig\nfrom stockrnn.prices.loading import load_prices",
+        "import pandas as pd, pyarrow.csv\nfrom stockrnn.dataconfig import DataConfig\nfrom stockrnn.prices.loading import load_prices",
         "prices = load_prices(DataConfig(path=sys.argv[1]))",
     ),
 }

@@ -14,7 +14,7 @@ import time
 import warnings
 from pathlib import Path
 
-from stockrnn.config import DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.dialects import DIALECTS
 from stockrnn.prices.loading import inspect_document, load_prices
