@@ -1,0 +1,378 @@
+"""The folder of a run: which one is meant, what it must hold, and what is said when it does not."""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from stockrnn.configfile import to_yaml
+from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError
+from stockrnn.runs.directory import (
+    CHECKPOINTS,
+    DATA_HASH,
+    FORMAT,
+    LOCK_NAME,
+    MANIFEST,
+    PLOTS,
+    REQUIRED,
+    RUNS,
+    _sealed,
+    add_files,
+    begin_run,
+    end_run,
+    find_run,
+    is_begun,
+    is_complete,
+    is_unfinished,
+    list_runs,
+    model_names,
+    new_run_folder,
+    note_data,
+    open_run,
+    remove_unfinished,
+    unfinished_run,
+    write_run,
+)
+from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
+from stockrnn.storage import lock_folder
+
+GOLDEN = Path(__file__).parent / "golden" / "format1"
+TODAY = dt.date(2026, 3, 9)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place):
+    return Path(shutil.copytree(GOLDEN, place / "run"))
+
+
+def made(folder, at):
+    shutil.copytree(GOLDEN, folder)
+    os.utime(Path(folder) / MANIFEST, ns=(at, at))
+    return Path(folder)
+
+
+def seal(run, **changes):
+    manifest = {name: value for name, value in json.loads((run / MANIFEST).read_text()).items() if name != "sha256"}
+    (run / MANIFEST).write_bytes(_sealed({**manifest, **changes}))
+
+
+# --- which run ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_layout_is_the_one_that_was_released():
+    assert (FORMAT, RUNS, MANIFEST, PLOTS, CHECKPOINTS, DATA_HASH) == (1, "runs", "manifest.json", "plots", "checkpoint", "data.sha256")
+    files = "config.yaml weights.safetensors model.onnx scaler.json metrics.json history.csv forecasts.csv"
+    assert tuple(files.split()) == REQUIRED
+    assert model_names(3) == ["model.onnx", "model.1.onnx", "model.2.onnx"]
+
+
+def test_a_run_is_a_folder_else_a_name_in_runs_else_the_newest_complete_one(place):
+    with pytest.raises(ConfigError, match=r"a run in runs/\. Received: none"):
+        find_run(None)
+    assert list_runs() == []
+    second, first = made("runs/a", 2000), made("runs/b", 1000)
+    (place / "runs/unfinished").mkdir()
+    assert list_runs() == [first, second]
+    assert find_run(None) == second
+    assert find_run("b") == first
+    made("b", 0)
+    assert find_run("b") == Path("b")
+    for name in ("c", "x" * 300, "\0"):
+        with pytest.raises((ConfigError, ValueError), match=r"a name in runs/|null"):
+            find_run(name)
+    assert open_run(first).name == "b"
+
+
+def test_a_new_run_is_named_by_date_and_config_and_numbered(place):
+    assert new_run_folder(None, "lstm", TODAY) == Path("runs/2026-03-09-lstm")
+    for name in ("2026-03-09-lstm", "2026-03-09-lstm-2"):
+        (place / "runs" / name).mkdir(parents=True)
+    assert new_run_folder(None, "lstm", TODAY) == Path("runs/2026-03-09-lstm-3")
+
+
+def test_a_chosen_folder_must_be_new_or_empty(run, place):
+    config = open_run(run).config
+    assert new_run_folder("new", "lstm", TODAY) == Path("new")
+    (place / "file").write_text("")
+    for name in (str(run), "file"):
+        with pytest.raises(ConfigError, match=f"{name}, which holds something"):
+            new_run_folder(name, "lstm", TODAY)
+    empty = place / "empty"
+    (empty / CHECKPOINTS).mkdir(parents=True)
+    (empty / LOCK_NAME).write_text("")
+    (empty / ".1-1.tmp").write_text("")
+    (empty / CHECKPOINTS / ".1-1.tmp").write_text("")
+    assert new_run_folder(str(empty), "lstm", TODAY) == empty
+    (empty / CHECKPOINTS / "x").write_text("")
+    with pytest.raises(ConfigError, match="holds something"):
+        new_run_folder(str(empty), "lstm", TODAY)
+    odd = place / "odd"
+    odd.mkdir()
+    (odd / CHECKPOINTS).write_text("a file")
+    with pytest.raises(ConfigError, match="holds something"):
+        new_run_folder(str(odd), "lstm", TODAY)
+    begin_run(place / "begun", config)
+    with pytest.raises(ConfigError, match=r"an unfinished run\. Add --resume"):
+        new_run_folder("begun", "lstm", TODAY)
+    (place / "used").mkdir()
+    with lock_folder(place / "used"), pytest.raises(RunInUseError):
+        new_run_folder("used", "lstm", TODAY)
+
+
+def test_resume_means_the_chosen_run_else_the_newest_unfinished_one(run, place):
+    config = open_run(run).config
+    with pytest.raises(ConfigError, match=r"Received: none in runs\. Train"):
+        unfinished_run(None)
+    for name, at in (("a", 3), ("b", 9), ("c", 5)):
+        begin_run(Path("runs") / name, config)
+        os.utime(Path("runs") / name / CHECKPOINTS, (at, at))
+    made("runs/d", 0)
+    assert unfinished_run(None) == (Path("runs/b"), config)
+    assert unfinished_run("runs/a") == (Path("runs/a"), config)
+    assert unfinished_run("run") == (Path("run"), config)
+    with pytest.raises(ConfigError, match="Received: runs/none"):
+        unfinished_run("runs/none")
+    states = {name: (is_begun(Path(name)), is_unfinished(Path(name)), is_complete(Path(name))) for name in ("run", "runs/a", "runs")}
+    assert states == {"run": (True, False, True), "runs/a": (True, True, False), "runs": (False, False, False)}
+
+
+# --- beginning and end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_is_begun_once_and_goes_on_with_the_same_config_and_data(run, place):
+    config, folder = open_run(run).config, place / "new"
+    (folder / PLOTS).mkdir(parents=True)
+    for inside in (folder, folder / PLOTS):
+        (inside / ".1-1.tmp").write_text("left by the dead")
+    begin_run(folder, config)
+    assert (folder / CHECKPOINTS / "config.yaml").read_text() == to_yaml(config)
+    assert list(folder.rglob("*.tmp")) == []
+    note_data(folder, "a" * 64, "p.csv")
+    begin_run(folder, config)
+    note_data(folder, "a" * 64, "p.csv")
+    with pytest.raises(ConfigError, match=r"Received: p\.csv with SHA-256 bbbbbbbbbbbb…, not aaaaaaaaaaaa…"):
+        note_data(folder, "b" * 64, "p.csv")
+    with pytest.raises(ConfigError, match=r"run, a complete run\. Choose another"):
+        begin_run(run, config)
+    end_run(folder)
+    assert not (folder / CHECKPOINTS).exists()
+    end_run(folder)
+
+
+@pytest.mark.parametrize("name", [CHECKPOINTS, PLOTS])
+def test_state_and_pictures_are_not_written_through_a_link(run, place, name):
+    (place / "elsewhere").mkdir()
+    (place / "new").mkdir()
+    (place / "new" / name).symlink_to("../elsewhere")
+    with pytest.raises(RunDamagedError, match=rf"{name} must be a folder\. Received: a link"):
+        begin_run(place / "new", open_run(run).config)
+    assert list((place / "elsewhere").iterdir()) == []
+
+
+def test_what_a_failed_run_left_is_taken_away_but_nothing_else(run, place):
+    config = open_run(run).config
+
+    def failed(name, existed=False, keep=None):
+        folder = Path(name)
+        begin_run(folder, config)
+        note_data(folder, "a" * 64, "p.csv")
+        (folder / PLOTS).mkdir()
+        if keep is not None:
+            (folder / keep).write_text("kept")
+        remove_unfinished(folder, existed)
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) if folder.exists() else None
+
+    assert failed("gone") is None
+    assert failed("was there", existed=True) == []
+    assert failed("mine", keep="mine.txt") == ["mine.txt"]
+    assert failed("drawn", keep="plots/mine.png") == [PLOTS, "plots/mine.png"]
+    state = [CHECKPOINTS, "checkpoint/config.yaml", "checkpoint/data.sha256", "checkpoint/state.0.safetensors"]
+    assert failed("trained", keep="checkpoint/state.0.safetensors") == state
+    assert failed("runs/last") is None
+    assert not (place / "runs").exists()
+    (place / "runs/other").mkdir(parents=True)
+    assert failed("runs/last") is None
+    assert (place / "runs/other").exists()
+    remove_unfinished(place / "never", existed=False)
+    with lock_folder(place / "held"):
+        (place / "held" / ".1-1.tmp").write_text("being written")
+        remove_unfinished(place / "held", existed=False)
+        assert (place / "held" / ".1-1.tmp").exists()
+
+
+# --- what a run must hold ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_manifest_is_no_complete_run(place):
+    (place / "x").mkdir()
+    with pytest.raises(RunDamagedError, match=r"x must be a complete run\. Received: no manifest\.json"):
+        open_run(place / "x")
+
+
+def test_a_manifest_says_what_is_wrong_with_it(run):
+    for text, said in ((b"[]", "be the manifest of a run"), (b'{"format": 9}', "written by stockrnn unknown")):
+        (run / MANIFEST).write_bytes(text)
+        with pytest.raises(RunDamagedError, match=said):
+            open_run(run)
+    (run / MANIFEST).write_bytes(b'{"format": "' + b"9" * 99 + b'", "versions": {"stockrnn": "' + b"8" * 99 + b'"}}')
+    with pytest.raises(RunDamagedError, match=r"Received: 9{40}, written by stockrnn 8{40}\."):
+        open_run(run)
+    shutil.copy(GOLDEN / MANIFEST, run)
+    files = json.loads((run / MANIFEST).read_text())["files"]
+    for wrong in ([], {}, {**files, "x.csv": 5}, {name: digest for name, digest in files.items() if name != "history.csv"}):
+        seal(run, files=wrong)
+        with pytest.raises(RunDamagedError, match="name the files of a run"):
+            open_run(run)
+    seal(run, files=files, onnx_difference=True)
+    with pytest.raises(RunDamagedError, match="how far the exported model is off"):
+        open_run(run)
+    seal(run, onnx_difference=0)
+    open_run(run)
+    (run / MANIFEST).write_bytes((run / MANIFEST).read_bytes().replace(b'"seed": 0', b'"seed": 1'))
+    with pytest.raises(RunDamagedError, match=r"manifest\.json must be as it was written"):
+        open_run(run)
+
+
+def test_a_file_is_read_by_a_name_in_the_manifest(run):
+    opened = open_run(run)
+    with pytest.raises(RunDamagedError, match=r"manifest\.json must name the file 'other\.json'"):
+        opened.json("other.json")
+    with pytest.raises(RunDamagedError, match=f"'{'n' * 80}'"):
+        opened.read("n" * 99)
+    (run / "metrics.json").write_text("{}")
+    with pytest.raises(RunDamagedError, match=r"metrics\.json must be as it was written\. Received: other bytes than manifest"):
+        opened.json("metrics.json")
+
+
+def test_a_config_that_this_version_does_not_read_is_damage(run):
+    (run / "config.yaml").write_text("nonsense: 1\n")
+    seal(run, files={**json.loads((run / MANIFEST).read_text())["files"], "config.yaml": digest(run / "config.yaml")})
+    with pytest.raises(RunDamagedError, match=r"a config this version reads\. Received: config\.yaml: `nonsense` is not a key"):
+        open_run(run)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_picture_may_be_deleted_and_nothing_else(run):
+    with lock_folder(run):
+        add_files(open_run(run), {"plots/a.png": b"a"})
+    (run / "plots/a.png").unlink()
+    opened = open_run(run)
+    add_files(opened, {"plots/b.png": b"b"})
+    assert list(opened.manifest["files"]) == sorted(opened.manifest["files"])
+    assert list(open_run(run).manifest["files"]) == sorted([*opened.manifest["files"], "plots/b.png"])
+    (run / "plots/b.png").write_bytes(b"c")
+    with pytest.raises(RunDamagedError, match=r"plots/b\.png must be as it was written"):
+        open_run(run)
+    (run / "plots/b.png").unlink()
+    for name in REQUIRED:
+        (run / name).rename(run / "away")
+        with pytest.raises(RunDamagedError, match=rf"{name} must be a plain file .* Received: none"):
+            open_run(run)
+        (run / "away").rename(run / name)
+
+
+def test_the_files_of_a_run_are_written_before_its_manifest(place, monkeypatch):
+    from stockrnn.runs import directory
+
+    written = []
+    monkeypatch.setattr(directory, "write_bytes", lambda path, data: written.append(str(path.relative_to(place))))
+    write_run(place / "r", {"b.csv": b"", "a.csv": b""}, {"seed": 3})
+    assert written == ["r/b.csv", "r/a.csv", "r/manifest.json"]
+    assert (place / "r" / PLOTS).is_dir()
+    monkeypatch.undo()
+    write_run(place / "r", {"b.csv": b"", "a.csv": b""}, {"seed": 3})
+    manifest = json.loads((place / "r" / MANIFEST).read_text())
+    assert list(manifest) == ["format", "seed", "files", "sha256"]
+    assert list(manifest["files"]) == ["a.csv", "b.csv"]
+
+
+def test_a_run_that_changes_all_the_time_is_not_taken_for_damaged(run, monkeypatch):
+    from stockrnn.runs import directory
+
+    tries = []
+
+    def drawn(self):
+        tries.append(1)
+        seal(run, seed=len(tries))
+        raise RunDamagedError("other bytes")
+
+    monkeypatch.setattr(directory.Run, "check", drawn)
+    with pytest.raises(RunDamagedError, match=r"Received: a writer\. Try again"):
+        open_run(run)
+    assert len(tries) == 5
+
+
+METRICS = {
+    "network": {},
+    "no verdict": {"verdict": None},
+    "texts for scores": {"test": {"start": "a", "end": "b", "n": 1, "models": {"lstm": {"mae": "low"}}}},
+    "a truth for a score": {"test": {"start": "a", "end": "b", "n": 1, "models": {"lstm": {"mae": True}}}},
+    "no such network": {"network": "gru"},
+    "half a session": {"test": {"start": "a", "end": "b", "n": 1.5, "models": {"lstm": {}}}},
+    "a number for a date": {"test": {"start": 1, "end": "b", "n": 1, "models": {"lstm": {}}}},
+    "a number in the verdict": {"verdict": [1]},
+    "a number in the alarms": {"alarms": [1]},
+}
+
+
+@pytest.mark.parametrize("case", METRICS)
+def test_scores_are_numbers_and_what_is_said_is_text(run, case):
+    before = json.loads((run / "metrics.json").read_text())
+    changed = {**before, **METRICS[case]} if case != "network" else {name: value for name, value in before.items() if name != "network"}
+    (run / "metrics.json").write_bytes(to_json(changed))
+    seal(run, files={**json.loads((run / MANIFEST).read_text())["files"], "metrics.json": digest(run / "metrics.json")})
+    with pytest.raises(RunDamagedError, match=r"metrics\.json must hold the scores of a run"):
+        open_run(run)
+
+
+# --- text files -------------------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_readable_and_refuses_what_json_does_not_know():
+    assert to_json({"b": 0.1, "a": "é"}) == '{\n  "b": 0.1,\n  "a": "é"\n}\n'.encode()
+    with pytest.raises(ValueError, match="JSON"):
+        to_json(float("nan"))
+
+
+def test_dates_have_a_time_where_one_of_them_has_one():
+    table = pd.DataFrame({"date": pd.to_datetime(["2026-01-02", None, "2026-01-05"]), "x": [0.1, None, 1 / 3]})
+    assert to_csv(table) == b"date,x\n2026-01-02,0.1\n,\n2026-01-05,0.3333333333333333\n"
+    table["date"] += pd.Timedelta(hours=1)
+    assert to_csv(table).splitlines()[1] == b"2026-01-02T01:00:00,0.1"
+    assert table["date"].iloc[0] == pd.Timestamp("2026-01-02T01:00:00")
+
+
+def test_history_and_forecasts_come_back_to_the_last_bit():
+    for name, read in (("history.csv", read_history), ("forecasts.csv", read_forecasts)):
+        data = (GOLDEN / name).read_bytes()
+        assert to_csv(read(data)) == data
+        assert read(data.decode()).equals(read(data))
+    with pytest.raises(RunDamagedError, match=r"history\.csv must be a table of epochs\. Received: other columns"):
+        read_history((GOLDEN / "forecasts.csv").read_bytes())
+    with pytest.raises(RunDamagedError, match=r"forecasts\.csv must be a forecast table\. Received: other columns"):
+        read_forecasts((GOLDEN / "forecasts.csv").read_bytes().replace(b"q05", b"q06", 1))
+    with pytest.raises(RunDamagedError, match=r"forecasts\.csv must be a forecast table\. Received: \w"):
+        read_forecasts(b"")
+    words = (GOLDEN / "forecasts.csv").read_text().splitlines()
+    with pytest.raises(RunDamagedError, match="other columns"):
+        read_forecasts("\n".join([words[0], words[1].rpartition(",")[0] + ",high"]))
+
+
+def test_a_ticker_that_looks_like_something_else_stays_a_text():
+    table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(8)
+    tickers = ["NA", "null", "007", "=1", "'=1", "'x", "1e5", ""]
+    assert read_forecasts(to_csv(table.assign(ticker=tickers)))["ticker"].tolist() == tickers
