@@ -1,6 +1,7 @@
 """The config: one meaning a key, nearest names, no silent conversion; and YAML that means what a person meant."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -188,10 +189,10 @@ def test_a_config_without_permission_is_a_storage_error(tmp_path, monkeypatch):
     path = tmp_path / "c.yaml"
     path.write_text("")
 
-    def refuse(self):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         load_config(path)
 
