@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import gc
 import itertools
 import json
@@ -212,6 +213,10 @@ class Session:
 
     def pytest_runtestloop(self, session):
         self.items = {item.nodeid: item for item in session.items}
+        for name in self.names:
+            loaded_functions(str((self.tree / name).resolve()))
+        gc.collect()
+        gc.freeze()  # the forks then share the memory
         trials = trials_of(self.tree, self.names, self.share, self._covered())
         for trial in trials:
             started = time.monotonic()
@@ -292,8 +297,9 @@ def swapping(file: Path, tree: ast.Module):
         return None
     old, new = functions(before), functions(after)
     changed = [key for key in old if old[key] != new.get(key)]
-    loaded = [each for each in gc.get_objects() if isinstance(each, FunctionType) and each.__code__.co_filename == str(file.resolve())]
-    pairs = [(function, new[key]) for function in loaded for key in changed if key == key_of(function.__code__)]
+    pairs = [
+        (function, new[key]) for function in loaded_functions(str(file.resolve())) for key in changed if key == key_of(function.__code__)
+    ]
     if not changed or len(pairs) < len(changed) or any(function.__code__.co_freevars != code.co_freevars for function, code in pairs):
         return None
 
@@ -302,6 +308,11 @@ def swapping(file: Path, tree: ast.Module):
             function.__code__ = code
 
     return swap
+
+
+@functools.cache
+def loaded_functions(file: str) -> list[FunctionType]:
+    return [each for each in gc.get_objects() if isinstance(each, FunctionType) and each.__code__.co_filename == file]
 
 
 def shells(code: CodeType) -> list[object]:
@@ -353,6 +364,7 @@ def in_fork(work, seconds: float) -> int | None:
 def trial_of(tree: Path, prefix: str, names: list[str], share: tuple[int, int], log: IO[str]) -> int:
     import pytest
 
+    gc.disable()
     sys.path[:] = [str(tree), *(path for path in sys.path if Path(path or ".").resolve() != ROOT)]
     for module in [each for each in sys.modules if each.partition(".")[0] in {"tests", "stockrnn"}]:
         del sys.modules[module]
