@@ -45,6 +45,9 @@ class WindowConfig(Section):
 
     lookback: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Sessions (timesteps) a window holds; the last one is the cutoff."""
+    shortest: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Fewest sessions of a window: those missing before a ticker's first session are masked, so that tickers younger than `lookback`
+    are learned from and forecast; null for `lookback`."""
     horizon: Annotated[int, Field(ge=1, le=1000)] = 1
     """Sessions forecast after the cutoff."""
 
@@ -173,6 +176,8 @@ class TrainConfig(Section):
     ensemble: Ensemble = 1
     """Networks trained from different seeds; their quantiles are averaged. A list gives each network's differences from `model`
     and `window`: cell, units, dropout, recurrent_dropout, lookback."""
+    mc_dropout: Annotated[int, Field(ge=0, le=64)] = 0
+    """Samples of dropout that each network also forecasts with, averaged like an ensemble; 0 drops in training alone."""
 
     @property
     def members(self) -> tuple[MemberConfig, ...]:
@@ -197,6 +202,16 @@ class Config(Section):
         lookbacks = [changes.pop("lookback", self.window.lookback) for changes in own]
         return tuple((self.model.model_copy(update=changes), lookback) for changes, lookback in zip(own, lookbacks, strict=True))
 
+    @property
+    def shortest(self) -> int:
+        """The fewest sessions of a window."""
+        return self.window.shortest or self.window.lookback
+
+    @property
+    def samples(self) -> int:
+        """How many networks each trained one forecasts as: thinned copies of it, or itself."""
+        return max(1, self.train.mc_dropout)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
         for holds, message in _agreements(self):
@@ -205,6 +220,8 @@ class Config(Section):
         return self
 
 
+MOST_NETWORKS = 64
+"""Networks that a forecast may be the mean of."""
 PLATEAU_PATIENCE = 5
 """Epochs without improvement after which `train.schedule: plateau` halves the step size."""
 
@@ -224,9 +241,14 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
         bool(config.features.columns or config.features.indicators),
         "`features.columns` or `features.indicators` must name at least one feature. Received: none",
     )
+    yield (
+        config.shortest <= config.window.lookback,
+        f"`window.shortest` must be at most `window.lookback` {config.window.lookback}. Received: {config.shortest}",
+    )
     for model, lookback in config.networks():
         yield from _network_agreements(model, config.window.model_copy(update={"lookback": lookback}))
     yield from _ensemble_agreements(config)
+    yield from _sampling_agreements(config)
     yield from _training_agreements(config)
 
 
@@ -267,6 +289,18 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),
         f"`model.head` must be quantile or student_t for `model.anchor: {config.model.anchor}`. Received: {config.model.head}",
+    )
+
+
+def _sampling_agreements(config: Config) -> Iterator[tuple[bool, str]]:
+    networks = config.networks()
+    yield (
+        config.train.mc_dropout == 0 or all(model.dropout > 0 or model.recurrent_dropout > 0 for model, _ in networks),
+        "`model.dropout` or `model.recurrent_dropout` must be above 0 in every network for `train.mc_dropout`. Received: 0 for both",
+    )
+    yield (
+        config.samples * len(networks) <= MOST_NETWORKS,
+        f"`train.mc_dropout` must be at most {MOST_NETWORKS} over all networks. Received: {config.samples} in each of {len(networks)}",
     )
 
 

@@ -1,13 +1,23 @@
 """Dropout at forecast time: a thinned network is the Keras network under those very masks, and its bytes repeat."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from stockrnn.config import ModelConfig
+from stockrnn.configfile import build_config
+from stockrnn.errors import ConfigError
 from stockrnn.models.backend import tf
 from stockrnn.models.cells import CELLS, stock_layers
 from stockrnn.models.networks import build_network, network_weights, set_network_weights
 from stockrnn.models.thinning import masks_of, thinned, thinned_members
+from stockrnn.prices.loading import load_prices
+from stockrnn.recipes import predict, train
+from stockrnn.runs.inference import load_forecaster
+from stockrnn.runs.vetting import check_weights
+from stockrnn.training.recurrent import restore
 from tests.test_architectures import SHAPES, name
 
 pytestmark = pytest.mark.network
@@ -108,3 +118,76 @@ def test_without_samples_the_networks_are_themselves():
     net = network()
     weights = network_weights(net)
     assert thinned_members([net.spec], [weights], 0, seed=0) == ((net.spec,), (weights,))
+
+
+# ---- a whole run
+
+MC = {"cell": "gru", "units": [4], "dropout": 0.3, "recurrent_dropout": 0.2}
+CONFIG = build_config(
+    {"model": MC, "window": {"lookback": 5}, "train": {"epochs": 2, "batch_size": 128, "ensemble": 2, "mc_dropout": 3}}, "test"
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train(CONFIG, tmp_path_factory.mktemp("mc") / "run").run
+
+
+def test_the_run_holds_the_trained_weights_and_forecasts_with_samples(run):
+    assert check_weights(run.read("weights.safetensors"), CONFIG, run.folder) == 1
+    assert b"part0/member1/" in run.read("weights.safetensors")
+    assert b"member2" not in run.read("weights.safetensors")
+    keras = restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+    prices = load_prices(CONFIG.data).table
+    rows = np.arange(len(prices) - 30, len(prices))
+    raw = keras.outputs(keras.fitted.pipeline.windows_at(prices, rows))
+    assert raw.shape == (30, 6, 1, 19)
+    assert (np.abs(np.diff(raw, axis=1)).max(axis=(0, 2, 3)) > 1e-4).all()
+    theirs = keras.forecast(prices, rows).quantiles
+    np.testing.assert_allclose(load_forecaster(run).forecast(prices, rows).quantiles, theirs, rtol=1e-5)
+    assert run.manifest["onnx_difference"] < 1e-5
+
+
+def test_the_forecast_is_made_without_tensorflow(run):
+    code = f"""
+import pathlib, sys
+from stockrnn.recipes.prediction import predict
+from stockrnn.runs.directory import open_run
+predict(open_run(pathlib.Path({str(run.folder)!r})))
+sys.exit("tensorflow" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_same_config_gives_the_same_bytes_and_without_samples_other_forecasts(run, tmp_path):
+    again = train(CONFIG, tmp_path / "again").run
+    for file in ("weights.safetensors", "scaler.json", "metrics.json", "forecasts.csv"):
+        assert again.read(file) == run.read(file), file
+    plain = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"mc_dropout": 0})})
+    other = train(plain, tmp_path / "plain").run
+    assert other.read("weights.safetensors") == run.read("weights.safetensors")
+    assert other.read("forecasts.csv") != run.read("forecasts.csv")
+
+
+@pytest.mark.slow
+def test_as_many_samples_as_there_may_be_are_loaded_like_a_strangers(tmp_path):
+    config = build_config({"model": {**MC, "units": [16, 16]}, "train": {"epochs": 1, "batch_size": 256, "mc_dropout": 64}}, "test")
+    assert len(predict(train(config, tmp_path / "run").run).table) == 1
+
+
+@pytest.mark.parametrize(
+    ("tree", "sentence"),
+    [
+        ({"train": {"mc_dropout": 5}}, r"`model.dropout` or `model.recurrent_dropout` must be above 0"),
+        ({"model": MC, "train": {"mc_dropout": 5, "ensemble": [{"dropout": 0.0, "recurrent_dropout": 0.0}, {}]}}, "in every network"),
+        (
+            {"model": MC, "train": {"mc_dropout": 33, "ensemble": 2}},
+            r"`train.mc_dropout` must be at most 64 over all networks. Received: 33 in each of 2",
+        ),
+        ({"model": MC, "train": {"mc_dropout": 65}}, "mc_dropout"),
+    ],
+)
+def test_samples_that_make_no_sense_are_refused_with_a_sentence(tree, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_config(tree, "test")

@@ -60,8 +60,9 @@ class OnnxForecaster(Forecaster):
         states = 32 * max(sum(model.units) for model, _ in config.networks())
         window = 4 * pipeline.lookback * (len(pipeline.names) + states)  # bytes of one window's states and gates
         self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
-        self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window)
-        self._shape = (len(config.train.members), pipeline.horizon, PARAMETERS[readout.head])
+        networks = len(config.train.members) * config.samples
+        self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window, LEAST_S * (1 + networks / 10))
+        self._shape = (networks, pipeline.horizon, PARAMETERS[readout.head])
         self._seconds = functools.partial(most_seconds, config)
         wanted = [["tensor(float)", pipeline.lookback, len(pipeline.names)]]
         found = [[each.type, *each.shape[1:]] for each in self._session.get_inputs()]
@@ -88,13 +89,13 @@ class OnnxForecaster(Forecaster):
         return outputs
 
 
-def open_session(model: bytes, most: int | None = None) -> Any:
+def open_session(model: bytes, most: int | None = None, seconds: float = LEAST_S) -> Any:
     """An ONNX Runtime session on one thread, silent.
 
     Args:
         model: the bytes of a model.
-        most: bytes its tensors may take; None for a model of one's own. A stranger's is also loaded within `LEAST_S`, and
-            computes nothing before it runs.
+        most: bytes its tensors may take; None for a model of one's own.
+        seconds: within which a stranger's is loaded; it computes nothing before it runs.
 
     Raises:
         RunDamagedError: a model that ONNX Runtime refuses.
@@ -110,7 +111,7 @@ def open_session(model: bytes, most: int | None = None) -> Any:
         options.add_session_config_entry("session.use_env_allocators", "1")
     optimizers = [] if most is None else ["ConstantFolding"]
     try:
-        with _stopped_after(LEAST_S if most is not None else None, functools.partial(options.set_load_cancellation_flag, True)):
+        with _stopped_after(seconds if most is not None else None, functools.partial(options.set_load_cancellation_flag, True)):
             return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=optimizers)
     except _refusals() as error:
         raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0][:200]}.") from None

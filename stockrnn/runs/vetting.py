@@ -59,14 +59,15 @@ def parse_json(data: bytes, origin: Path) -> Any:
 def largest_files(config: Config, models: int) -> dict[str, int]:
     """The most bytes of weights and of each model by their ending: twice what the config's network could need at most.
 
-    A network has at most two directions and a decoder beside the encoder; its exported graph takes half a MiB a layer and member.
+    A network has at most two directions and a decoder beside the encoder; its exported graph takes half a MiB a layer and member,
+    and samples of dropout are networks of their own there.
     """
     networks = [model for model, _ in config.networks()]
     weights = sum(_most_bytes(model, config.window.horizon) for model in networks)
     graphs = sum(GRAPH_BYTES * (len(model.units) + 1) for model in networks)
     return {
         ".safetensors": min(LARGEST[".safetensors"], weights * models),
-        ".onnx": min(LARGEST[".onnx"], weights + 2 * graphs),
+        ".onnx": min(LARGEST[".onnx"], config.samples * (weights + 2 * graphs)),
     }
 
 
@@ -74,7 +75,7 @@ def most_seconds(config: Config, windows: int) -> float:
     """The most seconds of the processor that an exported model may take for so many windows: two operations a weight and timestep."""
     horizon = config.window.horizon
     operations = sum(_most_bytes(model, horizon) // 4 * (lookback + horizon) for model, lookback in config.networks())
-    return LEAST_S + windows * operations / SLOW
+    return LEAST_S + windows * config.samples * operations / SLOW
 
 
 def _most_bytes(model: ModelConfig, horizon: int) -> int:
@@ -165,7 +166,8 @@ def hold(condition: bool, origin: Path, must: str, received: Any) -> None:
 def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -> None:
     target, window = config.target, config.window
     wanted = {"column": target.column, "transform": target.transform, "lookback": window.lookback, "horizon": window.horizon}
-    found = {name: pipeline[name] for name in wanted}
+    wanted["shortest"] = config.shortest
+    found = {name: pipeline[name] for name in wanted if name != "shortest"} | {"shortest": pipeline.get("shortest", pipeline["lookback"])}
     hold(found == wanted, origin, f"fit the config: {wanted}", found)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
     anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}

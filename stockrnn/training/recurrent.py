@@ -22,6 +22,7 @@ from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.networks import NetworkSpec, build_network, network_weights, rest_network, set_network_weights
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
+from stockrnn.models.thinning import Weights, thinned_members
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
 from stockrnn.training.checkpoint import Checkpoint
 from stockrnn.training.loop import EpochReport, History, predict_windows, train_network
@@ -95,7 +96,7 @@ class RecurrentForecaster(Forecaster):
         trained = self.engine.run(_train_member, lessons, range(len(specs)), on_report=self.on_epoch)
         members, histories = zip(*trained, strict=True)
         train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
-        outputs = member_outputs(specs, members, held_out)
+        outputs = member_outputs(*self._sampled(specs, members), held_out)
         readout = fit_readout(config.model.head, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
         self.fitted_ = Fitted(pipeline, readout, specs, members, histories, counts)
@@ -122,12 +123,16 @@ class RecurrentForecaster(Forecaster):
         return pd.concat(tables, ignore_index=True)
 
     def onnx(self) -> bytes:
-        """The ensemble as one ONNX model, from windows to every member's raw outputs."""
-        return export_onnx(self.fitted.specs, self.fitted.members)
+        """The ensemble as one ONNX model, from windows to the raw outputs of every member, or of its samples of dropout."""
+        return export_onnx(*self._sampled(self.fitted.specs, self.fitted.members))
 
     def outputs(self, windows: Windows) -> np.ndarray:
-        """Every member's raw outputs, shape (n, members, horizon, parameters)."""
-        return member_outputs(self.fitted.specs, self.fitted.members, windows)
+        """The raw outputs of every member, or of its samples of dropout: shape (n, members · samples, horizon, parameters)."""
+        return member_outputs(*self._sampled(self.fitted.specs, self.fitted.members), windows)
+
+    def _sampled(self, specs: Sequence[NetworkSpec], members: Sequence[Weights]) -> tuple[tuple[NetworkSpec, ...], tuple[Weights, ...]]:
+        """The networks that forecast: the trained ones, or samples of dropout of each."""
+        return thinned_members(specs, members, self.config.train.mc_dropout, self.config.train.seed)
 
     @property
     def fitted(self) -> Fitted:
@@ -261,10 +266,12 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
 
 def network_specs(config: Config, features: int) -> tuple[NetworkSpec, ...]:
     """The shape of each network of the ensemble."""
-    return tuple(NetworkSpec(features, lookback, config.window.horizon, model) for model, lookback in config.networks())
+    return tuple(
+        NetworkSpec(features, lookback, config.window.horizon, model, config.shortest < lookback) for model, lookback in config.networks()
+    )
 
 
-def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[dict[str, np.ndarray]], windows: Windows) -> np.ndarray:
+def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[Weights], windows: Windows) -> np.ndarray:
     """Every member's raw outputs, float64, shape (n, members, horizon, parameters)."""
     networks = {spec: build_network(**vars(spec), seed=0) for spec in specs}
     outputs = []
@@ -279,14 +286,15 @@ def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibr
     prepared = pipeline.prepare(prices)
     windows = prepared.windows
     complete = np.isfinite(windows.targets[windows.ends]).all(axis=1)
-    numbers = np.where(complete, label_spans(prepared.cleaned, spans, pipeline.horizon)[windows.ends], -1)
+    rows = np.searchsorted(pipeline.places(prepared.cleaned), windows.ends)
+    numbers = np.where(complete, label_spans(prepared.cleaned, spans, pipeline.horizon)[rows], -1)
     parts = {}
     for number, name in enumerate(SPAN_NAMES[: 3 if calibrate else 2]):
         parts[name] = windows.pick(numbers == number)
         if len(parts[name]) == 0:
             sessions = int((spans.numbers(prices["date"]) == number).sum())
             raise DataError(
-                f"The {name} span must hold a whole window: `window.lookback` {pipeline.lookback} + `window.horizon` {pipeline.horizon} "
-                f"sessions. Received: {sessions}. Shorten the window, or give more history."
+                f"The {name} span must hold a whole window: {pipeline.shortest} sessions of `window.lookback` or `window.shortest` + {pipeline.horizon} of "
+                f"`window.horizon`. Received: {sessions}. Shorten the window, or give more history."
             )
     return parts
