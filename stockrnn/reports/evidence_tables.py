@@ -27,6 +27,8 @@ INTERVALS = (
     "icir",
 )
 OF_A_GROUP = ("mae", "crps", "skill_mae", "skill_crps", "coverage_90", "width_90", "directional_accuracy")
+OF_A_TICKER = ("mape", "mase", "skill_mae", "skill_crps", "skill_winkler_90", "coverage_80", "coverage_90", "directional_accuracy")
+"""Without unit: prices of unlike tickers do not compare."""
 
 
 def evidence_tables(test: Mapping[str, Any], network: str) -> Iterator[Table | str]:
@@ -45,7 +47,7 @@ def evidence_tables(test: Mapping[str, Any], network: str) -> Iterator[Table | s
         groups = test.get(f"{kind}s", {})
         rows = {key: table[network] for key, table in groups.items() if network in table}
         if 1 < len(rows) <= MOST_ROWS:
-            yield metric_table(kind.capitalize(), rows, OF_A_GROUP, title=f"{network} by {kind}")
+            yield metric_table(kind.capitalize(), rows, _shown_of(kind), title=f"{network} by {kind}")
         elif len(rows) > MOST_ROWS:
             yield _summary(kind, rows, network)
     if "ticker_skill" in test and not 1 < len(test.get("tickers", {})) <= MOST_ROWS:
@@ -82,8 +84,12 @@ def _summary(kind: str, rows: Mapping[str, Scores], network: str) -> str | Table
     half = MOST_ROWS // 2
     shown = {key: rows[key] for key in dict.fromkeys([*ranked[:half], *ranked[-half:]])}
     return metric_table(
-        kind.capitalize(), shown, OF_A_GROUP, title=f"{network} by {kind}: best and worst {half} of {len(rows)} by CRPS skill"
+        kind.capitalize(), shown, _shown_of(kind), title=f"{network} by {kind}: best and worst {half} of {len(rows)} by CRPS skill"
     )
+
+
+def _shown_of(kind: str) -> tuple[str, ...]:
+    return OF_A_TICKER if kind == "ticker" else OF_A_GROUP
 
 
 def _ticker_summary(skill: Mapping[str, Any]) -> str:
