@@ -135,6 +135,11 @@ class MemberConfig(Section):
     """Sessions, counted back from the cutoff, that it sees of a window."""
 
 
+WORKER_KINDS = ("auto", "a number")
+Workers = Annotated[
+    Annotated[Literal["auto"], Tag(WORKER_KINDS[0])] | Annotated[int, Field(ge=1, le=1024), Tag(WORKER_KINDS[1])],
+    Discriminator(lambda value: WORKER_KINDS[isinstance(value, int)]),
+]
 ENSEMBLE_KINDS = ("a number", "a list")
 Ensemble = Annotated[
     Annotated[int, Field(ge=1, le=64), Tag(ENSEMBLE_KINDS[0])]
@@ -175,6 +180,8 @@ class TrainConfig(Section):
     and `window`: cell, units, dropout, recurrent_dropout, lookback."""
     mc_dropout: Annotated[int, Field(ge=0, le=64)] = 0
     """Samples of dropout that each network also forecasts with, averaged like an ensemble; 0 drops in training alone."""
+    workers: Workers = "auto"
+    """Processes that train tickers, folds or members at the same time, to the same result; `auto`: one for each core, where it pays."""
 
     @property
     def members(self) -> tuple[MemberConfig, ...]:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from stockrnn.config import ENSEMBLE_KINDS, Config, MemberConfig
+from stockrnn.config import ENSEMBLE_KINDS, WORKER_KINDS, Config, MemberConfig
 from stockrnn.errors import ConfigError
 from stockrnn.storage import read_bytes, shipped
 from stockrnn.strictyaml import parse_scalar, parse_yaml
@@ -73,13 +73,17 @@ def to_yaml(config: Config) -> str:
 
 
 def config_changes(before: Mapping[str, Any], config: Config) -> list[str]:
-    """What a config differs in from the tree of another: the key path and both values of each, a list as one value."""
+    """What a config differs in from the tree of another: the key path and both values of each, a list as one value.
+
+    How many processes share the work makes no difference: it changes nothing of what comes out.
+    """
     old, new = dict(_leaves(before)), dict(_leaves(config.model_dump(mode="json")))
-    paths = [path for path in {**old, **new} if old.get(path, _ABSENT) != new.get(path, _ABSENT)]
+    paths = [path for path in {**old, **new} if path != WORKERS and old.get(path, _ABSENT) != new.get(path, _ABSENT)]
     return [f"`{path}` was {_flow(old.get(path, _ABSENT))} and is {_flow(new.get(path, _ABSENT))}" for path in paths]
 
 
 _ABSENT = object()
+WORKERS = "train.workers"
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -137,7 +141,7 @@ def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
 
 
 def _sentence(fault: ErrorDetails) -> str:
-    keys = [str(part) for part in fault["loc"] if part not in ENSEMBLE_KINDS]
+    keys = [str(part) for part in fault["loc"] if part not in (*ENSEMBLE_KINDS, *WORKER_KINDS)]
     path, received = ".".join(keys), repr(fault.get("input"))[:80]
     if fault["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])

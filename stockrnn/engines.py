@@ -59,6 +59,7 @@ class Engine(abc.ABC):
     Attributes:
         notes: what a user should know of units that were run again, a sentence each.
         shares_files: whether units see the files of this process.
+        crowded: whether processes on this machine would share one accelerator; then `auto` starts none.
     """
 
     shares_files = True
@@ -66,6 +67,7 @@ class Engine(abc.ABC):
     def __init__(self) -> None:
         """Start with nothing to say."""
         self.notes: list[str] = []
+        self.crowded = False
         self._busy = False
 
     def run(

@@ -111,7 +111,7 @@ class Local(Engine):
         """Whether to start workers: a unit that waits takes, as far as is known, as long as the mean of those before it."""
         if not run.waiting or self._losses >= MOST_LOSSES:
             return False
-        if self.workers == "auto" and len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) < WORTH_S:
+        if self.workers == "auto" and (self.crowded or len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) < WORTH_S):
             return False
         return self._size(run) > 0
 

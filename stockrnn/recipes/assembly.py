@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.configfile import to_yaml
+from stockrnn.configfile import config_changes, to_yaml
 from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
@@ -96,6 +96,15 @@ class Stopwatch:
         self.elapsed_s[name] = round(time.perf_counter() - start, 3)
 
 
+def load_training(watch: Stopwatch, engine: Engine) -> None:
+    """Load TensorFlow, which takes seconds, apart from what is timed after it."""
+    with watch.stage("import"):
+        from stockrnn.models.backend import HAS_GPU
+        from stockrnn.training import recurrent  # noqa: F401
+
+    engine.crowded = HAS_GPU
+
+
 @contextlib.contextmanager
 def run_in_the_making(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder; what fails takes away what it left unfinished, what is interrupted can go on.
@@ -119,7 +128,7 @@ def open_complete(folder: Path, config: Config) -> Run:
     with lock_folder(folder):
         end_run(folder)
     run = open_run(folder)
-    if run.config != config:
+    if config_changes(run.config.model_dump(mode="json"), config):
         raise ConfigError(f"--resume needs the config of the run. Received: another, and {folder} is complete. Choose another --run.")
     return run
 

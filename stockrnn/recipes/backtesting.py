@@ -30,7 +30,7 @@ from stockrnn.evaluation.backtest import (
 from stockrnn.evaluation.folds import Fold
 from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, open_complete, run_in_the_making
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, open_run, unfinished_run
 from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
@@ -72,7 +72,7 @@ def backtest(
         prices = load_prices(config.data)
         folds = plan.cut(config, prices.table[DATE])
     state = folder / CHECKPOINTS
-    with run_in_the_making(folder), _dropping_unused(state), open_engine(1, place) as engine:
+    with run_in_the_making(folder), _dropping_unused(state), open_engine(config.train.workers, place) as engine:
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
         walk = _Walk(config, plan, prices.table, folds, state, engine, engine.shares_files)
@@ -223,9 +223,7 @@ def _backtest(
     on_fold: Callable[[Fold], None] | None,
 ) -> Trained:
     config, folds = walk.config, walk.folds
-    with watch.stage("import"):
-        from stockrnn.training import recurrent  # noqa: F401 (TensorFlow takes seconds; timed apart from the walk)
-
+    load_training(watch, walk.engine)
     with watch.stage("walk"):
         taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)
     with watch.stage("score"):

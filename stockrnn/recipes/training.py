@@ -14,7 +14,7 @@ from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, open_complete, run_in_the_making
+from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data
@@ -38,7 +38,7 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
             `on_epoch` raised; nothing half-written stays but the state of an unfinished training.
     """
     watch = Stopwatch()
-    with run_in_the_making(folder), open_engine(1, place) as engine:
+    with run_in_the_making(folder), open_engine(config.train.workers, place) as engine:
         _begin(folder, config)
         with watch.stage("read"):
             prices = load_prices(config.data)
@@ -72,8 +72,8 @@ def _train(
     on_epoch: Callable[[EpochReport], None] | None,
     engine: Engine,
 ) -> Trained:
-    with watch.stage("import"):
-        from stockrnn.training import recurrent  # TensorFlow takes seconds; timed apart from the training
+    load_training(watch, engine)
+    from stockrnn.training.recurrent import histories_table
 
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
@@ -87,5 +87,5 @@ def _train(
         metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed, config.model.head)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
-    outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), recurrent.histories_table(learned.parts))
+    outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), histories_table(learned.parts))
     return assemble(folder, config, prices, outcome, watch, engine)

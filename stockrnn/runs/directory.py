@@ -271,9 +271,9 @@ def begin_run(folder: Path, config: Config) -> None:
     _remove_temporary(folder)
     if path.is_file():
         before = read_bytes(path).decode()
-        if before != text:
-            changes = "; ".join(config_changes(parse_yaml(before.encode(), str(path)), config))
-            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {changes}.")
+        changes = config_changes(parse_yaml(before.encode(), str(path)), config) if before != text else []
+        if changes:
+            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(changes)}.")
     write_bytes(path, text.encode())
 
 

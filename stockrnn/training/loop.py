@@ -286,4 +286,5 @@ def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig,
     for windows in (train, validation):
         arrays += [windows.series, windows.targets, windows.ends]
     digests = [sha256(np.ascontiguousarray(array).tobytes()) for array in arrays]
-    return sha256(repr((network.spec, config.model_dump(), seeds, digests)).encode())
+    settings = config.model_dump(exclude={"workers"})  # whoever trains it, it is the same training
+    return sha256(repr((network.spec, settings, seeds, digests)).encode())
