@@ -117,6 +117,8 @@ def _become(arguments, out, err) -> None:
             main()
         except SystemExit as left:
             code = left.code or 0
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -39,7 +39,7 @@ Covered = dict[str, dict[str, tuple[float, set[int]]]]
 """File → test → how long it takes, and the lines of that file that it runs."""
 OPTIONS = ["-q", "-x", "-m", "not slow and not network"]
 LONGEST_S = 1.5
-"""A test that takes longer is left to lines that no other one runs."""
+"""A test that takes longer is not run for what runs when a file is loaded, as every test runs that."""
 OPERATORS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.GtE],
     ast.LtE: [ast.Lt, ast.Gt],
@@ -188,13 +188,11 @@ def trials_of(tree: Path, names: list[str], share: tuple[int, int], covered: Cov
     found = []
     for name in names:
         seen = covered[name]
-        quick = {test: each for test, each in seen.items() if each[0] < LONGEST_S}
-        touching = sorted((took, test) for test, (took, lines) in quick.items() if lines)
+        touching = sorted((took, test) for test, (took, lines) in seen.items() if lines and took < LONGEST_S)
         for number, mutant in enumerate(mutants((tree / name).read_text())):
             if number % share[1] != share[0]:
                 continue
-            running = [sorted((took, test) for test, (took, lines) in some.items() if mutant.line in lines) for some in (quick, seen)]
-            chosen = running[0] or running[1] or touching
+            chosen = sorted((took, test) for test, (took, lines) in seen.items() if mutant.line in lines) or touching
             found.append(Trial(name, number, mutant, tuple(test for _, test in chosen), 20 + 10 * sum(took for took, _ in chosen)))
     return found
 

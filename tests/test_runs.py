@@ -165,8 +165,9 @@ def test_a_training_is_begun_once_and_goes_on_with_the_same_config_and_data(run,
         note_data(folder, "b" * 64, "p.csv")
     with pytest.raises(ConfigError, match=r"run, a complete run\. Choose another"):
         begin_run(run, config)
+    (folder / ".1-1.tmp").write_text("left by the dead")
     end_run(folder)
-    assert not (folder / CHECKPOINTS).exists()
+    assert [path.name for path in folder.iterdir()] == [PLOTS]
     end_run(folder)
 
 
@@ -188,6 +189,7 @@ def test_what_a_failed_run_left_is_taken_away_but_nothing_else(run, place):
         begin_run(folder, config)
         note_data(folder, "a" * 64, "p.csv")
         (folder / PLOTS).mkdir()
+        (folder / ".1-1.tmp").write_text("left by the dead")
         if keep is not None:
             (folder / keep).write_text("kept")
         remove_unfinished(folder, existed)
@@ -199,6 +201,8 @@ def test_what_a_failed_run_left_is_taken_away_but_nothing_else(run, place):
     assert failed("drawn", keep="plots/mine.png") == [PLOTS, "plots/mine.png"]
     state = [CHECKPOINTS, "checkpoint/config.yaml", "checkpoint/data.sha256", "checkpoint/state.0.safetensors"]
     assert failed("trained", keep="checkpoint/state.0.safetensors") == state
+    assert failed("deep/last") is None
+    assert (place / "deep").exists()
     assert failed("runs/last") is None
     assert not (place / "runs").exists()
     (place / "runs/other").mkdir(parents=True)
@@ -221,7 +225,11 @@ def test_a_folder_without_a_manifest_is_no_complete_run(place):
 
 
 def test_a_manifest_says_what_is_wrong_with_it(run):
-    for text, said in ((b"[]", "be the manifest of a run"), (b'{"format": 9}', "written by stockrnn unknown")):
+    for text, said in (
+        (b"[]", "be the manifest of a run"),
+        (b'{"format": 9}', r"stockrnn unknown\."),
+        (b'{"format": 9, "versions": {}}', r"stockrnn unknown\."),
+    ):
         (run / MANIFEST).write_bytes(text)
         with pytest.raises(RunDamagedError, match=said):
             open_run(run)
@@ -320,6 +328,8 @@ METRICS = {
     "network": {},
     "no verdict": {"verdict": None},
     "texts for scores": {"test": {"start": "a", "end": "b", "n": 1, "models": {"lstm": {"mae": "low"}}}},
+    "a text among scores": {"test": {"start": "a", "end": "b", "n": 1, "models": {"lstm": {"mae": 1.0, "mse": "low"}}}},
+    "a number among what is said": {"verdict": ["good", 1]},
     "a truth for a score": {"test": {"start": "a", "end": "b", "n": 1, "models": {"lstm": {"mae": True}}}},
     "no such network": {"network": "gru"},
     "half a session": {"test": {"start": "a", "end": "b", "n": 1.5, "models": {"lstm": {}}}},
@@ -354,6 +364,8 @@ def test_dates_have_a_time_where_one_of_them_has_one():
     table["date"] += pd.Timedelta(hours=1)
     assert to_csv(table).splitlines()[1] == b"2026-01-02T01:00:00,0.1"
     assert table["date"].iloc[0] == pd.Timestamp("2026-01-02T01:00:00")
+    table.loc[2, "date"] = pd.Timestamp("2026-01-05")
+    assert to_csv(table).splitlines()[1:] == [b"2026-01-02T01:00:00,0.1", b",", b"2026-01-05T00:00:00,0.3333333333333333"]
 
 
 def test_history_and_forecasts_come_back_to_the_last_bit():
@@ -375,4 +387,17 @@ def test_history_and_forecasts_come_back_to_the_last_bit():
 def test_a_ticker_that_looks_like_something_else_stays_a_text():
     table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(8)
     tickers = ["NA", "null", "007", "=1", "'=1", "'x", "1e5", ""]
-    assert read_forecasts(to_csv(table.assign(ticker=tickers)))["ticker"].tolist() == tickers
+    again = read_forecasts(to_csv(table.assign(ticker=tickers, model=tickers)))
+    assert again["ticker"].tolist() == again["model"].tolist() == tickers
+
+
+def test_what_is_not_known_yet_is_an_empty_cell():
+    table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(8).assign(actual=float("nan"))
+    assert read_forecasts(to_csv(table)).equals(table)
+    epochs = read_history(b"member,epoch,loss,validation_loss\n0,1,0.5,0.25\n")
+    assert list(epochs) == ["member", "epoch", "loss", "validation_loss"]
+    for name in ("loss", "validation_loss", "learning_rate", "gradient_norm"):
+        some = pd.concat([epochs, epochs], ignore_index=True).assign(**{name: [0.5, float("nan")]})
+        assert read_history(to_csv(some)).equals(some)
+    with pytest.raises(RunDamagedError, match=r"history\.csv must be a table of epochs\. Received: \w"):
+        read_history(b"")
