@@ -5,7 +5,7 @@ Importance says what the forecast loses without a feature, gradients say how it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ REPEATS = 10
 """Permutations of each feature; their standard deviation is shown."""
 RELATED = 0.5
 """Rank correlation from which two features are permuted together as well: each could stand in for the other."""
+MOST_AT_ONCE = 16_384
+"""Windows, counted once a permutation, that are forecast together."""
 MOST_WINDOWS = 2048
 """Windows whose gradients are taken, evenly spaced over the test span."""
 ALL = "all features"
@@ -62,15 +64,20 @@ class Subject:
         return np.asarray(self.prices[TICKER].to_numpy()[self.rows])
 
     def crps(self, inputs: np.ndarray) -> np.ndarray:
-        """The CRPS of each window's forecast, mean over its steps, if it had seen these inputs: shape (n,), in currency."""
+        """The CRPS of each window's forecast, mean over its steps, if it had seen these inputs: shape (tries, n), in currency.
+
+        Args:
+            inputs: one or more tries of all windows, one after the other, shape (tries · n, timesteps, features).
+        """
         n, timesteps, features = inputs.shape
+        tries = n // len(self.rows)
         series, ends = inputs.reshape(n * timesteps, features), np.arange(1, n + 1) * timesteps - 1
         raw = self.part.outputs(Windows(series, np.full((n * timesteps, self.part.horizon), np.nan, np.float32), ends, timesteps))
-        quantiles = self.fitted.pipeline.to_prices(self.fitted.readout.quantiles(raw), self.prices, self.rows)
+        quantiles = self.fitted.pipeline.to_prices(self.fitted.readout.quantiles(raw), self.prices, np.tile(self.rows, tries))
         steps = np.tile(np.arange(1, self.part.horizon + 1), n)
         table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)
         shifted = self.conformal.apply(table)[list(QUANTILE_COLUMNS)].to_numpy()
-        return np.asarray(crps_rows(self.actual.reshape(-1), shifted).reshape(n, -1).mean(axis=1))
+        return np.asarray(crps_rows(np.tile(self.actual.reshape(-1), tries), shifted).reshape(tries, len(self.rows), -1).mean(axis=2))
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
         tell: called with the number of steps done and of all.
     """
     names = tuple(dict.fromkeys(name for subject in subjects for name in subject.fitted.pipeline.names))
-    crps = np.concatenate([subject.crps(subject.inputs) for subject in subjects])
+    crps = np.concatenate([subject.crps(subject.inputs)[0] for subject in subjects])
     groups = permuted_together(subjects, names)
     steps = len(groups) + len(subjects)
     importance = feature_importance(subjects, groups, seed, lambda done: tell(done, steps))
@@ -155,10 +162,10 @@ def feature_importance(
     Returns:
         As `Explanation.importance`, features by falling importance, then groups, then all features.
     """
-    before = [subject.crps(subject.inputs) for subject in subjects]
+    before = [subject.crps(subject.inputs)[0] for subject in subjects]
     rows = []
     for done, (name, group, kind) in enumerate(groups, start=1):
-        grown = [_increase(subjects, before, group, derive_seed(seed, "permutation", name, repeat)) for repeat in range(repeats)]
+        grown = _increases(subjects, before, group, [derive_seed(seed, "permutation", name, repeat) for repeat in range(repeats)])
         rows.append({"name": name, "features": group, "kind": kind, "increase": np.mean(grown), "spread": np.std(grown, ddof=1)})
         tell(done)
     table = pd.DataFrame(rows)
@@ -166,20 +173,27 @@ def feature_importance(
     return table.assign(order=order).sort_values(["order", "increase"], ascending=[True, False], ignore_index=True).drop(columns="order")
 
 
-def _increase(subjects: Sequence[Subject], before: Sequence[np.ndarray], group: Sequence[str], seed: int) -> float:
-    """The relative increase of the CRPS under one permutation, each ticker in units of its own."""
-    grown, units, tickers = [], [], []
-    for number, (subject, crps) in enumerate(zip(subjects, before, strict=True)):
-        columns = [k for k, name in enumerate(subject.fitted.pipeline.names) if name in group]
-        places = shuffled(subject.tickers, np.isnan(subject.inputs).any(axis=(1, 2)), derive_seed(seed, number))
-        inputs = subject.inputs.copy()
-        inputs[:, :, columns] = inputs[places][:, :, columns]
-        grown.append(subject.crps(inputs) - crps)
-        units.append(crps)
-        tickers.append(subject.tickers)
-    table = pd.DataFrame({"grown": np.concatenate(grown), "unit": np.concatenate(units)})
-    unit = table["unit"].groupby(np.concatenate(tickers)).transform("mean")
-    return float((table["grown"] / unit.where(unit > 0, 1.0)).mean())
+def _increases(subjects: Sequence[Subject], before: Sequence[np.ndarray], group: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+    """The relative increase of the CRPS under each permutation, each ticker in units of its own: shape (seeds,)."""
+    tickers = np.concatenate([subject.tickers for subject in subjects])
+    unit = pd.Series(np.concatenate(before)).groupby(tickers).transform("mean").to_numpy()
+    after = [np.concatenate(list(_permuted(subject, number, group, seeds))) for number, subject in enumerate(subjects)]
+    grown = np.concatenate(after, axis=1) - np.concatenate(before)
+    return np.asarray((grown / np.where(unit > 0, unit, 1.0)).mean(axis=1))
+
+
+def _permuted(subject: Subject, number: int, group: Sequence[str], seeds: Sequence[int]) -> Iterator[np.ndarray]:
+    """The CRPS of each window under each permutation, a few of them at once: shape (some of the seeds, n)."""
+    columns = [k for k, name in enumerate(subject.fitted.pipeline.names) if name in group]
+    fixed = np.isnan(subject.inputs).any(axis=(1, 2))
+    at_once = max(1, MOST_AT_ONCE // len(subject.rows))
+    for first in range(0, len(seeds), at_once):
+        tries = []
+        for seed in seeds[first : first + at_once]:
+            inputs = subject.inputs.copy()
+            inputs[:, :, columns] = inputs[shuffled(subject.tickers, fixed, derive_seed(seed, number))][:, :, columns]
+            tries.append(inputs)
+        yield subject.crps(np.concatenate(tries))
 
 
 def shuffled(tickers: np.ndarray, fixed: np.ndarray, seed: int) -> np.ndarray:
