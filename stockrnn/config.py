@@ -45,6 +45,9 @@ class WindowConfig(Section):
 
     lookback: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Sessions (timesteps) a window holds; the last one is the cutoff."""
+    shortest: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Fewest sessions of a window: those missing before a ticker's first session are masked, so that tickers younger than `lookback`
+    are learned from and forecast; null for `lookback`."""
     horizon: Annotated[int, Field(ge=1, le=1000)] = 1
     """Sessions forecast after the cutoff."""
 
@@ -207,6 +210,11 @@ class Config(Section):
         return tuple((self.model.model_copy(update=changes), lookback) for changes, lookback in zip(own, lookbacks, strict=True))
 
     @property
+    def shortest(self) -> int:
+        """The fewest sessions of a window."""
+        return self.window.shortest or self.window.lookback
+
+    @property
     def samples(self) -> int:
         """How many networks each trained one forecasts as: thinned copies of it, or itself."""
         return max(1, self.train.mc_dropout)
@@ -239,6 +247,10 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         bool(config.features.columns or config.features.indicators),
         "`features.columns` or `features.indicators` must name at least one feature. Received: none",
+    )
+    yield (
+        config.shortest <= config.window.lookback,
+        f"`window.shortest` must be at most `window.lookback` {config.window.lookback}. Received: {config.shortest}",
     )
     for model, lookback in config.networks():
         yield from _network_agreements(model, config.window.model_copy(update={"lookback": lookback}))

@@ -80,3 +80,22 @@ def test_other_tickers_than_the_runs_are_refused_by_name(trained, tmp_path):
     random_walk(60, 5).drop(columns="filled").to_csv(tmp_path / "x.csv", index=False)
     with pytest.raises(DataError, match=r"AAA, BBB.*WALK"):
         predict(trained.run, str(tmp_path / "x.csv"))
+
+
+def test_a_ticker_younger_than_the_lookback_is_learned_from_scored_and_forecast(tmp_path):
+    tables = [random_walk(160, 1, "OLD"), garch_path(160, 2, "NEW").tail(80)]  # 32 sessions in the training span
+    path = tmp_path / "prices.csv"
+    pd.concat(tables).drop(columns="filled").to_csv(path, index=False, date_format="%Y-%m-%d")
+    words = [*SMALL, "window.lookback=40", "window.shortest=5", "model.cell=gru", f"data.path={path}"]
+    trained = train(load_config(None, words), tmp_path / "run")
+    assert set(trained.metrics["test"]["tickers"]) == {"NEW", "OLD"}
+    forecasts = pd.read_csv(tmp_path / "run" / "forecasts.csv", parse_dates=["cutoff", "date"])
+    mine = forecasts[(forecasts["model"] == "gru") & (forecasts["ticker"] == "NEW")]
+    first = tables[1]["date"].min()
+    asof = mine["cutoff"].min()
+    assert ((tables[1]["date"] >= first) & (tables[1]["date"] <= asof)).sum() > 40
+    early = tables[1]["date"].iloc[12]  # a window of thirteen sessions, and no history before
+    rows = predict(trained.run, asof=early).rows
+    assert set(rows["ticker"]) == {"NEW", "OLD"}
+    scored = predict(trained.run, asof=asof).rows.query("ticker == 'NEW'")
+    np.testing.assert_allclose(scored["forecast"], mine[mine["cutoff"] == asof]["forecast"], rtol=1e-5)

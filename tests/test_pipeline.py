@@ -134,10 +134,11 @@ def test_the_state_is_json_and_brings_back_the_same_windows():
         assert again.prepare(both).windows.targets.tobytes() == learned.prepare(both).windows.targets.tobytes()
         assert set(learned.to_dict()) == {
             *("names", "absent", "limits", "features", "target", "anchors"),
-            *("column", "transform", "lookback", "horizon"),
+            *("column", "transform", "lookback", "shortest", "horizon"),
         }
-    older = {name: value for name, value in fitted(both).to_dict().items() if name != "anchors"}
+    older = {name: value for name, value in fitted(both).to_dict().items() if name not in ("anchors", "shortest")}
     assert Pipeline.from_dict(older).anchors == {}
+    assert Pipeline.from_dict(older).shortest == learned.lookback
 
 
 def test_windows_are_found_by_their_cutoffs_or_refused_by_name():
@@ -210,3 +211,32 @@ def test_outliers_are_treated_before_features_and_actuals_are_left_alone():
     for learned in (raw, treated):
         wanted = prices[CLOSE].to_numpy()[rows, None] * np.exp(learned.target["WALK"].offset)
         np.testing.assert_allclose(learned.to_prices(zero, prices, rows)[..., 0], wanted, rtol=1e-9)
+
+
+def test_short_windows_begin_with_unknown_timesteps_and_never_with_another_ticker():
+    both = panel(200)
+    plain, short = fitted(both), fitted(both, "window.shortest=1")
+    whole, cut = plain.prepare(both), short.prepare(both)
+    added = ~np.isin(cut.rows, whole.rows)
+    np.testing.assert_array_equal(cut.rows[~added], whole.rows)
+    np.testing.assert_array_equal(cut.windows.tensors()[0][~added], whole.windows.tensors()[0])
+    np.testing.assert_array_equal(cut.windows.tensors()[1][~added], whole.windows.tensors()[1])
+    x, _ = cut.windows.tensors()
+    first = both.groupby(TICKER, sort=False).head(1).index
+    for start in first:  # the first session has no return, so the second ends a window of one
+        for length in (1, 2):
+            window = x[cut.rows == start + length][0]
+            assert np.isnan(window[: 3 - length]).all()
+            np.testing.assert_array_equal(window[3 - length :], x[cut.rows == start + 3][0][:length])
+
+
+def test_a_ticker_younger_than_the_lookback_needs_short_windows():
+    old = panel(200)
+    young = old[(old[TICKER] != old[TICKER].iloc[0]) | (old.index >= 90)].reset_index(drop=True)  # 30 sessions in training
+    words = ["window.lookback=40", "window.horizon=2"]
+    name = young[TICKER].iloc[0]
+    assert learnable_tickers(young, spans_of(old), load_config("lstm", [*SMALL, *words]))[1] == [name]
+    config = load_config("lstm", [*SMALL, *words, "window.shortest=5"])
+    assert learnable_tickers(young, spans_of(old), config)[1] == []
+    rows = fit_pipeline(young, spans_of(old), config).prepare(young).rows
+    assert (young[TICKER][rows] == name).sum() == (young[TICKER] == name).sum() - 5

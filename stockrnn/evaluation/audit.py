@@ -281,7 +281,8 @@ def _check_split(subject: _Subject, ledger: _Ledger) -> None:
         dates = cleaned[DATE].to_numpy()
         for name, windows in split_windows(pipeline, mine, subject.spans, subject.config.split.calibration > 0).items():
             begin = pd.Timestamp.min if name == SPAN_NAMES[0] else ends[SPAN_NAMES[SPAN_NAMES.index(name) - 1]]
-            first, last = dates[windows.ends + 1], dates[windows.ends + pipeline.horizon]
+            rows = np.searchsorted(pipeline.places(cleaned), windows.ends)
+            first, last = dates[rows + 1], dates[rows + pipeline.horizon]
             inside = (first > begin.to_datetime64()) & (last <= ends[name].to_datetime64())
             ledger.note("split", ends[name], UNSEEN, bool(inside.all()))
 

@@ -16,7 +16,7 @@ from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.scaling import Scaler, fit_scaler
 from stockrnn.features.splits import Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
-from stockrnn.features.windows import Windows, window_ends
+from stockrnn.features.windows import Windows, padded, places_after_padding, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
@@ -53,6 +53,7 @@ class Pipeline:
         column: the price that is forecast.
         transform: name in `TRANSFORMS`.
         lookback: timesteps of a window.
+        shortest: fewest timesteps of a window that are sessions; those before its ticker's first session are NaN.
         horizon: steps ahead.
         anchors: scale the target is divided by, for each ticker; none for a network without an anchor.
     """
@@ -65,13 +66,14 @@ class Pipeline:
     column: str
     transform: str
     lookback: int
+    shortest: int
     horizon: int
     anchors: dict[str, Anchor]
 
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.
 
-        A window needs `lookback` sessions in a row with all features, and a cutoff whose close was observed.
+        A window needs `shortest` sessions in a row with all features, and a cutoff whose close was observed.
         """
         cleaned, _ = self.limits.apply(prices)
         tickers = cleaned[TICKER].to_numpy()
@@ -83,10 +85,19 @@ class Pipeline:
             rows = tickers == ticker
             series[rows] = _of_ticker(self.features, ticker).transform(raw[rows])
             scaled[rows] = _of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned[rows], ticker))
-        ends = window_ends(np.asarray(np.isfinite(series).all(axis=1)), tickers, self.lookback)
+        usable = np.asarray(np.isfinite(series).all(axis=1))
+        ends = window_ends(usable, tickers, self.shortest)
         ends = ends[~cleaned[FILLED].to_numpy()[ends]]
-        windows = Windows(np.nan_to_num(series, posinf=0.0, neginf=0.0), scaled, ends, self.lookback)
+        unknown = np.float32(np.nan if self.shortest < self.lookback else 0.0)
+        series = np.where(usable[:, None], series, unknown)
+        scaled = np.where(usable[:, None], scaled, np.float32(np.nan))
+        places = self.places(cleaned)
+        windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback)
         return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
+
+    def places(self, cleaned: pd.DataFrame) -> RowIndex:
+        """Row of each session in the windows' series, which has room before each ticker where windows may be short, shape (rows,)."""
+        return places_after_padding(cleaned[TICKER].to_numpy(), self.lookback - 1 if self.shortest < self.lookback else 0)
 
     def windows_at(self, prices: pd.DataFrame, rows: RowIndex) -> Windows:
         """The windows that end at these rows. Raises DataError where one has too little history."""
@@ -98,7 +109,7 @@ class Pipeline:
             row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
             have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
             raise DataError(
-                f"A forecast needs {self.lookback} complete sessions up to its cutoff, and one more where a feature is a change. "
+                f"A forecast needs {self.shortest} complete sessions up to its cutoff, and one more where a feature is a change. "
                 f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. Give more history."
             )
         return prepared.windows.pick(found)
@@ -125,7 +136,7 @@ class Pipeline:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""
-        plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "horizon")}
+        plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "shortest", "horizon")}
         scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target", "anchors")}
         return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain}
 
@@ -135,6 +146,7 @@ class Pipeline:
         features, target = ({t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target"))
         limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
+        plain["shortest"] = state.get("shortest", state["lookback"])
         anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
         return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors)
 
@@ -161,7 +173,8 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     outliers = config.data.outliers
     limits = fit_outliers(prices, spans.train_end, **outliers.model_dump())
     window, target = config.window, config.target
-    empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, window.lookback, window.horizon, {})
+    shape = window.lookback, config.shortest, window.horizon
+    empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, *shape, {})
     cleaned, _ = limits.apply(prices)
     raw = make_features(cleaned, names)
     targets = _targets(cleaned, target.column, window.horizon, target.transform)
@@ -170,7 +183,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     features, scaled_target, anchors = {}, {}, {}
     for ticker in cleaned[TICKER].unique():
         mine = (cleaned[TICKER] == ticker).to_numpy()
-        _check_history(cleaned[mine & learn], ticker, target.column, max(window.lookback, LEAST_SESSIONS) + window.horizon)
+        _check_history(cleaned[mine & learn], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
         features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
         changes, labels = targets[mine], labelled[mine]
         if config.model.anchor != "none":
@@ -191,7 +204,7 @@ def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -
 def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str]]:
     """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first."""
     seen = prices[(prices[DATE] <= spans.train_end) & ~prices[FILLED]].groupby(TICKER)[config.target.column]
-    need = max(config.window.lookback, LEAST_SESSIONS) + config.window.horizon + 1
+    need = max(config.shortest, LEAST_SESSIONS) + config.window.horizon + 1
     tickers = list(prices[TICKER].unique())
     fit = [ticker for ticker in tickers if len(tickers) == 1 or (seen.count().get(ticker, 0) >= need and seen.nunique()[ticker] > 1)]
     return fit, [ticker for ticker in tickers if ticker not in set(fit)]
@@ -200,8 +213,8 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
 def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:
     if len(learn) < need:
         raise DataError(
-            f"The training span needs `window.lookback` (never under {LEAST_SESSIONS}) + `window.horizon` sessions of {ticker}. "
-            f"Received: need {need}, have {len(learn)}. Shorten the window or give more history."
+            f"The training span needs `window.lookback`, or `window.shortest` (never under {LEAST_SESSIONS}) + `window.horizon` sessions "
+            f"of {ticker}. Received: need {need}, have {len(learn)}. Shorten the window or give more history."
         )
     if learn[column].nunique() < 2:
         raise DataError(f"The {column} of {ticker} must change. Received: {learn[column].iloc[0]:g} in all {len(learn)} training sessions.")

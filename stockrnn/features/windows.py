@@ -52,6 +52,25 @@ class Windows:
             yield self.pick(np.arange(first, min(first + size, len(self)))).tensors()
 
 
+def places_after_padding(groups: np.ndarray, padding: int) -> RowIndex:
+    """Where each row stands once `padding` rows are put before the first one of each group, shape (rows,).
+
+    Args:
+        groups: group (ticker) of each row; equal neighbours belong together, shape (rows,).
+        padding: rows put before each group.
+    """
+    first = np.ones(len(groups), dtype=bool)
+    first[1:] = groups[1:] != groups[:-1]
+    return np.asarray(np.arange(len(groups)) + padding * np.cumsum(first))
+
+
+def padded(array: np.ndarray, places: RowIndex) -> np.ndarray:
+    """An array's rows at their places, and rows of NaN between them."""
+    result = np.full((int(places[-1]) + 1 if len(places) else 0, *array.shape[1:]), np.nan, array.dtype)
+    result[places] = array
+    return result
+
+
 def window_ends(usable: np.ndarray, groups: np.ndarray, lookback: int) -> RowIndex:
     """Rows that can end a window: `lookback` usable rows of one group, without a break.
 

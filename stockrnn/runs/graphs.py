@@ -18,7 +18,7 @@ from stockrnn.runs.vetting import hold
 
 _EXPORTED = (
     "Abs Add And Cast Clip Concat Constant ConstantOfShape CumSum Div Equal Erf Exp Expand Flatten GRU Gather GatherND Gemm "
-    "GlobalAveragePool Greater GreaterOrEqual Identity LSTM Less LessOrEqual Log Loop MatMul Max Min Mul Neg Not Or Pow RNN "
+    "GlobalAveragePool Greater GreaterOrEqual Identity IsNaN LSTM Less LessOrEqual Log Loop MatMul Max Min Mul Neg Not Or Pow RNN "
     "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape ReverseSequence Shape Sigmoid Sign Slice "
     "Softmax Softplus Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze Where"
 )

@@ -166,7 +166,8 @@ def hold(condition: bool, origin: Path, must: str, received: Any) -> None:
 def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -> None:
     target, window = config.target, config.window
     wanted = {"column": target.column, "transform": target.transform, "lookback": window.lookback, "horizon": window.horizon}
-    found = {name: pipeline[name] for name in wanted}
+    wanted["shortest"] = config.shortest
+    found = {name: pipeline[name] for name in wanted if name != "shortest"} | {"shortest": pipeline.get("shortest", pipeline["lookback"])}
     hold(found == wanted, origin, f"fit the config: {wanted}", found)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
     anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}

@@ -266,7 +266,9 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
 
 def network_specs(config: Config, features: int) -> tuple[NetworkSpec, ...]:
     """The shape of each network of the ensemble."""
-    return tuple(NetworkSpec(features, lookback, config.window.horizon, model) for model, lookback in config.networks())
+    return tuple(
+        NetworkSpec(features, lookback, config.window.horizon, model, config.shortest < lookback) for model, lookback in config.networks()
+    )
 
 
 def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[Weights], windows: Windows) -> np.ndarray:
@@ -284,14 +286,15 @@ def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibr
     prepared = pipeline.prepare(prices)
     windows = prepared.windows
     complete = np.isfinite(windows.targets[windows.ends]).all(axis=1)
-    numbers = np.where(complete, label_spans(prepared.cleaned, spans, pipeline.horizon)[windows.ends], -1)
+    rows = np.searchsorted(pipeline.places(prepared.cleaned), windows.ends)
+    numbers = np.where(complete, label_spans(prepared.cleaned, spans, pipeline.horizon)[rows], -1)
     parts = {}
     for number, name in enumerate(SPAN_NAMES[: 3 if calibrate else 2]):
         parts[name] = windows.pick(numbers == number)
         if len(parts[name]) == 0:
             sessions = int((spans.numbers(prices["date"]) == number).sum())
             raise DataError(
-                f"The {name} span must hold a whole window: `window.lookback` {pipeline.lookback} + `window.horizon` {pipeline.horizon} "
-                f"sessions. Received: {sessions}. Shorten the window, or give more history."
+                f"The {name} span must hold a whole window: `window.lookback` or `window.shortest` {pipeline.shortest} + `window.horizon` "
+                f"{pipeline.horizon} sessions. Received: {sessions}. Shorten the window, or give more history."
             )
     return parts
