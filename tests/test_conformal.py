@@ -114,10 +114,10 @@ def test_a_miss_is_judged_by_the_interval_that_was_given():
     assert adapt(table(actual), rate=0.5)["q95"].iloc[2] == pytest.approx(100 + 9.5 * np.exp(0.5 * 0.8))
 
 
-def test_the_ends_of_the_interval_belong_to_it_and_the_default_rate_is_a_hundredth():
+def test_the_ends_of_the_interval_belong_to_it_and_the_default_rate_is_a_fiftieth():
     for end in (109.5, 90.5):
         moved = adapt(table(np.array([end, 100.0])))
-        assert moved["q95"].iloc[1] == pytest.approx(100 + 9.5 * np.exp(-0.01 * 0.1))
+        assert moved["q95"].iloc[1] == pytest.approx(100 + 9.5 * np.exp(-0.02 * 0.1))
 
 
 @pytest.mark.parametrize("step", [1, 3])

@@ -21,8 +21,9 @@ LEAST_ROWS = 19
 MEDIAN = QUANTILES.index(0.5)
 NOMINAL_MISS = 0.1
 """Share of actuals that may lie outside q05 … q95."""
-RATE = 0.01
-"""How fast the width of a walk-forward follows its misses: log k grows by 0.9 % after a miss and falls by 0.1 % after a hit."""
+RATE = 0.02
+"""How fast the width of a walk-forward follows its misses: log k grows by 1.8 % after a miss and falls by 0.2 % after a hit. The slowest
+rate that kept every 250 sessions of twelve series above 80 % coverage, for ewma, garch and har before the test span."""
 
 
 @dataclass(frozen=True)
