@@ -5,6 +5,7 @@ Imports nothing heavy: `--help` must answer at once. Results go to stdout, progr
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -16,7 +17,7 @@ from typing import Annotated
 import typer
 
 from stockrnn import __version__
-from stockrnn.errors import StockRNNError, inert
+from stockrnn.errors import InterruptedRunError, StockRNNError, inert
 from stockrnn.interrupts import leave_on_signals
 
 
@@ -311,6 +312,9 @@ def main() -> None:
     try:
         code = typer.main.get_command(app)(standalone_mode=False)  # not `app()`, which would take the excepthook back
         sys.stdout.flush()
+    except InterruptedRunError as error:
+        _say(str(error))
+        os._exit(error.exit_code)  # all is on disk; taking TensorFlow apart would take seconds
     except StockRNNError as error:
         _leave(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -328,9 +332,12 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    line = inert(" ".join(message.split()))
-    typer.echo(f"stockrnn: {line}", err=True)
+    _say(message)
     sys.exit(code)
+
+
+def _say(message: str) -> None:
+    typer.echo(f"stockrnn: {inert(' '.join(message.split()))}", err=True)
 
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
