@@ -246,7 +246,7 @@ def test_going_on_with_something_else_is_refused_by_name(quick, csv, tmp_path):
         recipes.backtest(config, plan, folder, on_fold=Stop(1))
     with pytest.raises(ConfigError, match="refit: 1 before, 2 now"):
         recipes.backtest(config, dataclasses.replace(plan, refit=2), folder)
-    with pytest.raises(ConfigError, match=r"dropout: 0\.1"):
+    with pytest.raises(ConfigError, match=r"`model\.dropout` was 0\.0 and is 0\.1"):
         recipes.backtest(small("model.dropout=0.1", data=csv), plan, folder)
     with pytest.raises(ConfigError, match="stockrnn backtest --resume"):
         recipes.train(config, folder)
