@@ -1,7 +1,7 @@
 """What the terminal shows."""
 
-import io
 import contextlib
+import io
 import itertools
 import math
 import os
