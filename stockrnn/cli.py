@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from stockrnn import __version__
-from stockrnn.errors import InterruptedRunError, StockRNNError, inert
+from stockrnn.errors import InterruptedRunError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import leave_on_signals
 
 
@@ -343,6 +343,10 @@ def _say(message: str) -> None:
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     from stockrnn.storage import write_text
 
-    log = Path(tempfile.gettempdir()) / "stockrnn-error.log"
-    write_text(log, "".join(traceback.format_exception(kind, error, trace)))
-    typer.echo(f"stockrnn: this is a bug ({kind.__name__}: {' '.join(str(error).split())[:200]}). The traceback is in {log}.", err=True)
+    log = Path(tempfile.gettempdir()) / f"stockrnn-error-{os.getuid()}.log"
+    where = f"The traceback is in {log}"
+    try:
+        write_text(log, "".join(traceback.format_exception(kind, error, trace)))
+    except StorageError:
+        where = f"Its traceback could not be kept in {log}"
+    _say(f"this is a bug ({kind.__name__}: {' '.join(str(error).split())[:200]}). {where}.")

@@ -341,3 +341,15 @@ def test_a_run_folder_in_use_is_not_trained_into(run, tmp_path):
     done = stockrnn("train", "--run", run, cwd=tmp_path)
     assert done.returncode == 2
     assert "--run" in done.stderr
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_bug_is_one_line_and_its_traceback_a_file_where_one_can_be_written(writable, tmp_path):
+    code = "from stockrnn import cli, commands\ncommands.configs_list = lambda json: 1 / 0\ncli.main()"
+    code = f"import tempfile\ntempfile.tempdir = {str(tmp_path if writable else tmp_path / 'none')!r}\n{code}"
+    done = subprocess.run([sys.executable, "-c", code, "configs", "list"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("stockrnn: this is a bug (ZeroDivisionError: division by zero). ")
+    logs = [path.read_text() for path in tmp_path.iterdir()]
+    assert ["Traceback" in log and "ZeroDivisionError" in log for log in logs] == [True] * writable
+    assert ("could not be kept" in done.stderr) is not writable
