@@ -2,10 +2,13 @@
 
 `with Forks(folder) as run: done = run("train", "--run", "a", kill_after=1.3)`. Each run is a process of its own, with its own
 signals, locks and death; only the imports, which no run can lose, are shared. TensorFlow has started no thread before the fork.
+Processes that a run leaves behind become children of the one that forks, which names and ends them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -13,8 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
+
+ORPHANS_S = 5.0
+"""How long a process may outlive the run that started it."""
+SUBREAPER = 36
+"""prctl(2): orphans of a process's descendants become its children."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Done:
     late: float
     out: str
     err: str
+    orphans: tuple[str, ...]
 
 
 class Forks:
@@ -48,7 +58,8 @@ class Forks:
         job = {"arguments": [str(each) for each in arguments], "kill_after": kill_after, "signal": int(number)}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
-        return Done(**json.loads(self.process.stdout.readline()))
+        done = json.loads(self.process.stdout.readline())
+        return Done(**{**done, "orphans": tuple(done["orphans"])})
 
 
 def serve(folder: str) -> None:
@@ -67,6 +78,7 @@ def serve(folder: str) -> None:
     import tf2onnx  # noqa: F401
 
     del matplotlib, rich
+    assert ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0) == 0
     os.chdir(folder)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -86,12 +98,13 @@ def run(arguments, kill_after, signal) -> dict:
             os.kill(child, signal)
             status = _wait(child, None)
             late = time.monotonic() - sent
+        orphans = _orphans()
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode())
     code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "seconds": time.monotonic() - started, "late": late, "out": texts[0], "err": texts[1]}
+    return {"code": code, "seconds": time.monotonic() - started, "late": late, "out": texts[0], "err": texts[1], "orphans": orphans}
 
 
 def _wait(child, seconds):
@@ -102,6 +115,24 @@ def _wait(child, seconds):
             return status
         time.sleep(0.002)
     return None
+
+
+def _orphans() -> list[str]:
+    """What a run started and did not end, ended here: the command line of each."""
+    until, orphans = time.monotonic() + ORPHANS_S, {}
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        left = [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        if not left:
+            return list(orphans.values())
+        if time.monotonic() > until:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    orphans[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def _become(arguments, out, err) -> None:
@@ -121,6 +152,8 @@ def _become(arguments, out, err) -> None:
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()
+    except BaseException:
+        os.write(err, traceback.format_exc().encode())
     finally:
         os._exit(code)
 

@@ -1,7 +1,7 @@
 """Random trainings, backtests, kills, resumes, forecasts and pictures, as long as asked: `python -m tests.soak MINUTES [SEED [ROUND]]`.
 
 Every run is checked after every step. Seed and round replay what was done, from that round on (not the instruction that a kill
-struck). Each run is also made once without kills, and must have ended in the same bytes.
+struck). Each run is also made once without kills, and must have ended in the same bytes. No process may outlive its command.
 """
 
 import random
@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from stockrnn.configfile import load_config
@@ -32,6 +33,7 @@ CHOICES = {
     "window.horizon": ["1", "3"],
     "window.lookback": ["2", "5"],
     "train.ensemble": ["1", "2"],
+    "train.workers": ["1", "1", "2"],
     "train.optimizer": ["adam", "sgd"],
     "features.scaler": ["standard", "robust", "minmax"],
     "target.transform": ["log_return", "difference", "level"],
@@ -64,6 +66,7 @@ def make(run, dice, command, folder, name, options, whole_s):
         ended = run(command, *arguments, "--run", name, kill_after=after, number=number)
         assert ended.code in (0, -9, 130, 143), (done, number.name, after, ended)
         assert "Traceback" not in ended.err, ended
+        assert ended.orphans == (), (number.name, after, ended)
         assert ended.late <= MOST_LATE_S, (number.name, after, ended)
         assert ended.code <= 0 or ("--resume" in ended.err) == is_begun(folder / name), ended
         late = max(late, ended.late)
@@ -72,18 +75,20 @@ def make(run, dice, command, folder, name, options, whole_s):
             open_run(folder / name)
     arguments = ["--resume"] if is_begun(folder / name) else options
     ended = run(command, *arguments, "--run", name)
-    assert ended.code == 0, (done, ended)
+    assert (ended.code, ended.orphans) == (0, ()), (done, ended)
     return done, late
 
 
 def use(run, dice, folder, name):
-    """Forecast and draw, with a death now and then; the run stays whole."""
+    """Forecast, explain, compare and draw, with a death now and then; the run stays whole."""
     first, second = (run("predict", name, "--json") for _ in range(2))
     assert (first.code, first.out) == (0, second.out), first
     ended = run("plot", name, "--format", dice.choice(["png", "svg"]), kill_after=dice.choice([None, dice.uniform(0, 3)]))
     assert ended.code in (0, -9), ended
     open_run(folder / name)
-    assert run("plot", name).code == 0
+    for words in (("plot", name), ("explain", name, "--json"), ("runs", "compare", name, "whole", "--json")):
+        ended = run(*words)
+        assert (ended.code, ended.orphans) == (0, ()), (words, ended)
     assert run("predict", name, "--json").out == first.out
 
 
@@ -113,17 +118,26 @@ def play(run, folder, seed, number):
 
 
 def soak(minutes, seed, number=0):
-    """Rounds until the time is over."""
-    end, first = time.monotonic() + 60 * minutes, number
-    folder = Path(tempfile.mkdtemp(prefix="soak"))
-    with Forks(folder) as run:
-        while time.monotonic() < end:
-            print(f"seed {seed} round {number}: ", end="", flush=True)
-            print(play(run, folder, seed, number), flush=True)
-            number += 1
-    shutil.rmtree(folder)
-    print(f"{number - first} rounds, 0 broken invariants")
+    """Rounds until the time is over; how many broke an invariant, whose folders stay."""
+    end, first, broken = time.monotonic() + 60 * minutes, number, 0
+    while time.monotonic() < end:
+        folder = Path(tempfile.mkdtemp(prefix=f"soak-{seed}-{number}-"))
+        with Forks(folder) as run:
+            while time.monotonic() < end:
+                print(f"seed {seed} round {number}: ", end="", flush=True)
+                number += 1
+                try:
+                    print(play(run, folder, seed, number - 1), flush=True)
+                except AssertionError:
+                    print(f"BROKEN, see {folder}\n{traceback.format_exc()}", flush=True)
+                    broken += 1
+                    break
+            else:
+                shutil.rmtree(folder)
+    print(f"{number - first} rounds, {broken} broken invariants")
+    return broken
 
 
 if __name__ == "__main__":
-    soak(float(sys.argv[1]), *map(int, sys.argv[2:4]))
+    seed_and_round = [int(word) for word in sys.argv[2:4]]
+    sys.exit(soak(float(sys.argv[1]), *(seed_and_round or [random.randrange(1000)])) > 0)

@@ -39,8 +39,9 @@ from tests.forks import Forks
 GOLDEN = Path(__file__).parent / "golden" / "format1"
 TINY = ["--set", "train.epochs=60", "--set", "train.early_stopping.patience=60", "--set", "model.cell=simple_rnn"]
 TINY += ["--set", "model.units=[3]", "--set", "window.lookback=3", "--set", "model.dropout=0.2", "--set", "model.recurrent_dropout=0.1"]
-WALK = [*TINY, "--set", "train.workers=1", "--folds", "4"]
-PAIR = [*TINY, "--set", "train.workers=2", "--set", "train.ensemble=2", "--set", "model.mc_dropout=0"]
+PAIR = [*TINY, "--set", "train.ensemble=2", "--set", "train.workers=2"]
+PAIR += ["--set", "train.epochs=600", "--set", "train.early_stopping.patience=600"]
+"""Two networks, each trained for longer than a worker takes to start."""
 SAME = ("weights.safetensors", "metrics.json", "forecasts.csv", "history.csv", "scaler.json")
 
 
@@ -265,30 +266,31 @@ def digests(folder):
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in SAME}
 
 
-def finish(run, folder, name):
-    """Go on until the run is complete, as a script would: from nothing where nothing was begun."""
-    arguments = ("--resume",) if is_unfinished(folder / name) or is_complete(folder / name) else TINY
-    return run("train", *arguments, "--run", name)
+def finish(run, folder, name, words, **death):
+    """Begin, or go on with what was begun, as a script would."""
+    arguments = ("--resume",) if is_unfinished(folder / name) or is_complete(folder / name) else words
+    done = run("train", *arguments, "--run", name, **death)
+    assert done.orphans == ()
+    return done
 
 
-def kill_often(folder, singles, chains, kills=5, seed=0):
+def kill_often(folder, words, singles, chains, kills=5, seed=0):
     """Kill trainings at random moments; how many were killed, and whether each ended in the bytes of the uninterrupted one."""
     dice = random.Random(seed)
     killed, ends = 0, []
     with Forks(folder) as run:
-        whole = run("train", *TINY, "--run", "whole")
+        whole = finish(run, folder, "whole", words)
         assert whole.code == 0, whole.err
         wanted = digests(folder / "whole")
         for number in range(singles + chains):
             name, left = f"k{number}", 1 if number < singles else kills
             for _ in range(left):
-                arguments = ("--resume",) if is_unfinished(folder / name) or is_complete(folder / name) else TINY
-                done = run("train", *arguments, "--run", name, kill_after=dice.uniform(0, whole.seconds / (left**0.5)))
+                done = finish(run, folder, name, words, kill_after=dice.uniform(0, whole.seconds / (left**0.5)))
                 killed += done.code == -signal.SIGKILL
                 assert done.code in (0, -signal.SIGKILL), done.err
                 if is_complete(folder / name):
                     open_run(folder / name)
-            done = finish(run, folder, name)
+            done = finish(run, folder, name, words)
             ends.append(done.code == 0 and digests(folder / name) == wanted)
             print(number, killed, ends[-1], done.code, done.err, flush=True)
             shutil.rmtree(folder / name)
@@ -297,7 +299,7 @@ def kill_often(folder, singles, chains, kills=5, seed=0):
 
 @pytest.mark.network
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
-    killed, ends = kill_often(tmp_path, singles=1, chains=0, seed=9)  # early enough, even where the first training was a slow one
+    killed, ends = kill_often(tmp_path, TINY, singles=1, chains=0, seed=9)  # early enough, even where the first training was a slow one
     assert killed == 1
     assert all(ends)
 
@@ -305,9 +307,18 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
 @pytest.mark.slow
 @pytest.mark.network
 def test_trainings_killed_at_sixty_moments_end_in_the_same_bytes(tmp_path):
-    killed, ends = kill_often(tmp_path, singles=50, chains=10)
+    killed, ends = kill_often(tmp_path, TINY, singles=50, chains=10)
     assert killed >= 80  # a few trainings end before their moment
     assert ends == [True] * 60
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("seed", range(3))
+def test_trainings_with_two_processes_killed_at_random_moments_end_in_the_same_bytes(tmp_path, seed):
+    killed, ends = kill_often(tmp_path, PAIR, singles=6, chains=1, seed=seed)
+    assert killed >= 9
+    assert ends == [True] * 7
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------------
@@ -399,23 +410,23 @@ def test_signals_are_the_process_own_again_afterwards():
     safe_place()
 
 
-def interrupt_often(folder, moments, seed=1):
+def interrupt_often(folder, words, moments, seed=1):
     """Signals at random moments; (code, seconds until the exit, what was said, whether the folder is valid) of each."""
     dice = random.Random(seed)
     found, number = [], 0
     with Forks(folder) as run:
-        whole = min((run("train", *TINY, "--run", name) for name in ("whole", "again")), key=lambda done: done.seconds)
+        whole = min((finish(run, folder, name, words) for name in ("whole", "again")), key=lambda done: done.seconds)
         while len(found) < moments:
             number += 1
             name = f"s{number}"
             which = (signal.SIGINT, signal.SIGTERM)[number % 2]
-            done = run("train", *TINY, "--run", name, kill_after=dice.uniform(0, whole.seconds), number=which)
+            done = finish(run, folder, name, words, kill_after=dice.uniform(0, whole.seconds), number=which)
             left = {path.name for path in (folder / name).iterdir()} if (folder / name).is_dir() else set()
             if is_complete(folder / name):
                 open_run(folder / name)
             valid = is_complete(folder / name) or is_unfinished(folder / name) or not left
             if "--resume" in done.err:
-                valid &= run("train", "--resume", "--run", name).code == 0
+                valid &= finish(run, folder, name, words).code == 0 and digests(folder / name) == digests(folder / "whole")
             print(which.name, done.code, round(done.late, 2), valid, flush=True)
             if done.code:  # it had not ended before
                 found.append((done.code, round(done.late, 2), done.err, valid, sorted(left)))
@@ -424,8 +435,9 @@ def interrupt_often(folder, moments, seed=1):
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_signals_at_twenty_moments_leave_within_five_seconds(tmp_path):
-    found = interrupt_often(tmp_path, 20)
+@pytest.mark.parametrize("words", [TINY, PAIR], ids=["one process", "two processes"])
+def test_signals_at_twenty_moments_leave_within_five_seconds(tmp_path, words):
+    found = interrupt_often(tmp_path, words, 20)
     assert {code for code, *_ in found} == {130, 143}
     assert [each for each in found if (each[1] > 5 or each[2].count("\n") != 1 or "Traceback" in each[2])] == []
     assert all(valid for *_, valid, _ in found)
