@@ -92,9 +92,9 @@ class Cluster(Engine):
             else:
                 run.here(number, run.report)
             return
+        run.keep(number, result)
         if report is not None:
             run.report(report)
-        run.keep(number, result)
 
 
 def _join(ray: Any, address: str | None) -> None:

@@ -22,13 +22,14 @@ from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
 from stockrnn.reports import comparing, evidence_tables, inspection, tables
-from stockrnn.reports.progress import step_progress, walk_progress
+from stockrnn.reports.progress import step_progress, training_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
 from stockrnn.runs.files import to_csv
 from stockrnn.storage import write_bytes
 from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
 
-SHOWN_TICKERS = 5
+NAMED_TICKERS, MOST_TICKERS = 5, 20
+"""Most tickers whose names are listed, and most whose forecasts are."""
 DEFAULT_CONFIG = "lstm.yaml"
 
 
@@ -49,8 +50,7 @@ def train(
     else:
         settings = _settings(config or DEFAULT_CONFIG, data, overrides)
         folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
-    members = len(settings.train.members) if settings.data.panel == "together" else None
-    progress = tables.training_progress(settings.train.epochs, members)
+    progress = training_progress(settings.train.epochs, len(settings.train.members))
     how = f"Go on with: stockrnn train --resume --run {folder}"
     with interruptible(how, lambda: is_begun(folder)) as check, progress as tell:
 
@@ -141,9 +141,15 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
         _print_json({"format": 1, "forecasts": [{**row, DATE: _iso(row[DATE])} for row in rows.to_dict("records")]})
         return
     cutoffs = sorted({_iso(cutoff) for cutoff in predicted.table["cutoff"]})
-    which = ", ".join(rows[TICKER].unique()) if rows[TICKER].nunique() <= SHOWN_TICKERS else f"{rows[TICKER].nunique()} tickers"
+    tickers = rows[TICKER].nunique()
+    which = ", ".join(rows[TICKER].unique()) if tickers <= NAMED_TICKERS else f"{tickers} tickers"
     _show(f"{which}: forecast from {' to '.join(dict.fromkeys((cutoffs[0], cutoffs[-1])))}, prices in the file's currency")
-    _show(tables.forecast_rows(rows))
+    if tickers <= MOST_TICKERS:
+        _show(tables.forecast_rows(rows))
+        return
+    half = MOST_TICKERS // 2
+    _show(tables.forecast_rows(tables.most_and_least(rows, half)))
+    _show(f"The {half} tickers with the highest P(up) and the {half} with the lowest. All: --output FILE, or --json.")
 
 
 def plot(run: str | None, output: Path | None, picture_format: str) -> None:

@@ -10,6 +10,7 @@ from factories import garch_path, random_walk
 from scipy.stats import binom, norm
 
 from stockrnn.errors import DataError
+from stockrnn.evaluation.scores import score_groups
 from stockrnn.reports.evidence_plots import EVIDENCE
 from stockrnn.reports.plots import FIGURES, LEVELS, make_subject, render_figures, run_figures
 from stockrnn.reports.sheet import MINUS, drawing
@@ -285,8 +286,20 @@ def test_calibration_pools_all_tickers_even_those_not_shown(drawn):
     figures = drawn("seven tickers")
     assert "280 forecasts  ·  7 tickers pooled" in texts(figures["calibration"])[1]
     for name in ("forecast", "closeup", "residuals", "change"):
-        assert "first 6 of 7 tickers, 1 not shown" in texts(figures[name])[1]
-        assert not any("T6" in axes.get_title(loc="left") for axes in figures[name].axes)
+        assert "best 3 and worst 3 of 7 tickers by CRPS skill, 1 not shown" in texts(figures[name])[1]
+        titles = [axes.get_title(loc="left") for axes in figures[name].axes]
+        assert [ticker for ticker in ranked_tickers() if any(ticker in title for title in titles)] == best_and_worst()
+
+
+def ranked_tickers():
+    """The seven tickers from highest to lowest CRPS skill, by the scores of the run."""
+    scores = score_groups(several(7), {}, "ticker")
+    return sorted(scores, key=lambda ticker: -scores[ticker]["lstm"]["skill_crps"])
+
+
+def best_and_worst():
+    ranked = ranked_tickers()
+    return [*ranked[:3], *ranked[-3:]]
 
 
 def test_a_longer_horizon_draws_step_1_and_says_so_and_covers_each_step(drawn):
@@ -304,7 +317,7 @@ def test_the_legend_names_every_line_and_its_title_every_ticker(drawn):
     figure = drawn("160 sessions")["calibration"]
     named = {text.get_text() for text in figure.legends[0].get_texts()}
     assert named == {"95 % band of a perfect forecaster", "lstm", "naive", "drift", "ewma"}
-    assert [axes.get_title(loc="left") for axes in drawn("seven tickers")["closeup"].axes] == [f"T{k}" for k in range(6)]
+    assert [axes.get_title(loc="left") for axes in drawn("seven tickers")["closeup"].axes] == best_and_worst()
 
 
 def test_models_never_share_a_line_style():

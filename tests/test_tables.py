@@ -1,13 +1,8 @@
 """What the terminal shows."""
 
-import contextlib
 import io
-import itertools
 import math
-import os
-import pty
 import re
-import types
 
 import numpy as np
 import pandas as pd
@@ -99,6 +94,14 @@ def test_a_forecast_shows_date_weekday_price_intervals_and_the_chance_to_rise():
     assert head == ["Step", "Date", "Day", "Forecast", "80 % interval", "90 % interval", "P(up) %"]
     assert first == ["1", "2008-10-15", "Wed", "362.71", "351.83 to 373.59", "344.57 to 380.85", "51.1"]
     assert second[:3] == ["2", "2008-10-16", "Thu"]
+
+
+def test_of_many_tickers_the_highest_and_the_lowest_chances_are_shown():
+    many = pd.DataFrame([{"ticker": f"T{k}", "step": step, "p_up": (7 * k + step) % 30 / 30} for k in range(30) for step in (1, 2)])
+    shown = tables.most_and_least(many, 3)
+    last = many[many["step"] == 2].sort_values("p_up")["ticker"].tolist()
+    assert shown["ticker"].tolist() == [ticker for ticker in (*last[:-4:-1], *last[2::-1]) for _ in (1, 2)]
+    assert shown["step"].tolist() == [1, 2] * 6
 
 
 def test_a_forecast_of_several_tickers_names_each_and_takes_its_own_decimals():
@@ -204,58 +207,7 @@ def test_a_terminal_of_an_old_encoding_gets_question_marks_instead_of_an_error()
     assert b"name     ??" in raw.getvalue()
 
 
-def report(member, epoch, last=False):
-    return types.SimpleNamespace(member=member, epoch=epoch, loss=0.30214, validation_loss=0.33091, last=last)
-
-
-def test_progress_is_silent_where_there_is_no_terminal(capsys):
-    stream = io.StringIO()
-    with tables.training_progress(10, 1, stream) as show:
-        show(report(0, 1))
-    with tables.training_progress(10, 1) as show:
-        show(report(0, 1))
-    assert stream.getvalue() == ""
-    assert capsys.readouterr() == ("", "")
-
-
-def test_progress_on_a_terminal_shows_network_epoch_losses_and_the_longest_time_left(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    clock = itertools.count(0.0, 10.0)  # an epoch takes 10 s
-    monkeypatch.setattr(tables, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as terminal, tables.training_progress(10, 2, terminal) as show:
-        show(report(0, 1, last=True))  # it stopped early
-        show(report(1, 3))
-    pieces = []
-    with contextlib.suppress(OSError):  # the other end is closed; one read may give a part
-        while piece := os.read(leader, 65536):
-            pieces.append(piece)
-    os.close(leader)
-    seen = b"".join(pieces).decode()
-    assert "network 2/2" in seen
-    assert "epoch 3/10  loss 0.3021  validation 0.3309  at most 1:10 left" in seen
-    assert seen.rstrip("\r\n").endswith("\x1b[2K")  # the line is taken away at the end
-
-
-def test_networks_that_learn_at_the_same_time_are_counted_apart():
-    count = tables.EpochCount(10, 4, 0.0)
-    done = [count.add(report(*each))[1] for each in ((0, 1), (1, 1), (0, 2), (1, 2, True), (2, 1), (0, 10, True), (3, 1))]
-    assert done == [1, 2, 3, 12, 13, 21, 22]
-    assert count.left_s(7.0) == 18.0
-    resumed = tables.EpochCount(10, 4, 0.0)
-    assert resumed.add(report(2, 5)) == ("network 3/4", 25)  # two were finished before
-    unknown = tables.EpochCount(10, None, 0.0)
-    assert [unknown.add(report(*each)) for each in ((0, 1), (0, 2, True))] == [("networks done: 0", 1), ("networks done: 1", 2)]
-    assert unknown.left_s(9.0) is None
-
-
 def test_a_console_prints_text_as_it_is():
     stream = io.StringIO()
     tables.make_console(stream).print("[red]x[/red] :smile:")
     assert stream.getvalue() == "[red]x[/red] :smile:\n"
-
-
-@pytest.mark.parametrize(("left_s", "expected"), [(0.2, "0:00"), (61.0, "1:01"), (3599.7, "60:00")])
-def test_the_time_left_is_minutes_and_seconds(left_s, expected):
-    assert tables.progress_text(report(0, 2), 10, left_s) == f"epoch 2/10  loss 0.3021  validation 0.3309  at most {expected} left"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from stockrnn.features.splits import Spans
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -60,11 +61,15 @@ class Learned:
 
     def possible_rows(self, prices: pd.DataFrame) -> np.ndarray:
         """Rows of a price table at which a window can end."""
-        rows = []
+        return np.concatenate([rows[part.fitted.pipeline.prepare(table).rows] for part, rows, table in self.each(prices)])
+
+    def each(self, prices: pd.DataFrame) -> Iterator[tuple[RecurrentForecaster, np.ndarray, pd.DataFrame]]:
+        """Each fitted network, the rows of a price table that it looks at, and these as a table, numbered afresh."""
+        slices = ticker_slices(prices[TICKER])
+        numbers = np.arange(len(prices))
         for ticker, part in self.parts.items():
-            mine = rows_of(prices, ticker)
-            rows.append(mine[part.fitted.pipeline.prepare(table_of(prices, ticker)).rows])
-        return np.concatenate(rows)
+            rows = slices.get(ticker, slice(0, 0)) if ticker else slice(None)
+            yield part, numbers[rows], prices.iloc[rows].reset_index(drop=True) if ticker else prices
 
 
 def learn(

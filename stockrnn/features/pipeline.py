@@ -18,6 +18,7 @@ from stockrnn.features.splits import Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.features.windows import Windows, padded, places_after_padding, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
 T = TypeVar("T")
@@ -76,17 +77,15 @@ class Pipeline:
         A window needs `shortest` sessions in a row with all features, and a cutoff whose close was observed.
         """
         cleaned, _ = self.limits.apply(prices)
-        tickers = cleaned[TICKER].to_numpy()
         raw = make_features(cleaned, self.names)
         targets = _targets(cleaned, self.column, self.horizon, self.transform)
         series = np.empty(raw.shape, np.float32)
         scaled = np.empty(targets.shape, np.float32)
-        for ticker in pd.unique(tickers):
-            rows = tickers == ticker
+        for ticker, rows in ticker_slices(cleaned[TICKER]).items():
             series[rows] = _of_ticker(self.features, ticker).transform(raw[rows])
-            scaled[rows] = _of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned[rows], ticker))
+            scaled[rows] = _of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned.iloc[rows], ticker))
         usable = np.asarray(np.isfinite(series).all(axis=1))
-        ends = window_ends(usable, tickers, self.shortest)
+        ends = window_ends(usable, cleaned[TICKER].to_numpy(), self.shortest)
         ends = ends[~cleaned[FILLED].to_numpy()[ends]]
         unknown = np.float32(np.nan if self.shortest < self.lookback else 0.0)
         series = np.where(usable[:, None], series, unknown)
@@ -123,11 +122,14 @@ class Pipeline:
             rows: row of each cutoff, shape (n,).
         """
         base = prices[self.column].to_numpy()[rows]
-        tickers = prices[TICKER].to_numpy()[rows]
         cleaned, _ = self.limits.apply(prices)
+        left = ticker_slices(cleaned[TICKER])
         result = np.empty(scaled.shape)
-        for ticker in pd.unique(tickers):
-            mine, past = tickers == ticker, cleaned[(cleaned[TICKER] == ticker).to_numpy()]
+        for ticker, its in ticker_slices(prices[TICKER]).items():
+            mine = np.flatnonzero((rows >= its.start) & (rows < its.stop))
+            if not len(mine):
+                continue
+            past = cleaned.iloc[left[ticker]]
             inverted = _of_ticker(self.target, ticker).inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2))
             scale = self._scale(past, ticker)[np.searchsorted(past.index.to_numpy(), rows[mine])]
             target = np.moveaxis(inverted * scale[:, None, :], 2, 1)
@@ -181,14 +183,14 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     learn = (cleaned[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~cleaned[FILLED].to_numpy()
     labelled = (label_spans(cleaned, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
     features, scaled_target, anchors = {}, {}, {}
-    for ticker in cleaned[TICKER].unique():
-        mine = (cleaned[TICKER] == ticker).to_numpy()
-        _check_history(cleaned[mine & learn], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
-        features[ticker] = fit_scaler(raw[mine & learn], config.features.scaler)
-        changes, labels = targets[mine], labelled[mine]
+    for ticker, rows in ticker_slices(cleaned[TICKER]).items():
+        mine, seen = cleaned.iloc[rows], learn[rows]
+        _check_history(mine[seen], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
+        features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
+        changes, labels = targets[rows], labelled[rows]
         if config.model.anchor != "none":
-            anchors[ticker] = fit_anchor(config.model.anchor, cleaned[mine], changes, labels)
-            changes = changes / anchors[ticker].scale(cleaned[mine])
+            anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels)
+            changes = changes / anchors[ticker].scale(mine)
         scaler = fit_scaler(changes[labels], config.features.scaler)
         signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler

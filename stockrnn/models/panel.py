@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import DataError, NotFittedError
 from stockrnn.features.splits import Spans
 from stockrnn.models.forecaster import Forecast, Forecaster
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import TICKER, RowIndex
 
 
@@ -33,9 +35,15 @@ class SeparateForecaster(Forecaster):
 
     def fit(self, prices: pd.DataFrame, spans: Spans) -> SeparateForecaster:
         """Fit a forecaster on each ticker's rows."""
-        tables = {ticker: prices.iloc[rows].reset_index(drop=True) for ticker, rows in _by_ticker(prices)}
+        tables = {ticker: prices.iloc[mine].reset_index(drop=True) for ticker, mine in ticker_slices(prices[TICKER]).items()}
         units = [(self.make(ticker), table) for ticker, table in tables.items()]
-        fitted = self.engine.run(_fit_part, spans, units, on_report=self.on_epoch)
+        done: list[int] = []
+
+        def tell(report: Any) -> None:
+            if self.on_epoch is not None:
+                self.on_epoch(replace(report, parts=len(units), done=len(done)))
+
+        fitted = self.engine.run(_fit_part, spans, units, lambda number, _: done.append(number), tell)
         self.parts = dict(zip(tables, fitted, strict=True))
         return self
 
@@ -44,10 +52,10 @@ class SeparateForecaster(Forecaster):
         if not self.parts:
             raise NotFittedError(f"{self.name} must be fitted before it forecasts. Received: no fit. Call `fit` first.")
         point, quantiles = np.empty((len(rows), self.horizon)), np.empty((len(rows), self.horizon, 19))
-        for ticker, mine in _by_ticker(prices):
-            chosen = np.isin(rows, mine)
-            if chosen.any():
-                part = self._part(ticker).forecast(prices.iloc[mine].reset_index(drop=True), np.searchsorted(mine, rows[chosen]))
+        for ticker, mine in ticker_slices(prices[TICKER]).items():
+            chosen = np.flatnonzero((rows >= mine.start) & (rows < mine.stop))
+            if len(chosen):
+                part = self._part(ticker).forecast(prices.iloc[mine].reset_index(drop=True), rows[chosen] - mine.start)
                 point[chosen], quantiles[chosen] = part.point, part.quantiles
         return Forecast(rows, point, quantiles)
 
@@ -67,9 +75,3 @@ def _fit_part(spans: Spans, unit: tuple[Forecaster, pd.DataFrame], tell: Tell) -
         return part.fit(prices, spans)
     finally:
         part.on_epoch = None
-
-
-def _by_ticker(prices: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    """Each ticker and the positions of its rows."""
-    for ticker, rows in prices.groupby(TICKER, sort=False).indices.items():
-        yield str(ticker), np.asarray(rows)

@@ -93,9 +93,9 @@ class Baseline(Forecaster):
             raise NotFittedError(f"`{self.name}` must be fitted before it forecasts. Received: no `fit` yet. Call `fit` first.")
         point = np.empty((len(rows), self.horizon))
         quantiles = np.empty((len(rows), self.horizon, len(QUANTILES)))
-        tickers = prices[TICKER].to_numpy()[rows]
-        for series in observed_series(prices[prices[TICKER].isin(np.unique(tickers))], self.column):
-            mine = tickers == series.ticker
+        wanted = pd.Series(rows).groupby(prices[TICKER].to_numpy()[rows], sort=False).indices
+        for series in observed_series(prices[prices[TICKER].isin(list(wanted))], self.column):
+            mine = wanted[series.ticker]
             at = np.searchsorted(series.rows, rows[mine], side="right") - 1
             if at.size and at.min() < 0:
                 raise DataError(f"A cutoff must have a price at or before it. Received: a row of {series.ticker} without. Start later.")

@@ -20,7 +20,7 @@ from stockrnn.configfile import config_changes, to_yaml
 from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
-from stockrnn.evaluation.learning import Learned, rows_of, table_of
+from stockrnn.evaluation.learning import Learned
 from stockrnn.evaluation.scores import score_rows, without_crowds
 from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
@@ -168,10 +168,9 @@ def assemble(
 def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray, engine: Engine) -> tuple[dict[str, bytes], float]:
     """The exported models by file name, and their largest relative difference from Keras on the test span."""
     units: list[tuple[RecurrentForecaster, Windows | None]] = []
-    for ticker, part in learned.parts.items():
-        mine = rows_of(table, ticker)
+    for part, mine, prices in learned.each(table):
         cutoffs = np.searchsorted(mine, np.intersect1d(rows, mine))
-        units.append((part, part.fitted.pipeline.windows_at(table_of(table, ticker), cutoffs) if len(cutoffs) else None))
+        units.append((part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
     models, differences = zip(*engine.run(_export_part, None, units), strict=True)
     return dict(zip(model_names(len(units)), models, strict=True)), max(differences)
 
@@ -210,7 +209,7 @@ def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
 
 def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Every return that was flagged or altered."""
-    touched = [part.fitted.pipeline.limits.apply(table_of(table, ticker))[1] for ticker, part in learned.parts.items()]
+    touched = [part.fitted.pipeline.limits.apply(prices)[1] for part, _, prices in learned.each(table)]
     rows = pd.concat(touched).to_dict("records")
     return [{str(name): value for name, value in row.items()} | {DATE: f"{row[DATE]:%Y-%m-%d}"} for row in rows]
 

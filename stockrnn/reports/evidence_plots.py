@@ -72,7 +72,7 @@ def _leave_far(axes: Axes, saved: Mapping[str, pd.Series]) -> list[str]:
 
 def draw_fan(subject: Subject) -> Figure:
     """The last forecasts as fans that open from the price at the cutoff over the sessions ahead, and the prices that came."""
-    figure, cells = sheet(subject.tickers)
+    figure, cells = sheet(subject.shown)
     for ticker, (axes,) in cells.items():
         rows = subject.rows(subject.network, ticker, step=None)
         cutoffs = np.sort(rows["cutoff"].unique())[:: -subject.horizon][: max(1, FAN_SESSIONS // subject.horizon)]

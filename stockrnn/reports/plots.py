@@ -28,7 +28,6 @@ from stockrnn.reports.sheet import (
     render_figures,
     save_figures,
     sheet,
-    shown_of,
     time_axis,
 )
 from stockrnn.reports.subject import NAIVE, Subject, binomial_band, make_subject, model_styles, notes_of, returns_of
@@ -79,7 +78,7 @@ def run_figures(
 
 def draw_forecast(subject: Subject) -> Figure:
     """Actual against the network's forecast and its intervals over the whole test span, as prices and as changes from the last close."""
-    figure, cells = sheet(subject.tickers, heights=(1.5, 1.0), alone=(9.6, 5.6), beside=(5.6, 4.3))
+    figure, cells = sheet(subject.shown, heights=(1.5, 1.0), alone=(9.6, 5.6), beside=(5.6, 4.3))
     for ticker, (prices, changes) in cells.items():
         rows = subject.rows(subject.network, ticker)
         few = len(rows) <= 250
@@ -97,7 +96,7 @@ def draw_forecast(subject: Subject) -> Figure:
 
 def draw_closeup(subject: Subject) -> Figure:
     """The last sessions of the test span, where the forecast can be told from the last close, and `ewma`'s interval beside it."""
-    figure, cells = sheet(subject.tickers)
+    figure, cells = sheet(subject.shown)
     for ticker, (axes,) in cells.items():
         rows = subject.rows(subject.network, ticker).tail(CLOSEUP_SESSIONS)
         _fan(axes, subject, rows, 1.5, marker="o", ms=3.2)
@@ -152,7 +151,7 @@ def _members(members: list[pd.DataFrame]) -> str:
 
 def draw_residuals(subject: Subject) -> Figure:
     """Residuals over time, and their histogram beside it with naive's as an outline."""
-    figure, cells = sheet(subject.tickers, widths=(2.4, 1.0), beside=(6.4, 2.7))
+    figure, cells = sheet(subject.shown, widths=(2.4, 1.0), beside=(6.4, 2.7))
     unit = subject.unit.partition(" ")[2].strip("()")
     for ticker, (axes, pile) in cells.items():
         rows, other = subject.rows(subject.network, ticker), subject.rows(NAIVE, ticker)
@@ -184,7 +183,7 @@ def draw_change(subject: Subject) -> Figure:
     close is the vertical line. Right, the forecast line's own change from session to session against yesterday's change: a
     shifted copy of yesterday is the diagonal, while foresight leaves a cloud.
     """
-    figure, cells = sheet(subject.tickers, widths=(1.0, 1.0), alone=(9.6, 4.9), beside=(6.8, 3.6))
+    figure, cells = sheet(subject.shown, widths=(1.0, 1.0), alone=(9.6, 4.9), beside=(6.8, 3.6))
     panels = (
         ("foreseen", "today", "Does it foresee today?", "Forecast - last close", "Actual change"),
         ("line", "yesterday", "Does it copy yesterday?", "Forecast line, day to day", "Yesterday's change"),
@@ -210,7 +209,7 @@ def draw_change(subject: Subject) -> Figure:
         "a copy of yesterday is a vertical line at left, the diagonal at right",
         "r: with the change of today (lag 0), yesterday (lag 1)",
     )
-    head(figure, f"{subject.title}: forecast change and actual change{subject.ahead}", [*notes, shown_of(subject.tickers)])
+    head(figure, f"{subject.title}: forecast change and actual change{subject.ahead}", [*notes, subject.choice])
     return figure
 
 

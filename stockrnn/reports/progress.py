@@ -1,4 +1,4 @@
-"""The progress of a walk-forward or an audit on a terminal, and the time that is left."""
+"""The progress of a training, a walk-forward or an audit on a terminal, and the time that is left."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ class WalkProgress:
         """The time left, from the mean of the refits so far; empty before the first."""
         if self.started is None or not self.learnt:
             return ""
-        minutes, seconds = divmod(round((now - self.started) / self.learnt * (self.refits - self.begun)), 60)
-        return f"about {minutes}:{seconds:02d} left"
+        return f"about {clock((now - self.started) / self.learnt * (self.refits - self.begun))} left"
 
     def _show(self, doing: str) -> None:
         if self.bar is not None and self.task is not None:
@@ -94,3 +93,90 @@ def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
         task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def training_progress(total_epochs: int, members: int, stream: Any = None) -> Iterator[Callable[[EpochReport], None]]:
+    """Show on a terminal how training goes: network, epoch, loss, validation loss, the longest it can still take.
+
+    Args:
+        total_epochs: most epochs of one network.
+        members: networks of the ensemble, some of them at the same time.
+        stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
+
+    Yields:
+        What is called with the report of each epoch.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = make_console(sys.stderr if stream is None else stream)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
+        task = progress.add_task("training", total=None, facts="preparing")
+        started = time.monotonic()
+        epochs, tickers = EpochCount(total_epochs, members, started), TickerCount(started)
+
+        def show(report: EpochReport) -> None:
+            count = epochs if report.parts == 1 else tickers
+            name, done, total = count.add(report)
+            left = count.left(time.monotonic())
+            progress.update(task, completed=done, total=total, description=name, facts=f"{progress_text(report, total_epochs)}  {left}")
+
+        yield show
+
+
+class EpochCount:
+    """How many epochs are done, of networks that learn one after the other or at the same time."""
+
+    def __init__(self, total_epochs: int, members: int, started: float) -> None:
+        """Store what the count is of, and when it began."""
+        self.total_epochs, self.members, self.started = total_epochs, members, started
+        self.running: dict[int, int] = {}
+        self.begun = self.seen = self.done = 0
+
+    def add(self, report: EpochReport) -> tuple[str, int, int]:
+        """Count an epoch; what is being done, the epochs that need not be done any more, and all."""
+        self.seen += 1
+        self.begun = max(self.begun, report.member + 1)
+        self.running[report.member] = report.epoch
+        if report.last:
+            del self.running[report.member]
+        self.done = (self.begun - len(self.running)) * self.total_epochs + sum(self.running.values())
+        name = f"network {report.member + 1}/{self.members}" if self.members > 1 else "training"
+        return name, self.done, self.total_epochs * self.members
+
+    def left(self, now: float) -> str:
+        """The longest the rest can take; early stopping may end it sooner."""
+        return f"at most {clock((self.total_epochs * self.members - self.done) * (now - self.started) / self.seen)} left"
+
+
+class TickerCount:
+    """How many tickers are done, where each has an ensemble of its own; those that were done before cost no time."""
+
+    def __init__(self, started: float) -> None:
+        """Store when the count began."""
+        self.started, self.before, self.done, self.parts = started, -1, 0, 0
+
+    def add(self, report: EpochReport) -> tuple[str, int, int]:
+        """Count an epoch; what is being done, the tickers that are done, and all."""
+        self.done, self.parts = report.done, report.parts
+        self.before = self.done if self.before < 0 else self.before
+        return f"ticker {min(self.done + 1, self.parts)}/{self.parts}", self.done, self.parts
+
+    def left(self, now: float) -> str:
+        """The time left, from the mean of the tickers so far; empty before the first."""
+        learnt = self.done - self.before
+        return f"about {clock((self.parts - self.done) * (now - self.started) / learnt)} left" if learnt else ""
+
+
+def progress_text(report: EpochReport, total_epochs: int) -> str:
+    """One line of progress: epoch, loss, validation loss."""
+    return f"epoch {report.epoch}/{total_epochs}  loss {report.loss:.4g}  validation {report.validation_loss:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, such as 1:05."""
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.reports.sheet import COLORS, SPARE, inert, shown_of
+from stockrnn.evaluation.metrics import crps_rows
+from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert
 from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 
 NAIVE = "naive"
@@ -33,15 +35,33 @@ class Subject:
     title: str
     unit: str
 
-    @property
+    @functools.cached_property
     def tickers(self) -> list[str]:
         """The tickers whose first step is known, in the order of the table."""
         return list(self.rows(self.network)[TICKER].unique())
 
+    @functools.cached_property
+    def shown(self) -> list[str]:
+        """The tickers with panels of their own: all, or of many the best and then the worst few by CRPS skill against naive."""
+        if len(self.tickers) <= MAX_TICKERS:
+            return self.tickers
+        mine, naive = (_mean_crps(self.rows(model)) for model in (self.network, NAIVE))
+        ranked = (mine / naive.where(naive > 0)).fillna(1.0).sort_values(kind="stable").index
+        half = MAX_TICKERS // 2
+        return [*ranked[:half], *ranked[half - MAX_TICKERS :]]
+
+    @property
+    def choice(self) -> str:
+        """Which tickers are shown, as a phrase; empty where all are."""
+        left = len(self.tickers) - len(self.shown)
+        half = MAX_TICKERS // 2
+        kinds = f"best {half} and worst {MAX_TICKERS - half} of {len(self.tickers)} tickers by CRPS skill, {left} not shown"
+        return kinds if left else ""
+
     @property
     def models(self) -> list[str]:
         """The network, then the others in the order of the table."""
-        return [self.network, *(name for name in self.table["model"].unique() if name != self.network)]
+        return [self.network, *(name for name in self._of_model if name != self.network)]
 
     @property
     def horizon(self) -> int:
@@ -53,11 +73,25 @@ class Subject:
         """Which step is drawn, for a title; empty when there is only one."""
         return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
 
+    @functools.cached_property
+    def _of_model(self) -> dict[str, pd.DataFrame]:
+        return {str(model): rows for model, rows in self.table.groupby("model", sort=False)}
+
+    @functools.cached_property
+    def _first_steps(self) -> dict[str, pd.DataFrame]:
+        return {model: rows[rows["step"] == 1] for model, rows in self._of_model.items()}
+
     def rows(self, model: str, ticker: str | None = None, step: int | None = 1) -> pd.DataFrame:
         """The rows of a model: of one ticker or of all, of one step or of all."""
-        table = self.table[self.table["model"] == model]
+        tables = self._first_steps if step == 1 else self._of_model
+        table = tables.get(model, self.table.iloc[:0])
         table = table if ticker is None else table[table[TICKER] == ticker]
-        return table if step is None else table[table["step"] == step]
+        return table if step in {None, 1} else table[table["step"] == step]
+
+
+def _mean_crps(rows: pd.DataFrame) -> pd.Series:
+    """The mean CRPS of each ticker."""
+    return pd.Series(crps_rows(rows["actual"], rows[list(QUANTILE_COLUMNS)])).groupby(rows[TICKER].to_numpy()).mean()
 
 
 def make_subject(
@@ -105,4 +139,4 @@ def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:
     """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
     dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
     span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
-    return [what, span, shown_of(subject.tickers)]
+    return [what, span, subject.choice]

@@ -1,18 +1,16 @@
-"""What the terminal shows: tables, paragraphs and the progress of training, made with rich.
+"""What the terminal shows: tables and paragraphs, made with rich.
 
-Every function but `training_progress` returns something to print and prints nothing. Text from files becomes `Text`,
+Every function returns something to print and prints nothing. Text from files becomes `Text`,
 which rich never reads as markup, without its control characters: a file can neither colour nor steer a terminal.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
-import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from stockrnn.prices.quality import Finding, Place
-    from stockrnn.training.loop import EpochReport
 
 NOTHING = "\N{EN DASH}"
 PIPE_WIDTH = 100
@@ -192,6 +189,12 @@ def forecast_rows(rows: pd.DataFrame) -> Table:
     return table
 
 
+def most_and_least(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The next sessions of the `count` tickers with the highest P(up) at the last step, and of the `count` with the lowest."""
+    last = rows[rows["step"] == rows["step"].max()].sort_values("p_up", ascending=False, kind="stable")[TICKER]
+    return rows.set_index(TICKER).loc[[*last.head(count), *last.tail(count)]].reset_index()
+
+
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """One run a line; each run is a mapping with keys of `RUN_COLUMNS`, absent ones are shown as a dash."""
     table = empty_table([header for header, _ in RUN_COLUMNS.values()], left=4)
@@ -294,76 +297,6 @@ def verdict(sentences: Iterable[str]) -> Table:
     for sentence in sentences:
         grid.add_row(literal("•"), literal(plain_text(sentence)))
     return grid
-
-
-@contextlib.contextmanager
-def training_progress(total_epochs: int, members: int | None, stream: Any = None) -> Iterator[Callable[[EpochReport], None]]:
-    """Show on a terminal how training goes: network, epoch, loss, validation loss, the longest it can still take.
-
-    Args:
-        total_epochs: most epochs of one network.
-        members: networks of the ensemble, some of them at the same time; None where each ticker has an ensemble of its own.
-        stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
-
-    Yields:
-        What is called with the report of each epoch.
-    """
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = make_console(sys.stderr if stream is None else stream)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
-        task = progress.add_task("training", total=None if members is None else total_epochs * members, facts="preparing")
-        count = EpochCount(total_epochs, members, time.monotonic())
-
-        def show(report: EpochReport) -> None:
-            name, done = count.add(report)
-            progress.update(
-                task, completed=done, description=name, facts=progress_text(report, total_epochs, count.left_s(time.monotonic()))
-            )
-
-        yield show
-
-
-class EpochCount:
-    """How many epochs are done, of networks that learn one after the other or at the same time."""
-
-    def __init__(self, total_epochs: int, members: int | None, started: float) -> None:
-        """Store what the count is of, and when it began."""
-        self.total_epochs, self.members, self.started = total_epochs, members, started
-        self.running: dict[int, int] = {}
-        self.begun = self.finished = self.seen = self.done = 0
-
-    def add(self, report: EpochReport) -> tuple[str, int]:
-        """Count an epoch; what is being done, and the epochs that need not be done any more."""
-        self.seen += 1
-        self.begun = max(self.begun, report.member + 1)
-        self.running[report.member] = report.epoch
-        if report.last:
-            del self.running[report.member]
-            self.finished += 1
-        if self.members is None:
-            return f"networks done: {self.finished}", self.seen
-        self.done = (self.begun - len(self.running)) * self.total_epochs + sum(self.running.values())
-        return f"network {report.member + 1}/{self.members}" if self.members > 1 else "training", self.done
-
-    def left_s(self, now: float) -> float | None:
-        """The longest the rest can take; None where nobody knows how many networks there are."""
-        if self.members is None:
-            return None
-        return (self.total_epochs * self.members - self.done) * (now - self.started) / self.seen
-
-
-def progress_text(report: EpochReport, total_epochs: int, left_s: float | None) -> str:
-    """One line of progress: epoch, loss, validation loss, and the longest time left (early stopping may end it sooner)."""
-    text = f"epoch {report.epoch}/{total_epochs}  loss {report.loss:.4g}  validation {report.validation_loss:.4g}"
-    if left_s is None:
-        return text
-    minutes, seconds = divmod(round(left_s), 60)
-    return f"{text}  at most {minutes}:{seconds:02d} left"
 
 
 def empty_table(headers: Sequence[str], left: int, gap: int = 1) -> Table:

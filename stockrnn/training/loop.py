@@ -36,6 +36,8 @@ class EpochReport:
         gradient_norm: mean over the updates of the whole gradient's norm, before clipping.
         seconds: time the epoch took; the only number here that differs from run to run.
         last: whether the training ends with it; said to those who are told of it, and not kept.
+        parts: tickers that have an ensemble of their own; 1 where all share one.
+        done: how many of them were learnt before this was told.
     """
 
     member: int
@@ -46,6 +48,8 @@ class EpochReport:
     gradient_norm: float
     seconds: float
     last: bool = False
+    parts: int = 1
+    done: int = 0
 
 
 @dataclass(frozen=True)
