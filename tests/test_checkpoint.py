@@ -1,5 +1,7 @@
 """The state file: two generations, the newest whole one wins, another training's is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,26 @@ def saved(folder, epochs):
 def test_what_was_saved_comes_back(tmp_path):
     saved(tmp_path, [1])
     assert same(Checkpoint(tmp_path / "state").load("job"), state(1))
+
+
+def test_the_state_of_a_training_that_an_earlier_version_began_is_read():
+    """Written by version 0.1.0; a format that was released keeps loading."""
+    assert same(Checkpoint(Path(__file__).parent / "golden" / "state").load("job"), state(4))
+
+
+def test_a_state_of_an_unknown_format_is_not_whole(tmp_path, monkeypatch):
+    saved(tmp_path, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
+        (tmp_path / "later").mkdir()
+        saved(tmp_path / "later", [2])
+    assert Checkpoint(tmp_path / "later" / "state").load("job") is None
+    assert Checkpoint(tmp_path / "state").load("job").epoch == 1
+
+
+def test_parts_are_named_without_their_prefix():
+    assert {name: array.shape for name, array in state(1).part("weights/").items()} == {"a": (2, 3)}
+    assert state(1).part("nothing/") == {}
 
 
 def test_nothing_saved_gives_nothing(tmp_path):
@@ -73,6 +95,15 @@ def test_after_a_fall_back_the_damaged_one_is_overwritten_first(tmp_path):
     assert sorted(checkpoint._decode(f)[2].epoch for f in files(tmp_path)) == [1, 9]
 
 
+def test_what_is_saved_after_going_on_is_the_newest(tmp_path):
+    saved(tmp_path, [1, 2, 3])
+    keeper = Checkpoint(tmp_path / "state", every_s=0)
+    keeper.load("job")
+    for epoch in (8, 9):
+        keeper.save(state(epoch), "job")
+        assert same(Checkpoint(tmp_path / "state").load("job"), state(epoch))
+
+
 def test_the_state_of_another_training_is_refused(tmp_path):
     saved(tmp_path, [1])
     with pytest.raises(RunDamagedError, match="another"):
@@ -100,13 +131,18 @@ def test_writes_take_a_small_share_of_the_time_and_are_never_far_apart(tmp_path,
 
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(checkpoint, "write_bytes", write)
-    keeper = Checkpoint(tmp_path / "state", every_s=30, share=0.05)
+    keeper = Checkpoint(tmp_path / "state")
     assert keeper.due()
     keeper.save(state(1), "job")
     now[0] += wait_s - 0.001
     assert not keeper.due()
     now[0] += 0.002
     assert keeper.due()
+
+
+def test_a_write_may_be_wanted_after_each_epoch_however_short(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: 100.0)
+    assert saved(tmp_path, [1]).due()
 
 
 @pytest.mark.parametrize("what", ["dtype", "shape", "name"])
@@ -120,6 +156,13 @@ def test_an_array_that_means_something_else_is_not_whole(tmp_path, what):
     assert checkpoint._decode(newest) is None
 
 
-def test_remove_deletes_both_generations(tmp_path):
-    saved(tmp_path, [1, 2]).remove()
+@pytest.mark.parametrize("epochs", [[], [1], [1, 2]])
+def test_remove_deletes_the_generations_that_there_are(tmp_path, epochs):
+    saved(tmp_path, epochs).remove()
     assert files(tmp_path) == []
+
+
+def test_a_generation_that_cannot_be_deleted_is_a_storage_error(tmp_path):
+    (tmp_path / "state.1.safetensors").mkdir()
+    with pytest.raises(StorageError, match=r"must be writable\. Received: Is a directory"):
+        saved(tmp_path, [1]).remove()
