@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from stockrnn.dataconfig import DataConfig, Fraction, Positive, Section
+from stockrnn.dataconfig import Asked, DataConfig, Fraction, Positive, Section
 
 Units = Annotated[int, Field(ge=1)]
 Cell = Literal["simple_rnn", "lstm", "gru"]
@@ -27,6 +27,9 @@ class FeatureConfig(Section):
     )
     """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume less its mean
     over the last 60 sessions."""
+    known_ahead: tuple[Literal["day_of_week", "month_end", "days_since_last_session"], ...] = Field(default=(), strict=False)
+    """What is known of the sessions to come and enters the steps ahead, of daily files: the planned session's weekday, whether it is
+    its month's last, the days since the one before."""
     scaler: Literal["minmax", "standard", "robust"] = "standard"
     """Scaling of features and target, fitted on the training span."""
 
@@ -213,6 +216,11 @@ class Config(Section):
     def shortest(self) -> int:
         """The fewest sessions of a window."""
         return self.window.shortest or self.window.lookback
+
+    @property
+    def asked(self) -> Asked:
+        """What the features need of the price file beside prices."""
+        return Asked(calendar=self.features.known_ahead)
 
     @property
     def samples(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -106,3 +107,17 @@ class DataConfig(Section):
     """Which column is what."""
     sheet: str | None = None
     """Sheet of a workbook; the first one that holds a table when not given."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What features need of a price file beside prices.
+
+    Attributes:
+        calendar: those that need to know which day each session is.
+    """
+
+    calendar: tuple[str, ...] = ()
+
+
+NOTHING = Asked()

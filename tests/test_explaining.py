@@ -109,7 +109,7 @@ def subject_of(run, change=lambda weights: weights):
     part.fitted_ = part.fitted.__class__(**{**vars(part.fitted), "members": changed})
     prices = planted()
     rows = np.arange(len(prices) - 200, len(prices) - 1)
-    inputs = part.fitted.pipeline.windows_at(prices, rows).tensors()[0]
+    inputs = part.fitted.pipeline.windows_at(prices, rows).inputs()
     return Subject(part, prices, rows, inputs, prices["close"].to_numpy()[rows + 1][:, None], Calibration.none(1))
 
 
@@ -136,9 +136,9 @@ def test_copies_of_a_feature_share_its_importance_and_have_it_together(run):
         return {**weights, "recurrent_1/kernel": kernel}
 
     twin = subject_of(run, halved)
-    inputs = subject.inputs.copy()
+    inputs = subject.inputs[0].copy()
     inputs[:, :, 1] = inputs[:, :, 0]
-    found = explain([Subject(twin.part, twin.prices, twin.rows, inputs, twin.actual, twin.conformal)], 0)
+    found = explain([Subject(twin.part, twin.prices, twin.rows, [inputs], twin.actual, twin.conformal)], 0)
     rows = found.importance.set_index("name")
     together = rows.loc["log_return + relative_volume"]
     assert together["kind"] == "group"

@@ -44,8 +44,8 @@ def test_the_tensor_is_batch_timesteps_features_and_ends_at_the_cutoff():
 def test_batches_are_the_tensor_in_pieces(size):
     w = windows()
     pieces = list(w.batches(size))
-    np.testing.assert_array_equal(np.concatenate([x for x, _ in pieces]), w.tensors()[0])
-    assert max(len(x) for x, _ in pieces) <= size
+    np.testing.assert_array_equal(np.concatenate([x for (x,) in pieces]), w.tensors()[0])
+    assert max(len(x) for (x,) in pieces) <= size
 
 
 def test_picking_windows_copies_no_rows():

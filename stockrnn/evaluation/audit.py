@@ -186,7 +186,7 @@ class _Subject:
     def of(cls, config: Config) -> _Subject:
         """Read and learn."""
         files = [read_file(path, config.data) for path in find_files(config.data.path)]
-        prices = prices_of(files, config.data)
+        prices = prices_of(files, config.data, config.asked)
         order = prices.readings[0].order if prices.step == "none" else config.data.order
         data = config.data.model_copy(update={"order": order})
         spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
@@ -198,7 +198,7 @@ class _Subject:
         """The price table of the files, had everything after a cutoff been otherwise; None where too little is left to read."""
         files = [_change(rows, self._dates(rows), cutoff, change) for rows in self.files]
         with contextlib.suppress(DataError):
-            return prices_of([rows for rows in files if len(rows.codes)], self.data).table
+            return prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked).table
         return None
 
     def _dates(self, rows: Rows) -> np.ndarray:

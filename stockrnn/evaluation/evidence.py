@@ -28,12 +28,12 @@ def same_past(before: pd.DataFrame, after: pd.DataFrame, cutoff: pd.Timestamp, p
     and to which no forecast is made inside a gap.
     """
     one, other = (table[table[DATE] <= cutoff] for table in (before, after))
-    seen = [_bytes(table[~table[FILLED]]) for table in (one, other)]
+    seen = [table_bytes(table[~table[FILLED]]) for table in (one, other)]
     if seen[0] != seen[1] or policy == "interpolate":
         return seen[0] == seen[1]
     filled = [table[table[FILLED]].set_index([TICKER, DATE]) for table in (one, other)]
     both = filled[0].index.intersection(filled[1].index)
-    return _bytes(filled[0].loc[both].reset_index()) == _bytes(filled[1].loc[both].reset_index())
+    return table_bytes(filled[0].loc[both].reset_index()) == table_bytes(filled[1].loc[both].reset_index())
 
 
 def made_of(learned: Learned, table: pd.DataFrame, cutoff: pd.Timestamp) -> dict[str, str]:
@@ -43,7 +43,9 @@ def made_of(learned: Learned, table: pd.DataFrame, cutoff: pd.Timestamp) -> dict
         pipeline, mine = part.fitted.pipeline, table_of(table, ticker)
         cleaned, touched = pipeline.limits.apply(mine)
         seen = ((cleaned[DATE] <= cutoff) & ~cleaned[FILLED]).to_numpy()
-        evidence["limits"].append(_bytes(cleaned[seen]) + _bytes(touched[(touched[DATE] <= cutoff) & ~mine.loc[touched.index, FILLED]]))
+        evidence["limits"].append(
+            table_bytes(cleaned[seen]) + table_bytes(touched[(touched[DATE] <= cutoff) & ~mine.loc[touched.index, FILLED]])
+        )
         evidence["features"].append(make_features(cleaned, pipeline.names)[seen].tobytes())
         evidence["labels"].append(_labels(pipeline, cleaned)[seen & _known(cleaned, cutoff, pipeline.horizon)].tobytes())
         evidence["windows"] += _windows(pipeline, mine, cutoff)
@@ -69,8 +71,8 @@ def _windows(pipeline: Pipeline, table: pd.DataFrame, cutoff: pd.Timestamp) -> I
     dates = table[DATE].to_numpy()[prepared.rows]
     chosen = dates <= cutoff.to_datetime64()
     yield dates[chosen].tobytes()
-    for x, _ in prepared.windows.pick(chosen).batches(4096):
-        yield sha256(x.tobytes()).encode()
+    for inputs in prepared.windows.pick(chosen).batches(4096):
+        yield sha256(b"".join(each.tobytes() for each in inputs)).encode()
 
 
 def labels_move(learned: Learned, table: pd.DataFrame, scaled: pd.DataFrame, cutoff: pd.Timestamp) -> bool:
@@ -128,7 +130,7 @@ def _forecast_digest(learned: Learned, table: pd.DataFrame, cutoff: pd.Timestamp
     rows = possible[np.isin(table[DATE].to_numpy()[possible], dates)]
     made = forecast_span(learned.baselines if baselines else [learned.network], table, rows)
     made = made if baselines else learned.conformal.apply(made)
-    return sha256(_bytes(made[[TICKER, "cutoff", "step", "forecast", *QUANTILE_COLUMNS]]))
+    return sha256(table_bytes(made[[TICKER, "cutoff", "step", "forecast", *QUANTILE_COLUMNS]]))
 
 
 def adaptation_is_blind(learned: Learned, table: pd.DataFrame, begin: pd.Timestamp, cutoff: pd.Timestamp) -> bool:
@@ -139,11 +141,11 @@ def adaptation_is_blind(learned: Learned, table: pd.DataFrame, begin: pd.Timesta
     other = made.assign(actual=made["actual"].where(~(made[DATE] > cutoff), made["actual"] * 1000.0))
     past = (made["cutoff"] <= cutoff).to_numpy()
     one, two = (adapt(each.reset_index(drop=True))[past][list(QUANTILE_COLUMNS)] for each in (made, other))
-    return _bytes(one) == _bytes(two)
+    return table_bytes(one) == table_bytes(two)
 
 
-def _bytes(table: pd.DataFrame) -> bytes:
-    """The content of a table, column by column; every NaN alike."""
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """The content of a table, column by column; every NaN alike: equal tables give equal bytes."""
     parts = []
     for name in table.columns:
         column = table[name]

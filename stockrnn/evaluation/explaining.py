@@ -41,7 +41,7 @@ class Subject:
         part: the network of one ticker, or of all.
         prices: the price table it looks at.
         rows: cutoff rows in it, shape (n,).
-        inputs: their windows, shape (n, timesteps, features).
+        inputs: what the network is given: windows of shape (n, timesteps, features), then what stands beside them, each (n, …).
         actual: prices of each step, shape (n, horizon), in currency.
         conformal: the run's shifts.
     """
@@ -49,7 +49,7 @@ class Subject:
     part: RecurrentForecaster
     prices: pd.DataFrame
     rows: np.ndarray
-    inputs: np.ndarray
+    inputs: Sequence[np.ndarray]
     actual: np.ndarray
     conformal: Calibration
 
@@ -63,16 +63,23 @@ class Subject:
         """The ticker of each window, shape (n,)."""
         return np.asarray(self.prices[TICKER].to_numpy()[self.rows])
 
-    def crps(self, inputs: np.ndarray) -> np.ndarray:
+    @property
+    def timesteps(self) -> int:
+        """Those of a window."""
+        return int(self.inputs[0].shape[1])
+
+    def crps(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """The CRPS of each window's forecast, mean over its steps, if it had seen these inputs: shape (tries, n), in currency.
 
         Args:
-            inputs: one or more tries of all windows, one after the other, shape (tries · n, timesteps, features).
+            inputs: one or more tries of all windows, one after the other, as `inputs` but of tries · n windows.
         """
-        n, timesteps, features = inputs.shape
+        n, timesteps, features = inputs[0].shape
         tries = n // len(self.rows)
-        series, ends = inputs.reshape(n * timesteps, features), np.arange(1, n + 1) * timesteps - 1
-        raw = self.part.outputs(Windows(series, np.full((n * timesteps, self.part.horizon), np.nan, np.float32), ends, timesteps))
+        series, ends = inputs[0].reshape(n * timesteps, features), np.arange(1, n + 1) * timesteps - 1
+        beside = {name: np.repeat(each, timesteps, axis=0) for name, each in zip(self.fitted.pipeline.beside, inputs[1:], strict=True)}
+        unknown = np.full((n * timesteps, self.part.horizon), np.nan, np.float32)
+        raw = self.part.outputs(Windows(series, unknown, ends, timesteps, beside))
         quantiles = self.fitted.pipeline.to_prices(self.fitted.readout.quantiles(raw), self.prices, np.tile(self.rows, tries))
         steps = np.tile(np.arange(1, self.part.horizon + 1), n)
         table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)
@@ -114,7 +121,8 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
     """
     names = tuple(dict.fromkeys(name for subject in subjects for name in subject.fitted.pipeline.names))
     crps = np.concatenate([subject.crps(subject.inputs)[0] for subject in subjects])
-    groups = permuted_together(subjects, names)
+    ahead = (name for subject in subjects for columns in subject.fitted.pipeline.beside.values() for name in columns)
+    groups = permuted_together(subjects, names, tuple(dict.fromkeys(ahead)))
     steps = len(groups) + len(subjects)
     importance = feature_importance(subjects, groups, seed, lambda done: tell(done, steps))
     looks = []
@@ -123,8 +131,8 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
         tell(done, steps)
     shares = np.array([len(subject.rows) for subject in subjects]) / len(crps)
     reliance = _mean([_reliance(subject, look, names) for subject, look in looks], shares)
-    memory = _mean([_memory(look, subject.inputs.shape[1]) for subject, look in looks], shares)
-    attention = [_attention(look, subject.inputs.shape[1]) for subject, look in looks]
+    memory = _mean([_memory(look, subject.timesteps) for subject, look in looks], shares)
+    attention = [_attention(look, subject.timesteps) for subject, look in looks]
     known = [each for each in attention if each is not None]
     return Explanation(
         len(crps),
@@ -141,11 +149,12 @@ Group = tuple[str, tuple[str, ...], str]
 """What is permuted at once: its name, its features, and its kind."""
 
 
-def permuted_together(subjects: Sequence[Subject], names: Sequence[str]) -> list[Group]:
-    """Each feature, each group of related ones, and all of them."""
-    groups: list[Group] = [(name, (name,), "feature") for name in names]
+def permuted_together(subjects: Sequence[Subject], names: Sequence[str], ahead: Sequence[str] = ()) -> list[Group]:
+    """Each feature of the windows and what is known ahead, each group of related features, and all of them."""
+    every = tuple(dict.fromkeys((*names, *ahead)))
+    groups: list[Group] = [(name, (name,), "feature") for name in every]
     groups += [(" + ".join(group), group, "group") for group in related(subjects, names)]
-    return [*groups, (ALL, tuple(names), "all")] if len(names) > 1 else groups
+    return [*groups, (ALL, every, "all")] if len(every) > 1 else groups
 
 
 def feature_importance(
@@ -184,16 +193,15 @@ def _increases(subjects: Sequence[Subject], before: Sequence[np.ndarray], group:
 
 def _permuted(subject: Subject, number: int, group: Sequence[str], seeds: Sequence[int]) -> Iterator[np.ndarray]:
     """The CRPS of each window under each permutation, a few of them at once: shape (some of the seeds, n)."""
-    columns = [k for k, name in enumerate(subject.fitted.pipeline.names) if name in group]
-    fixed = np.isnan(subject.inputs).any(axis=(1, 2))
+    pipeline, fixed = subject.fitted.pipeline, np.isnan(subject.inputs[0]).any(axis=(1, 2))
     at_once = max(1, MOST_AT_ONCE // len(subject.rows))
     for first in range(0, len(seeds), at_once):
         tries = []
         for seed in seeds[first : first + at_once]:
-            inputs = subject.inputs.copy()
-            inputs[:, :, columns] = inputs[shuffled(subject.tickers, fixed, derive_seed(seed, number))][:, :, columns]
-            tries.append(inputs)
-        yield subject.crps(np.concatenate(tries))
+            other = shuffled(subject.tickers, fixed, derive_seed(seed, number))
+            pairs = zip(subject.inputs, (pipeline.names, *pipeline.beside.values()), strict=True)
+            tries.append([np.where(np.isin(names, group), each[other], each) for each, names in pairs])
+        yield subject.crps([np.concatenate(each) for each in zip(*tries, strict=True)])
 
 
 def shuffled(tickers: np.ndarray, fixed: np.ndarray, seed: int) -> np.ndarray:
@@ -210,7 +218,7 @@ def related(subjects: Sequence[Subject], names: Sequence[str]) -> list[tuple[str
 
     Chains count: of three features, the first and the last may be related through the middle one alone.
     """
-    values = pd.concat([pd.DataFrame(subject.inputs[:, -1], columns=list(subject.fitted.pipeline.names)) for subject in subjects])
+    values = pd.concat([pd.DataFrame(subject.inputs[0][:, -1], columns=list(subject.fitted.pipeline.names)) for subject in subjects])
     both = pd.concat({"value": values, "size": (values - values.median()).abs()}, axis=1).rank()
     tied = both.corr().abs().fillna(0.0) > RELATED
     groups = [{name} for name in names]
@@ -226,8 +234,10 @@ def _look(subject: Subject) -> tuple[np.ndarray, list[Sensitivity]]:
     """The windows whose gradients are taken, and how each member reads them."""
     from stockrnn.models.sensitivity import sensitivities
 
-    chosen = np.unique(np.linspace(0, len(subject.inputs) - 1, min(MOST_WINDOWS, len(subject.inputs))).round().astype(int))
-    return subject.inputs[chosen], sensitivities(subject.fitted.specs, subject.fitted.members, subject.inputs[chosen])
+    n = len(subject.rows)
+    chosen = np.unique(np.linspace(0, n - 1, min(MOST_WINDOWS, n)).round().astype(int))
+    windows, *beside = (each[chosen] for each in subject.inputs)
+    return windows, sensitivities(subject.fitted.specs, subject.fitted.members, windows, beside=beside)
 
 
 def _reliance(subject: Subject, look: tuple[np.ndarray, list[Sensitivity]], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.errors import DataError
+from stockrnn.features.ahead import Ahead, fit_ahead
 from stockrnn.features.anchors import Anchor, fit_anchor
 from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.scaling import Scaler, fit_scaler
@@ -57,6 +58,7 @@ class Pipeline:
         shortest: fewest timesteps of a window that are sessions; those before its ticker's first session are NaN.
         horizon: steps ahead.
         anchors: scale the target is divided by, for each ticker; none for a network without an anchor.
+        ahead: what is known of the steps ahead.
     """
 
     names: tuple[str, ...]
@@ -70,6 +72,12 @@ class Pipeline:
     shortest: int
     horizon: int
     anchors: dict[str, Anchor]
+    ahead: Ahead = field(default_factory=Ahead)
+
+    @property
+    def beside(self) -> dict[str, tuple[str, ...]]:
+        """What a network is given beside a window: the name of each input, and of its columns."""
+        return {"ahead": self.ahead.columns} if self.ahead.names else {}
 
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.
@@ -91,8 +99,18 @@ class Pipeline:
         series = np.where(usable[:, None], series, unknown)
         scaled = np.where(usable[:, None], scaled, np.float32(np.nan))
         places = self.places(cleaned)
-        windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback)
+        beside = {"ahead": padded(self._ahead(cleaned), places, between=0.0)} if self.ahead.names else {}
+        windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback, beside)
         return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
+
+    def _ahead(self, cleaned: pd.DataFrame) -> np.ndarray:
+        """What each row knows of the steps ahead, float32, shape (rows, horizon, columns)."""
+        tickers = cleaned[TICKER].to_numpy()
+        known = np.empty((len(cleaned), self.horizon, len(self.ahead.columns)), np.float32)
+        for ticker in pd.unique(tickers):
+            mine = tickers == ticker
+            known[mine] = self.ahead.values(cleaned[mine], _of_ticker(self.ahead.calendars, ticker), self.horizon)
+        return known
 
     def places(self, cleaned: pd.DataFrame) -> RowIndex:
         """Row of each session in the windows' series, which has room before each ticker where windows may be short, shape (rows,)."""
@@ -140,7 +158,8 @@ class Pipeline:
         """A JSON-able state."""
         plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "shortest", "horizon")}
         scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target", "anchors")}
-        return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain}
+        known = {"ahead": self.ahead.to_dict()} if self.ahead.names else {}
+        return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain, **known}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Pipeline:
@@ -150,7 +169,8 @@ class Pipeline:
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
         plain["shortest"] = state.get("shortest", state["lookback"])
         anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
-        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors)
+        ahead = Ahead.from_dict(state["ahead"]) if "ahead" in state else Ahead()
+        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors, ahead=ahead)
 
     def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:
         """What a ticker's target is divided by at each of its rows, shape (rows, horizon)."""
@@ -194,7 +214,8 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
         scaler = fit_scaler(changes[labels], config.features.scaler)
         signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
-    return replace(empty, features=features, target=scaled_target, anchors=anchors)
+    ahead = fit_ahead(cleaned[learn], config.features.known_ahead, config.data.calendar)
+    return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead)
 
 
 def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:

@@ -6,8 +6,8 @@ rows × timesteps. Windows never cross tickers, and all labels of a window lie i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -23,12 +23,15 @@ class Windows:
         targets: scaled target of step 1 … horizon seen from every row, float32, shape (rows, horizon); NaN where unknown.
         ends: row of each window's cutoff, its last timestep, shape (n,).
         lookback: timesteps of a window.
+        beside: what a network is given beside a window, by the name of its input and in their order: float32 of shape (rows, …),
+            of which a window has the row of its cutoff. `ahead`, of shape (rows, horizon, columns), is what is known of the steps.
     """
 
     series: SeriesArray
     targets: TargetArray
     ends: RowIndex
     lookback: int
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -46,10 +49,14 @@ class Windows:
         timesteps = np.arange(1 - self.lookback, 1)
         return self.series[self.ends[:, None] + timesteps], self.targets[self.ends]
 
-    def batches(self, size: int) -> Iterator[tuple[WindowArray, LabelArray]]:
-        """The tensors piece by piece, `size` windows at most at a time."""
+    def inputs(self) -> list[np.ndarray]:
+        """What a network is given: the windows, shape (n, lookback, features), and what stands beside each."""
+        return [self.tensors()[0], *(array[self.ends] for array in self.beside.values())]
+
+    def batches(self, size: int) -> Iterator[list[np.ndarray]]:
+        """The inputs piece by piece, `size` windows at most at a time."""
         for first in range(0, len(self), size):
-            yield self.pick(np.arange(first, min(first + size, len(self)))).tensors()
+            yield self.pick(np.arange(first, min(first + size, len(self)))).inputs()
 
 
 def places_after_padding(groups: np.ndarray, padding: int) -> RowIndex:
@@ -64,9 +71,9 @@ def places_after_padding(groups: np.ndarray, padding: int) -> RowIndex:
     return np.asarray(np.arange(len(groups)) + padding * np.cumsum(first))
 
 
-def padded(array: np.ndarray, places: RowIndex) -> np.ndarray:
-    """An array's rows at their places, and rows of NaN between them."""
-    result = np.full((int(places[-1]) + 1 if len(places) else 0, *array.shape[1:]), np.nan, array.dtype)
+def padded(array: np.ndarray, places: RowIndex, between: float = np.nan) -> np.ndarray:
+    """An array's rows at their places, and rows of another number between them."""
+    result = np.full((int(places[-1]) + 1 if len(places) else 0, *array.shape[1:]), between, array.dtype)
     result[places] = array
     return result
 

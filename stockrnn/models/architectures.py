@@ -25,12 +25,14 @@ class Wiring:
         outputs: of a forecast, shape (batch, horizon, params).
         learned: of training, where it differs: (batch, horizon, params), or with `every_timestep` (batch, lookback, horizon, params).
         taught: input (batch, horizon, 2) of training alone: the actual of the step before, and 1 where it is used.
+        ahead: input (batch, lookback, horizon, columns) of training alone: what is known ahead at each timestep.
         every_timestep: whether each timestep of a window is scored against the targets seen from it.
     """
 
     outputs: Any
     learned: Any = None
     taught: Any = None
+    ahead: Any = None
     every_timestep: bool = False
 
 
@@ -66,12 +68,12 @@ class Unmasked(keras.layers.Layer):
 class Layers:
     """Makes the layers of one network; every first weight derives from the seed and the layer's name.
 
-    `known` is the mask of the timesteps that count, where some may not.
+    `known` is the mask of the timesteps that count, where some may not; `ahead` what is known of the steps, where something is.
     """
 
-    def __init__(self, model: ModelConfig, seed: int, known: Any = None) -> None:
-        """Store the config's section, the seed and the mask."""
-        self.model, self.seed, self.known = model, seed, known
+    def __init__(self, model: ModelConfig, seed: int, known: Any = None, ahead: Any = None) -> None:
+        """Store the config's section, the seed, the mask and what is known ahead."""
+        self.model, self.seed, self.known, self.ahead = model, seed, known, ahead
 
     def stack(self, x: Any, *, sequences: bool) -> Any:
         """All recurrent layers; the last state (batch, width), or with `sequences` all of them."""
@@ -83,6 +85,14 @@ class Layers:
     def masked(self) -> dict[str, Any]:
         """What recurrent layers take beside their input."""
         return {} if self.known is None else {"mask": self.known}
+
+    @staticmethod
+    def told(x: Any, ahead: Any, name: str) -> Any:
+        """Features (…, width) and beside them what is known of all steps, from (…, horizon, columns); alone where nothing is."""
+        if ahead is None:
+            return x
+        flat = keras.layers.Reshape((*x.shape[1:-1], ahead.shape[-2] * ahead.shape[-1]), name=f"flat_{name}")(ahead)
+        return keras.layers.Concatenate(name=f"told_{name}")([x, flat])
 
     def recurrent(self, depth: int, *, sequences: bool, state: bool = False) -> Any:
         """One recurrent layer, in both directions if the config says so."""
@@ -141,7 +151,7 @@ def many_to_one(layers: Layers, window: Any, horizon: int) -> Wiring:
         last = _last_states(x, layers)
         context = attention(last, x, known=layers.known)
         x = layers.dense(last.shape[-1], "attended", "tanh")(keras.layers.Concatenate(name="heard")([context, last]))
-    x = layers.dense(horizon * head.params, "head")(x)
+    x = layers.dense(horizon * head.params, "head")(layers.told(x, layers.ahead, "ahead"))
     return Wiring(head.constrain("output")(keras.layers.Reshape((horizon, head.params), name="steps")(x)))
 
 
@@ -161,21 +171,29 @@ def many_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
     head, timesteps = HEADS[layers.model.head], window.shape[1]
     x = layers.stack(window, sequences=True)
     dense, constrain = layers.dense(horizon * head.params, "head"), head.constrain("output")
-    learned = constrain(keras.layers.Reshape((timesteps, horizon, head.params), name="all_steps")(dense(x)))
-    outputs = constrain(keras.layers.Reshape((horizon, head.params), name="steps")(dense(x[:, -1])))
-    return Wiring(outputs, learned, every_timestep=True)
+    coming = None if layers.ahead is None else keras.Input((timesteps, *layers.ahead.shape[1:]), name="every_ahead")
+    learned = dense(layers.told(x, coming, "every_ahead"))
+    learned = constrain(keras.layers.Reshape((timesteps, horizon, head.params), name="all_steps")(learned))
+    outputs = dense(layers.told(x[:, -1], layers.ahead, "ahead"))
+    outputs = constrain(keras.layers.Reshape((horizon, head.params), name="steps")(outputs))
+    return Wiring(outputs, learned, ahead=coming, every_timestep=True)
 
 
 def one_to_many(layers: Layers, window: Any, horizon: int) -> Wiring:
-    """The features of one session, repeated, drive the recurrence over the steps ahead."""
+    """The features of one session, repeated, and what is known of each step drive the recurrence over the steps ahead."""
     head = HEADS[layers.model.head]
     unmasked = Layers(layers.model, layers.seed)
-    x = unmasked.stack(keras.layers.RepeatVector(horizon, name="repeated")(window[:, -1]), sequences=True)
+    x = keras.layers.RepeatVector(horizon, name="repeated")(window[:, -1])
+    x = x if layers.ahead is None else keras.layers.Concatenate(name="told_ahead")([x, layers.ahead])
+    x = unmasked.stack(x, sequences=True)
     return Wiring(head.constrain("output")(layers.dense(head.params, "head")(x)))
 
 
 def encoder_decoder(layers: Layers, window: Any, horizon: int) -> Wiring:
-    """The encoder's last states start a decoder over the horizon, which feeds on its own forecasts (in training, on actuals)."""
+    """The encoder's last states start a decoder over the horizon, which feeds on its own forecasts (in training, on actuals).
+
+    What is known ahead of a step enters the decoder at that step.
+    """
     model, x, states = layers.model, window, []
     for depth in range(1, len(model.units) + 1):
         out, *ends = layers.recurrent(depth, sequences=True, state=True)(x, **layers.masked())
@@ -183,8 +201,8 @@ def encoder_decoder(layers: Layers, window: Any, horizon: int) -> Wiring:
         states.append(_joined(ends, depth) if model.bidirectional else ends)
     taught = keras.Input((horizon, 2), name="taught")
     decoder = _decoder(layers, horizon)
-    known = {} if layers.known is None else {"known": layers.known}
-    return Wiring(decoder(x, states, **known), decoder(x, states, taught, **known), taught)
+    beside = {name: given for name, given in {"known": layers.known, "ahead": layers.ahead}.items() if given is not None}
+    return Wiring(decoder(x, states, **beside), decoder(x, states, taught, **beside), taught)
 
 
 def _joined(ends: list[Any], depth: int) -> list[Any]:

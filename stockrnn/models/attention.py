@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,14 @@ class Attention(keras.layers.Layer):
         return self.attend(query, self.keys(states), states, known)
 
 
-def attention_weights(network: Any, windows: np.ndarray, batch: int = 256) -> np.ndarray | None:
+def attention_weights(network: Any, windows: np.ndarray, batch: int = 256, beside: Sequence[np.ndarray] = ()) -> np.ndarray | None:
     """Which timesteps a network listens to, or None where it has no attention.
 
     Args:
         network: of `build_network`, with its weights.
         windows: shape (n, timesteps, features).
         batch: windows at a time.
+        beside: what the network is given beside the windows, each of shape (n, …).
 
     Returns:
         Shape (n, queries, timesteps), summing to 1 over the timesteps: a query for each step of a decoder, else one.
@@ -78,7 +79,8 @@ def attention_weights(network: Any, windows: np.ndarray, batch: int = 256) -> np
     pieces = []
     for first in range(0, len(windows), batch):
         with _listening(attention) as heard:
-            network(windows[first : first + batch], training=False)
+            inputs = [each[first : first + batch] for each in (windows, *beside)]
+            network(inputs if beside else inputs[0], training=False)
         pieces.append(np.stack(heard, axis=1))
     return np.concatenate(pieces)
 

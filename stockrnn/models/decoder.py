@@ -17,7 +17,7 @@ class Decoder(keras.layers.Layer):
     """A stack of cells run over the horizon (Sutskever et al. 2014, arXiv:1409.3215; Cho et al. 2014, doi:10.3115/v1/D14-1179).
 
     The input of a step is what the step before forecast or, where `taught` says so, the actual of the step before: never
-    that of the step itself or of a later one. The first step's input is zero.
+    that of the step itself or of a later one. The first step's input is zero. What is known ahead of a step stands beside it.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Decoder(keras.layers.Layer):
         self.residual, self.head, self.horizon = residual, head, horizon
         self.constrain = HEADS[head].constrain("output")
 
-    def build(self, memory_shape: tuple[int, ...], states_shape: Any, taught_shape: Any = None, known_shape: Any = None) -> None:
-        """Build the cells for their inputs: the step before and the context below, the cell under it above."""
+    def build(
+        self, memory_shape: tuple[int, ...], states_shape: Any, taught_shape: Any = None, known_shape: Any = None, ahead_shape: Any = None
+    ) -> None:
+        """Build the cells for their inputs: the step before, the context and what is known ahead below, the cell under it above."""
         del states_shape, taught_shape, known_shape
         context = memory_shape[-1] if self.attention is not None else 0
-        width = 1 + context
+        self.width = width = 1 + context + (0 if ahead_shape is None else ahead_shape[-1])
         for cell, norm in zip(self.cells, self.norms, strict=True):
             cell.build((None, width))
             width = cell.units
@@ -52,7 +54,7 @@ class Decoder(keras.layers.Layer):
             self.attention.build((None, width), memory_shape)
         self.dense.build((None, width + context))
 
-    def call(self, memory: Any, states: Any, taught: Any = None, known: Any = None, training: bool = False) -> Any:
+    def call(self, memory: Any, states: Any, taught: Any = None, known: Any = None, ahead: Any = None, training: bool = False) -> Any:
         """Outputs of shape (batch, horizon, params).
 
         Args:
@@ -60,6 +62,7 @@ class Decoder(keras.layers.Layer):
             states: first states of each cell.
             taught: the actual of the step before each step, and 1 where it is used, shape (batch, horizon, 2).
             known: which timesteps of the memory count, bool of shape (batch, timesteps); all where it is None.
+            ahead: what is known of each step, shape (batch, horizon, columns).
             training: whether dropout acts.
         """
         states = tuple(tuple(each) for each in states)
@@ -68,7 +71,8 @@ class Decoder(keras.layers.Layer):
 
         def body(step: Any, before: Any, states: Tensors, outputs: Any) -> Tensors:
             fed = before if taught is None else _choose(taught, step, before)
-            states, features = self._step(fed, states, (keys, memory, known), masks)
+            beside = [] if ahead is None else [tf.gather(ahead, step, axis=1)]
+            states, features = self._step(fed, beside, states, (keys, memory, known), masks)
             output = self.constrain(keras.ops.reshape(self.dense(features), (-1, 1, HEADS[self.head].params)))[:, 0]
             return step + 1, HEADS[self.head].feedback(output)[:, None], states, outputs.write(step, output)
 
@@ -80,9 +84,9 @@ class Decoder(keras.layers.Layer):
             cell.reset_recurrent_dropout_mask()
         return tf.transpose(loop[3].stack(), (1, 0, 2))
 
-    def _step(self, fed: Any, states: Tensors, heard: Tensors, masks: Tensors) -> tuple[Tensors, Any]:
+    def _step(self, fed: Any, beside: list[Any], states: Tensors, heard: Tensors, masks: Tensors) -> tuple[Tensors, Any]:
         context = [] if self.attention is None else [self.attention.attend(states[-1][0], *heard)]
-        x, new = tf.concat([fed, *context], axis=-1), []
+        x, new = tf.concat([fed, *context, *beside], axis=-1), []
         for depth, (cell, state, drop) in enumerate(zip(self.cells, states, masks, strict=True)):
             after = one_step(cell, x, state, drop)
             x = self._after(x, after[0], depth)
@@ -95,8 +99,7 @@ class Decoder(keras.layers.Layer):
 
     def _masks(self, memory: Any, states: Tensors, training: bool) -> Tensors:
         """Each cell's dropout masks: the same at every step, so they are drawn outside of the loop."""
-        first = 1 + (memory.shape[-1] if self.attention is not None else 0)
-        widths = [first, *(cell.units for cell in self.cells[:-1])]
+        widths = [self.width, *(cell.units for cell in self.cells[:-1])]
         likes = [tf.ones((tf.shape(memory)[0], width), memory.dtype) for width in widths]
         return tuple(dropout_masks(cell, x, state[0], training) for cell, x, state in zip(self.cells, likes, states, strict=True))
 

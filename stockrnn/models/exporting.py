@@ -22,15 +22,17 @@ import numpy as np
 from stockrnn.errors import StockRNNError
 from stockrnn.models.backend import quiet_descriptor
 from stockrnn.models.cells import stock_layers
-from stockrnn.models.networks import NetworkSpec, build_network, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 
 FIRST_MARK = 0x71000000
 """The bits of the first mark as a float32: from 6e29 on, where no number of ours lies, there are 200 million."""
-INPUT, OUTPUT = "window", "members"
+INPUT, AHEAD, OUTPUT = "window", "ahead", "members"
 
 
 def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
     """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
+
+    Where something is known ahead, its second input is `ahead` (batch, horizon, columns).
 
     Args:
         specs: each network's; the window has the longest lookback, of which each sees the end.
@@ -45,7 +47,8 @@ def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.
     templates = {spec: _template(spec) for spec in dict.fromkeys(specs)}
     longest = max(spec.lookback for spec in specs)
     window = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", longest, specs[0].features])
-    graph = onnx.GraphProto(name="ensemble", input=[window])
+    ahead = helper.make_tensor_value_info(AHEAD, TensorProto.FLOAT, ["batch", specs[0].horizon, specs[0].ahead])
+    graph = onnx.GraphProto(name="ensemble", input=[window, ahead] if specs[0].ahead else [window])
     one = onnx.numpy_helper.from_array(np.array([1]), "one")
     graph.initializer.append(one)
     for lookback in sorted({spec.lookback for spec in specs} - {longest}):
@@ -94,7 +97,8 @@ class _Template:
                 places = self.places[tensor.name]
                 values = np.where(places >= 0, flat[places], values)
             graph.initializer.append(onnx.numpy_helper.from_array(values, tensor.name))
-        _rename(graph, {self.model.graph.input[0].name: seen, self.model.graph.output[0].name: name}, f"{name}/")
+        given = zip(self.model.graph.input, (seen, AHEAD), strict=False)
+        _rename(graph, {**{each.name: outer for each, outer in given}, self.model.graph.output[0].name: name}, f"{name}/")
         return graph
 
 
@@ -154,7 +158,7 @@ def _exported(network: Any) -> bytes:
     with stock_layers(), _silence(), tempfile.TemporaryDirectory() as folder:
         copy = build_network(**vars(network.spec), seed=0)  # traced here, with the layers that Keras can export
         set_network_weights(copy, network_weights(network))
-        copy(np.zeros((1, *copy.input_shape[1:]), np.float32))  # Keras exports a model only once it was called
+        call_network(copy, [np.zeros((1, *each.shape[1:]), np.float32) for each in copy.inputs])  # Keras exports only what was called
         path = Path(folder) / "model.onnx"
         copy.export(path, format="onnx", verbose=False)
         return path.read_bytes()

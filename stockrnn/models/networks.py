@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class NetworkSpec:
     horizon: int
     model: ModelConfig
     masked: bool = False
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Learning:
     """How a network is trained.
 
     Attributes:
-        model: what is called in training, over the same weights: windows, and with `taught` what teaches → outputs.
+        model: what is called in training, over the same weights: windows, what stands beside them (with `every_timestep` beside each of
+            their timesteps), and with `taught` what teaches → outputs.
         every_timestep: whether its outputs are (batch, lookback, horizon, params), scored at every timestep.
         taught: whether it takes (batch, horizon, 2): the actual of the step before, and 1 where it is used.
     """
@@ -44,8 +46,12 @@ class Learning:
     taught: bool = False
 
 
-def build_network(*, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int, masked: bool = False) -> Any:
+def build_network(
+    *, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int, masked: bool = False, ahead: int = 0
+) -> Any:
     """A Keras model from windows (batch, lookback, features) to the head's output (batch, horizon, params).
+
+    Where something is known ahead, it has a second input `ahead` (batch, horizon, columns).
 
     Args:
         features: columns of a window.
@@ -54,21 +60,34 @@ def build_network(*, features: int, lookback: int, horizon: int, model: ModelCon
         model: the config's section.
         seed: the initial weights derive from it and each weight's name.
         masked: whether windows may begin with timesteps of NaN, before their ticker's first session; they are left out.
+        ahead: columns known of each step ahead.
     """
     window = keras.Input((lookback, features), name="window")
+    coming = keras.Input((horizon, ahead), name="ahead") if ahead else None
     known_window, known = KnownTimesteps(name="known")(window) if masked else (window, None)
-    wiring = ARCHITECTURES[model.architecture](Layers(model, seed, known), known_window, horizon)
-    network = keras.Model(window, wiring.outputs, name=model.cell)
-    network.spec = NetworkSpec(features, lookback, horizon, model, masked)
-    network.learning = _learning(window, wiring, network)
+    wiring = ARCHITECTURES[model.architecture](Layers(model, seed, known, coming), known_window, horizon)
+    network = keras.Model(_one_or_all([window, coming]), wiring.outputs, name=model.cell)
+    network.spec = NetworkSpec(features, lookback, horizon, model, masked, ahead)
+    network.learning = _learning(window, coming, wiring, network)
     return network
 
 
-def _learning(window: Any, wiring: Wiring, network: Any) -> Learning:
+def _learning(window: Any, coming: Any, wiring: Wiring, network: Any) -> Learning:
     if wiring.learned is None:
         return Learning(network)
-    inputs = window if wiring.taught is None else [window, wiring.taught]
+    inputs = _one_or_all([window, coming if wiring.ahead is None else wiring.ahead, wiring.taught])
     return Learning(keras.Model(inputs, wiring.learned, name="learner"), wiring.every_timestep, wiring.taught is not None)
+
+
+def _one_or_all(inputs: Sequence[Any]) -> Any:
+    """What Keras takes for a model's inputs, of those that there are: one, or a list."""
+    there = [each for each in inputs if each is not None]
+    return there if len(there) > 1 else there[0]
+
+
+def call_network(network: Any, inputs: Sequence[Any], *, training: bool = False) -> Any:
+    """A network's output for its inputs, in their order: windows, and what stands beside them."""
+    return network(_one_or_all(inputs), training=training)
 
 
 def network_weights(network: Any) -> dict[str, np.ndarray]:

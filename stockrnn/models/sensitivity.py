@@ -10,7 +10,7 @@ import numpy as np
 
 from stockrnn.models.attention import attention_weights
 from stockrnn.models.backend import tf
-from stockrnn.models.networks import NetworkSpec, build_network, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, call_network, set_network_weights
 from stockrnn.types import QUANTILES
 
 BATCH = 256
@@ -41,7 +41,11 @@ class Sensitivity:
 
 
 def sensitivities(
-    specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.ndarray]], windows: np.ndarray, batch: int = BATCH
+    specs: Sequence[NetworkSpec],
+    members: Sequence[Mapping[str, np.ndarray]],
+    windows: np.ndarray,
+    batch: int = BATCH,
+    beside: Sequence[np.ndarray] = (),
 ) -> list[Sensitivity]:
     """How each network of an ensemble reads the windows, of which it sees the last timesteps of its lookback.
 
@@ -50,6 +54,7 @@ def sensitivities(
         members: weights of each network.
         windows: shape (n, timesteps, features); NaN where a masked network's window begins before its first session.
         batch: windows at a time.
+        beside: what the networks are given beside the windows, each of shape (n, …).
     """
     networks = {spec: build_network(**vars(spec), seed=0) for spec in specs}
     functions = {spec: _gradient_function(network) for spec, network in networks.items()}
@@ -57,20 +62,20 @@ def sensitivities(
     for spec, weights in zip(specs, members, strict=True):
         set_network_weights(networks[spec], weights)
         seen = np.ascontiguousarray(windows[:, -spec.lookback :])
-        full = np.concatenate([seen, np.repeat(seen[:1], -len(seen) % batch, axis=0)])  # one shape, one trace
-        pieces = [functions[spec](tf.constant(full[first : first + batch])) for first in range(0, len(full), batch)]
+        full = [np.concatenate([each, np.repeat(each[:1], -len(seen) % batch, axis=0)]) for each in (seen, *beside)]  # one shape, one trace
+        pieces = [functions[spec](*(tf.constant(each[first : first + batch]) for each in full)) for first in range(0, len(full[0]), batch)]
         gradients = {name: np.concatenate([piece[name].numpy() for piece in pieces])[: len(seen)] for name in pieces[0]}
-        found.append(Sensitivity(gradients, attention_weights(networks[spec], seen, batch)))
+        found.append(Sensitivity(gradients, attention_weights(networks[spec], seen, batch, beside)))
     return found
 
 
 def _gradient_function(network: Any) -> Callable[[Any], dict[str, Any]]:
     sayings = SAYINGS[network.spec.model.head]
 
-    def gradients(x: Any) -> dict[str, Any]:
+    def gradients(x: Any, *beside: Any) -> dict[str, Any]:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            output = network(x, training=False)
+            output = call_network(network, [x, *beside])
             means = {name: tf.reduce_mean(say(output), axis=-1) for name, say in sayings.items()}
         return {name: tape.gradient(mean, x) for name, mean in means.items()}
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.dataconfig import DataConfig
+from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import read_file
@@ -44,17 +44,21 @@ class Prices:
     data_hash: str
 
 
-def load_prices(data: DataConfig) -> Prices:
+def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
     """Read, check and clean the prices that `data` names.
+
+    Args:
+        data: the config's section.
+        asked: what is needed beside prices.
 
     Raises:
         DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    return prices_of((read_file(path, data) for path in find_files(data.path)), data)
+    return prices_of((read_file(path, data) for path in find_files(data.path)), data, asked)
 
 
-def prices_of(files_read: Iterable[Rows], data: DataConfig) -> Prices:
+def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHING) -> Prices:
     """All that `load_prices` does after reading: the prices of files that are in memory. Raises DataError."""
     files = [_in_order(rows, data) for rows in files_read]
     readings = tuple(reading for _, reading, _ in files)
@@ -63,6 +67,7 @@ def prices_of(files_read: Iterable[Rows], data: DataConfig) -> Prices:
         other = next(reading for reading in readings if reading.step != readings[0].step)
         both = f"{readings[0].path} is {readings[0].step}, {other.path} is {other.step}"
         raise DataError(f"all files must have one step. Received: {both}. Name files of one step.")
+    _need_days(readings[0], asked)
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
     _refuse_negative(frame, sources)
@@ -168,6 +173,13 @@ def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str,
             values[VOLUME], columns[VOLUME] = adjusted_volume, headers["adj_volume"]
     blank = np.full(len(rows.codes), np.nan)
     return {name: values.get(name, blank) for name in (*PRICES, VOLUME)}, columns
+
+
+def _need_days(reading: Reading, asked: Asked) -> None:
+    if asked.calendar and reading.step != "daily":
+        received = "a file without dates" if reading.step == "none" else f"{reading.step} rows"
+        names = ", ".join(asked.calendar)
+        raise DataError(f"{reading.path} must have daily dates for `features.known_ahead`: {names}. Received: {received}. Leave it out.")
 
 
 def _refuse_negative(frame: pd.DataFrame, sources: Sources) -> None:

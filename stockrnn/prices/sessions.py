@@ -6,6 +6,7 @@ No row is ever invented for the past. Calendars: https://github.com/gerrymanoim/
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,6 +151,7 @@ def _known(name: str) -> str:
     raise ConfigError(f"`data.calendar` must be auto, 24/7 or the name of an exchange calendar such as XNYS. Received: {name!r}.{hint}")
 
 
+@functools.lru_cache(maxsize=256)  # tickers of a panel ask for the same days
 def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """A calendar's sessions from start to end, as far as it reaches."""
     import exchange_calendars

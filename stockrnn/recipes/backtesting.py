@@ -69,7 +69,7 @@ def backtest(
     """
     watch = Stopwatch()
     with watch.stage("read"):
-        prices = load_prices(config.data)
+        prices = load_prices(config.data, config.asked)
         folds = plan.cut(config, prices.table[DATE])
     state = folder / CHECKPOINTS
     with run_in_the_making(folder), _dropping_unused(state), open_engine(config.train.workers, place) as engine:

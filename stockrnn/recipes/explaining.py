@@ -73,7 +73,7 @@ def explain_run(
     forecasts = read_forecasts(run.read("forecasts.csv"))
     cutoffs = _cutoffs(run, forecasts)
     path = prices_of_run(run) if data is None else data
-    prices = load_prices(run.config.data.model_copy(update={"path": path})).table
+    prices = load_prices(run.config.data.model_copy(update={"path": path}), run.config.asked).table
     subjects = list(_subjects(run, known_tickers(run, prices)[0], cutoffs))
     if not subjects:
         first, last = (f"{date:%Y-%m-%d}" for date in (cutoffs["cutoff"].min(), cutoffs["cutoff"].max()))
@@ -116,4 +116,4 @@ def _subjects(run: Run, prices: pd.DataFrame, cutoffs: pd.DataFrame) -> Iterator
         chosen = np.asarray(inside) & np.isfinite(windows.targets[windows.ends]).all(axis=1)
         if chosen.any():
             actual = table[pipeline.column].to_numpy()[rows[chosen][:, None] + steps]
-            yield Subject(part, table, rows[chosen], windows.pick(chosen).tensors()[0], actual, conformal)
+            yield Subject(part, table, rows[chosen], windows.pick(chosen).inputs(), actual, conformal)

@@ -47,7 +47,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     """
     config = run.config
     path = prices_of_run(run) if data is None else data
-    prices = load_prices(config.data.model_copy(update={"path": path}))
+    prices = load_prices(config.data.model_copy(update={"path": path}), config.asked)
     table = prices.table if asof is None else history_until(prices.table, asof)
     if table.empty:
         first = prices.table[DATE].min()

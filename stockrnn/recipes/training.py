@@ -41,7 +41,7 @@ def train(config: Config, folder: Path, on_epoch: Callable[[EpochReport], None] 
     with run_in_the_making(folder), open_engine(config.train.workers, place) as engine:
         _begin(folder, config)
         with watch.stage("read"):
-            prices = load_prices(config.data)
+            prices = load_prices(config.data, config.asked)
             spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
         note_data(folder, prices.data_hash, config.data.path)
         trained = _train(config, folder, prices, spans, watch, on_epoch, engine)

@@ -57,16 +57,18 @@ class OnnxForecaster(Forecaster):
         """Open the model. Raises RunDamagedError."""
         self.name, self.horizon, self.column = config.model.cell, pipeline.horizon, pipeline.column
         self.pipeline, self.readout, self.origin = pipeline, readout, origin
-        states = 32 * max(sum(model.units) for model, _ in config.networks())
-        window = 4 * pipeline.lookback * (len(pipeline.names) + states)  # bytes of one window's states and gates
-        self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
         networks = len(config.train.members) * config.samples
+        states = 32 * max(sum(model.units) for model, _ in config.networks())
+        ahead = len(pipeline.ahead.columns)
+        numbers = pipeline.lookback * (len(pipeline.names) + states) + pipeline.horizon * ahead * (1 + networks)
+        window = 4 * numbers  # bytes of one window's states and gates, and of what is known ahead
+        self._batch = min(BATCH, max(1, ARENA_BYTES // 2 // window))
         self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window, LEAST_S * (1 + networks / 10))
         self._shape = (networks, pipeline.horizon, PARAMETERS[readout.head])
         self._seconds = functools.partial(most_seconds, config)
-        wanted = [["tensor(float)", pipeline.lookback, len(pipeline.names)]]
-        found = [[each.type, *each.shape[1:]] for each in self._session.get_inputs()]
-        hold(found == wanted, origin, f"take windows of {wanted[0][1:]}", found)
+        shapes = [(pipeline.lookback, len(pipeline.names)), *([(pipeline.horizon, ahead)] if ahead else [])]
+        found = [(each.type, *each.shape[1:]) for each in self._session.get_inputs()]
+        hold(found == [("tensor(float)", *shape) for shape in shapes], origin, f"take windows of {shapes}", found)
 
     def fit(self, prices: pd.DataFrame, spans: Spans) -> OnnxForecaster:  # noqa: ARG002 (the contract's arguments)
         """Return self: the run was fitted when it was trained."""
@@ -121,9 +123,10 @@ def run_session(session: Any, windows: Windows, batch: int = BATCH, seconds: flo
     """Raw outputs of every window, shape (n, members, horizon, parameters), within so many seconds of the processor."""
     import onnxruntime as ort
 
-    name, options = session.get_inputs()[0].name, ort.RunOptions()
+    names, options = [each.name for each in session.get_inputs()], ort.RunOptions()
     with _stopped_after(seconds, functools.partial(setattr, options, "terminate", True)):
-        return np.concatenate([session.run(None, {name: x}, options)[0] for x, _ in windows.batches(batch)])
+        pieces = (dict(zip(names, inputs, strict=True)) for inputs in windows.batches(batch))
+        return np.concatenate([session.run(None, piece, options)[0] for piece in pieces])
 
 
 @contextlib.contextmanager

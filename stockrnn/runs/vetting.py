@@ -16,7 +16,9 @@ import numpy as np
 
 from stockrnn.config import Config, ModelConfig
 from stockrnn.errors import RunDamagedError
+from stockrnn.features.ahead import DAY_OF_WEEK
 from stockrnn.features.anchors import PRIOR
+from stockrnn.prices.schedule import is_calendar
 from stockrnn.types import QUANTILES
 
 MIB = 1 << 20
@@ -63,7 +65,7 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
     and samples of dropout are networks of their own there.
     """
     networks = [model for model, _ in config.networks()]
-    weights = sum(_most_bytes(model, config.window.horizon) for model in networks)
+    weights = sum(_most_bytes(model, config) for model in networks)
     graphs = sum(GRAPH_BYTES * (len(model.units) + 1) for model in networks)
     return {
         ".safetensors": min(LARGEST[".safetensors"], weights * models),
@@ -74,15 +76,16 @@ def largest_files(config: Config, models: int) -> dict[str, int]:
 def most_seconds(config: Config, windows: int) -> float:
     """The most seconds of the processor that an exported model may take for so many windows: two operations a weight and timestep."""
     horizon = config.window.horizon
-    operations = sum(_most_bytes(model, horizon) // 4 * (lookback + horizon) for model, lookback in config.networks())
+    operations = sum(_most_bytes(model, config) // 4 * (lookback + horizon) for model, lookback in config.networks())
     return LEAST_S + windows * config.samples * operations / SLOW
 
 
-def _most_bytes(model: ModelConfig, horizon: int) -> int:
+def _most_bytes(model: ModelConfig, config: Config) -> int:
     """Twice what the weights of one network take at most."""
-    gates, widths = GATES[model.cell], [MOST_FEATURES, *(2 * units for units in model.units)]
+    horizon, ahead = config.window.horizon, sum(7 if name == DAY_OF_WEEK else 1 for name in config.features.known_ahead)
+    gates, widths = GATES[model.cell], [MOST_FEATURES + ahead, *(2 * units for units in model.units)]
     layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
-    head = 2 * (widths[-1] + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
+    head = 2 * (widths[-1] + horizon * ahead + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
     return 2 * 4 * (layers + head) + 4096
 
 
@@ -174,10 +177,22 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
     anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
     hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
+    _check_ahead(pipeline.get("ahead"), config, origin)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
             shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
             hold(shapes == {(columns,)} and 0 not in scaler["scale"], origin, f"scale {columns} columns of {name} by other than 0", shapes)
+
+
+def _check_ahead(ahead: Mapping[str, Any] | None, config: Config, origin: Path) -> None:
+    """What is known ahead is what the config asks for, by calendars that there are."""
+    names = [] if ahead is None else ahead["names"]
+    hold(names == list(config.features.known_ahead), origin, f"know ahead {list(config.features.known_ahead)}", names)
+    if ahead is not None:
+        unknown = [name for name in ahead["calendars"].values() if not is_calendar(name)]
+        hold(not unknown and bool(ahead["calendars"]), origin, "name calendars of exchanges", unknown)
+        weekdays = ahead["weekdays"]
+        hold(weekdays == [day for day in range(7) if day in weekdays], origin, "name weekdays once, in order", weekdays)
 
 
 def _shape(values: Any) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from stockrnn.features.windows import Windows
 from stockrnn.models.backend import HAS_GPU, keras, tf
 from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
-from stockrnn.models.networks import NetworkSpec, build_network, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
 
 OPTIMIZERS = {
@@ -31,6 +31,8 @@ OPTIMIZERS = {
 """The update rule of each `train.optimizer`, with Keras' defaults."""
 
 FORECAST_BATCH = 256
+LEAST_ROWS, LEAST_STEPS = 1024, 32
+"""The shared sizes of a short series: its folds, whose compilation would take ten times their training, are one shape."""
 
 
 @dataclass(frozen=True)
@@ -52,31 +54,43 @@ class Batches:
         return tf.constant(self.rows), tf.constant(self.weights), tf.constant(self.steps)
 
 
-def in_batches(ends: np.ndarray, batch: int) -> Batches:
-    """Cut windows into batches; the last one is filled up with repetitions of weight zero."""
+def in_batches(ends: np.ndarray, batch: int, least: int = LEAST_STEPS) -> Batches:
+    """Cut windows into batches, `least` or more; the last ones are filled up with repetitions of weight zero."""
     n = len(ends)
     steps = math.ceil(n / batch)
-    size = roomy(steps) * batch
+    size = roomy(steps, least) * batch
     rows = np.full(size, ends[0], np.int32)
     rows[:n] = ends
     weights = (np.arange(size) < n).astype(np.float32)
     return Batches(rows.reshape(-1, batch), weights.reshape(-1, batch), steps)
 
 
-def roomy(n: int) -> int:
-    """Round up so that nearby sizes share a compiled shape: four sizes an octave, a quarter too much at most."""
+def roomy(n: int, least: int = 1) -> int:
+    """Round up so that nearby sizes share a compiled shape: four sizes an octave, a quarter too much at most, and `least` for the small."""
     step = 1 << max(0, n.bit_length() - 3)
-    return max(1, -(-n // step) * step)
+    return max(least, -(-n // step) * step)
 
 
 def resident(array: np.ndarray) -> Any:
     """An array of the series as a tensor, with rows of zeros at its end up to a shared size."""
-    return tf.pad(tf.convert_to_tensor(array), ((0, roomy(len(array)) - len(array)), (0, 0)))
+    unused = roomy(len(array), LEAST_ROWS) - len(array)
+    return tf.pad(tf.convert_to_tensor(array), ((0, unused), *((0, 0),) * (array.ndim - 1)))
+
+
+def _given(windows: Windows) -> tuple[Any, ...]:
+    """What a network is given of every row, resident: the series, and what stands beside it."""
+    return tuple(resident(array) for array in (windows.series, *windows.beside.values()))
 
 
 def _windows(series: Any, rows: Any, lookback: int) -> Any:
     """The windows that end at these rows, shape (batch, lookback, features)."""
     return tf.gather(series, rows[:, None] + tf.range(1 - lookback, 1))
+
+
+def _inputs(given: tuple[Any, ...], rows: Any, lookback: int, seen_from: Any = None) -> list[Any]:
+    """What a network is given for the windows that end at these rows; beside them what stands there, or at the rows `seen_from`."""
+    series, *beside = given
+    return [_windows(series, rows, lookback), *(tf.gather(each, rows if seen_from is None else seen_from) for each in beside)]
 
 
 def _network(spec: NetworkSpec) -> Any:
@@ -138,9 +152,9 @@ class TrainingEngine(keras.Model):
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros(variable.shape, variable.dtype))
         self.seeds, self.ends, self.teaching = seeds, train.ends, teaching
-        self.train_data = resident(train.series), resident(train.targets)
+        self.train_data = _given(train), resident(train.targets)
         shared = validation.series is train.series and validation.targets is train.targets
-        self.score_data = self.train_data if shared else (resident(validation.series), resident(validation.targets))
+        self.score_data = self.train_data if shared else (_given(validation), resident(validation.targets))
         self.score_batches = in_batches(validation.ends, self.spec.batch_size).tensors()
 
     def give_back(self) -> None:
@@ -173,14 +187,14 @@ class TrainingEngine(keras.Model):
         means: dict[str, Any] = self.compiled_epoch(*self.train_data, *batches.tensors(), *teaching)
         return means
 
-    def _epoch(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any, share: Any, seed: Any) -> dict[str, Any]:
+    def _epoch(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any, share: Any, seed: Any) -> dict[str, Any]:
         """One update a batch, in order; the means of loss and gradient norm."""
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
-            inputs = [_windows(series, rows[step], self.lookback)]
+            seen_from = rows[step][:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows[step]
+            inputs = _inputs(given, rows[step], self.lookback, seen_from)
             if self.learning.taught:
                 inputs.append(self._taught(tf.gather(targets, rows[step]), share, tf.stack([seed, tf.cast(step, tf.uint32)])))
-            seen_from = rows[step][:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows[step]
             loss, norm = self._update(inputs, tf.gather(targets, seen_from), weights[step])
             return step + 1, total + loss * tf.reduce_sum(weights[step]), norms + norm
 
@@ -197,7 +211,7 @@ class TrainingEngine(keras.Model):
         variables = self.network.trainable_variables
         model = self.learning.model
         with tf.GradientTape() as tape:
-            output = model(inputs if len(inputs) > 1 else inputs[0], training=True)
+            output = call_network(model, inputs, training=True)
             loss = self._mean_loss(y, output, weights) + tf.add_n([tf.zeros(()), *model.losses])
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         norm = tf.linalg.global_norm(gradients)
@@ -220,11 +234,11 @@ class TrainingEngine(keras.Model):
         counts = tf.cast(known, losses.dtype) * tf.reshape(weights, (-1,) + (1,) * (len(y.shape) - 1))
         return tf.reduce_sum(losses * counts) / tf.reduce_sum(counts)
 
-    def _score(self, series: Any, targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
+    def _score(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
         """The mean loss of all windows, without penalties and dropout."""
 
         def body(step: Any, total: Any) -> tuple[Any, ...]:
-            output = self.network(_windows(series, rows[step], self.lookback), training=False)
+            output = call_network(self.network, _inputs(given, rows[step], self.lookback))
             return step + 1, total + self._mean_loss(tf.gather(targets, rows[step]), output, weights[step]) * tf.reduce_sum(weights[step])
 
         _, total = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0))
@@ -237,8 +251,8 @@ def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH)
         return np.empty((0, *network.output_shape[1:]), np.float32)
     engine = _forecast_engine(network.spec, layers_are_compiled())
     set_network_weights(engine.network, network_weights(network))
-    rows, _, steps = in_batches(windows.ends, batch).tensors()
-    outputs = engine.compiled(resident(windows.series), rows, steps).numpy()
+    rows, _, steps = in_batches(windows.ends, batch, least=1).tensors()
+    outputs = engine.compiled(_given(windows), rows, steps).numpy()
     return np.asarray(outputs.reshape(-1, *outputs.shape[2:])[: len(windows)])
 
 
@@ -255,9 +269,9 @@ class _ForecastEngine:
         self.network, self.lookback = network, lookback
         self.compiled = tf.function(self._forecast, jit_compile=not HAS_GPU)
 
-    def _forecast(self, series: Any, rows: Any, steps: Any) -> Any:
+    def _forecast(self, given: tuple[Any, ...], rows: Any, steps: Any) -> Any:
         def body(step: Any, outputs: Any) -> tuple[Any, Any]:
-            return step + 1, outputs.write(step, self.network(_windows(series, rows[step], self.lookback), training=False))
+            return step + 1, outputs.write(step, call_network(self.network, _inputs(given, rows[step], self.lookback)))
 
         empty = tf.TensorArray(tf.float32, size=rows.shape[0], element_shape=(rows.shape[1], *self.network.output_shape[1:]))
         return tf.while_loop(lambda step, *_: step < steps, body, (0, empty))[1].stack()

@@ -90,7 +90,7 @@ class RecurrentForecaster(Forecaster):
         config = self.config
         pipeline = fit_pipeline(prices, spans, config)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
-        specs = network_specs(config, len(pipeline.names))
+        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
         lessons = _Lessons(config, specs, parts["train"], parts["validation"], start, self.checkpoints)
         trained = self.engine.run(_train_member, lessons, range(len(specs)), on_report=self.on_epoch)
@@ -257,17 +257,18 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
     restored = {}
     for number, state in enumerate(parts):
         pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
-        specs = network_specs(config, len(pipeline.names))
+        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
         mine = tuple(members[f"part{number}", f"member{k}"] for k in range(len(specs)))
         restored[state["ticker"]] = RecurrentForecaster(config)
         restored[state["ticker"]].fitted_ = Fitted(pipeline, readout, specs, mine, (), {})
     return restored[""] if "" in restored else SeparateForecaster(lambda ticker: restored[ticker], restored)
 
 
-def network_specs(config: Config, features: int) -> tuple[NetworkSpec, ...]:
-    """The shape of each network of the ensemble."""
+def network_specs(config: Config, features: int, ahead: int = 0) -> tuple[NetworkSpec, ...]:
+    """The shape of each network of the ensemble, for so many features, and columns known ahead."""
+    horizon = config.window.horizon
     return tuple(
-        NetworkSpec(features, lookback, config.window.horizon, model, config.shortest < lookback) for model, lookback in config.networks()
+        NetworkSpec(features, lookback, horizon, model, config.shortest < lookback, ahead) for model, lookback in config.networks()
     )
 
 
