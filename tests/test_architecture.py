@@ -21,6 +21,7 @@ GROUND = {
     "configfile",
     "strictyaml",
     "storage",
+    "streams",
     "__init__",
     "__version__",
 }
