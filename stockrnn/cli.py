@@ -19,6 +19,7 @@ import typer
 from stockrnn import __version__
 from stockrnn.errors import InterruptedRunError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import leave_on_signals
+from stockrnn.streams import prepare_streams
 
 
 class PictureFormat(StrEnum):
@@ -308,6 +309,7 @@ def configs_schema() -> None:
 def main() -> None:
     """Run the command line and leave with its exit code."""
     sys.excepthook = _report_bug
+    prepare_streams()
     leave_on_signals()
     try:
         code = typer.main.get_command(app)(standalone_mode=False)  # not `app()`, which would take the excepthook back

@@ -17,7 +17,7 @@ from stockrnn import recipes
 from stockrnn.config import Config
 from stockrnn.configfile import find_config, load_config, shipped_configs, to_yaml
 from stockrnn.engines import Place
-from stockrnn.errors import ConfigError, StockRNNError, inert
+from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
@@ -155,7 +155,7 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
 def plot(run: str | None, output: Path | None, picture_format: str) -> None:
     """`stockrnn plot`."""
     for path in recipes.plot(open_run(find_run(run)), output, picture_format):
-        print(path)
+        print(inert(str(path)))
 
 
 def explain(run: str | None, output: Path | None, picture_format: str, data: str | None, json: bool) -> None:
@@ -172,7 +172,7 @@ def explain(run: str | None, output: Path | None, picture_format: str, data: str
     if opened.config.model.anchor != "none":
         _show(f"The volatility forecast that the network starts from (`model.anchor: {opened.config.model.anchor}`) was left as it is.")
     for path in explained.pictures:
-        print(path)
+        print(inert(str(path)))
 
 
 def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool) -> None:
@@ -189,7 +189,13 @@ def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool
 
 def runs_list(json: bool) -> None:
     """`stockrnn runs list`."""
-    rows = [_row(open_run(folder)) for folder in list_runs()]
+    rows, damaged = [], []
+    for folder in list_runs():
+        try:
+            rows.append(_row(open_run(folder)))
+        except (RunDamagedError, StorageError) as error:  # one of many must not hide the others
+            damaged.append(f"{folder.name} is left out: {error}")
+    _tell(damaged)
     if json:
         _print_json(rows)
     elif rows:
@@ -301,7 +307,7 @@ def _date(text: str, option: str) -> pd.Timestamp:
 
 
 def _show(renderable: Any) -> None:
-    tables.make_console().print(renderable)
+    tables.make_console().print(inert(renderable) if isinstance(renderable, str) else renderable)
     print()
 
 

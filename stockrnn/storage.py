@@ -55,10 +55,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         StorageError: what stood at `path` before is then untouched; only where the folder's own fsync failed, the whole new
-            file stands there already.
+            file stands there already. A pipe or a device such as /dev/null is refused: a rename would put a file in its place.
     """
-    temporary = path.with_name(f".{os.getpid()}-{next(_numbers)}{TEMPORARY}")
     with storage_errors(path, "writable"):
+        _refuse_special(path)
+        temporary = path.with_name(f".{os.getpid()}-{next(_numbers)}{TEMPORARY}")
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             _write_out(handle, data)
@@ -167,6 +168,12 @@ def _try_lock(folder: Path) -> int | None:
         ) from None
     os.close(handle)
     return None
+
+
+def _refuse_special(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StorageError(f"{path} must be a file or new. Received: a folder, a pipe or a device. Choose another name.")
 
 
 def _write_out(handle: int, data: bytes) -> None:

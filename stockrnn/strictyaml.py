@@ -77,6 +77,8 @@ def parse_scalar(text: str) -> Any:
     Raises:
         ConfigError: a list or mapping that is not YAML.
     """
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # bytes that are not UTF-8, such as a file name's
+        return text
     origin = f"--set …={text}"
     if text.strip()[:1] in ("[", "{"):
         return parse_yaml(f"value: {text}".encode(), origin)["value"]

@@ -21,6 +21,8 @@ from stockrnn.types import FORECAST_TABLE, QUANTILE_COLUMNS
 from tests.factories import random_walk
 
 pytestmark = pytest.mark.network
+GOLDEN = Path(__file__).parent / "golden" / "format1"
+PRICES = GOLDEN.parent / "prices.csv"
 SHORT = ["--set", "train.epochs=3", "--set", "model.units=[4]", "--set", "window.lookback=5"]
 FILES = {
     *("config.yaml", "manifest.json", "weights.safetensors", "model.onnx", "scaler.json"),
@@ -353,3 +355,33 @@ def test_a_bug_is_one_line_and_its_traceback_a_file_where_one_can_be_written(wri
     logs = [path.read_text() for path in tmp_path.iterdir()]
     assert ["Traceback" in log and "ZeroDivisionError" in log for log in logs] == [True] * writable
     assert ("could not be kept" in done.stderr) is not writable
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
+def test_closed_standard_streams_are_no_files_of_ours(closed, tmp_path):
+    """Without a stand-in, the first file that is opened would be descriptor 1, and would take what is printed."""
+    command = f"{sys.executable} -m stockrnn predict {GOLDEN} --data {PRICES} --output forecast.csv {closed}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "bug" in done.stderr) == (0, False)
+    assert (">&-" in closed.split(), "2>&-" in closed.split()) == (done.stdout == "", done.stderr == "")
+    assert (tmp_path / "forecast.csv").read_text().startswith("ticker,")
+
+
+def test_letters_that_the_terminal_lacks_end_no_command(tmp_path):
+    (tmp_path / "prices.csv").write_bytes(PRICES.read_bytes())
+    done = stockrnn("inspect", "prices.csv", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "prices.csv" in done.stdout
+    assert "?" in done.stdout
+
+
+def test_a_forecast_leaves_nothing_at_home_and_reports_to_nobody(tmp_path):
+    """ONNX Runtime would note an identifier of the machine, and what it has not sent yet to its maker; `CI` would keep it from that."""
+    places = {name: tmp_path / name for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")}
+    for place in places.values():
+        place.mkdir()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **places}
+    command = [sys.executable, "-m", "stockrnn", "predict", GOLDEN, "--data", PRICES]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [left for place in places.values() for left in place.rglob("*")] == []

@@ -130,6 +130,13 @@ def test_scalars_mean_what_a_person_meant(text, value):
     assert type(got) is type(value)
 
 
+def test_bytes_that_are_no_text_are_meant_as_they_stand():
+    name = os.fsdecode(b"prices-\xe9.csv")
+    assert parse_scalar(name) == name
+    with pytest.raises(ConfigError, match="`model.units` must be valid"):
+        load_config(None, [os.fsdecode(b"model.units=[\xff]")])
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -1,5 +1,6 @@
 """The folder of a run: which one is meant, what it must hold, and what is said when it does not."""
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -92,6 +93,37 @@ def test_a_run_is_a_folder_else_a_name_in_runs_else_the_newest_complete_one(plac
         with pytest.raises((ConfigError, ValueError), match=r"a name in runs/|null"):
             find_run(name)
     assert open_run(first).name == "b"
+
+
+def test_a_damaged_run_does_not_hide_the_others(place, capsys):
+    from stockrnn import commands
+
+    for number, name in enumerate("abc"):
+        made(f"runs/{name}", number)
+    (place / "runs/b/weights.safetensors").unlink()
+    commands.runs_list(json=True)
+    said = capsys.readouterr()
+    assert [row["name"] for row in json.loads(said.out)] == ["a", "c"]
+    assert said.err.startswith("b is left out: runs/b/weights.safetensors must be a plain file")
+    assert said.err.count("\n") == 1
+    commands.runs_list(json=False)
+    assert "left out" in capsys.readouterr().err
+
+
+def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(place):
+    place.chmod(0o755)
+    for number, name in enumerate("ab"):
+        made(f"runs/{name}", number)
+    (place / "runs/b").chmod(0)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            if os.geteuid() == 0:
+                os.setuid(65534)  # to root nothing is forbidden
+            os._exit([list_runs(), find_run(None)] != [[Path("runs/a")], Path("runs/a")])
+        os._exit(70)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    (place / "runs/b").chmod(0o755)
 
 
 def test_a_new_run_is_named_by_date_and_config_and_numbered(place):

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import stat
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +44,35 @@ def test_a_write_replaces_the_whole_file(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(StorageError, match="No such file"):
         write_bytes(tmp_path / "no" / "f", b"")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to a pipe"])
+def test_a_pipe_a_device_and_a_folder_are_not_replaced_by_a_file(tmp_path, kind):
+    path = tmp_path / "f"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("making a device needs root")
+    else:
+        os.mkfifo(path if kind == "pipe" else tmp_path / "pipe")
+        if kind != "pipe":
+            path.symlink_to(tmp_path / "pipe")
+    before = path.lstat()
+    with pytest.raises(StorageError, match=r"f must be a file or new\. Received: a folder, a pipe or a device"):
+        write_bytes(path, b"new")
+    assert path.lstat()[:6] == before[:6]
+    assert {each.name for each in tmp_path.iterdir()} <= {"f", "pipe"}
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "/.", "a/.."])
+def test_a_folder_by_any_name_is_not_written(path, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"must be a file or new\. Received: a folder"):
+        write_bytes(Path(path), b"new")
 
 
 def _hold(folder, ready, release):

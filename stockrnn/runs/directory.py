@@ -339,4 +339,7 @@ def model_names(count: int) -> list[str]:
 def _complete() -> Iterator[Path]:
     base = Path(RUNS)
     folders: Iterable[Path] = base.iterdir() if base.is_dir() else ()
-    yield from (folder for folder in folders if is_complete(folder))
+    for folder in folders:
+        with contextlib.suppress(PermissionError):  # one of another user's
+            if is_complete(folder):
+                yield folder
