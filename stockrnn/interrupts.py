@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from stockrnn.errors import InterruptedRunError
+from stockrnn.errors import InterruptedRunError, inert
 
 PATIENCE_S = 2.5
 """How long a compiled epoch may go on after a signal; then the process leaves with what is on disk."""
@@ -51,7 +51,7 @@ class _Signals:
 
     def _leave(self) -> NoReturn:
         try:
-            os.write(self.stderr, f"stockrnn: {self._message()}\n".encode())
+            os.write(self.stderr, f"stockrnn: {inert(self._message())}\n".encode())
         finally:
             os._exit(128 + self.received[0])
 

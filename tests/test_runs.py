@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import string
 from pathlib import Path
 
 import pandas as pd
@@ -421,6 +422,16 @@ def test_a_ticker_that_looks_like_something_else_stays_a_text():
     tickers = ["NA", "null", "007", "=1", "'=1", "'x", "1e5", ""]
     again = read_forecasts(to_csv(table.assign(ticker=tickers, model=tickers)))
     assert again["ticker"].tolist() == again["model"].tolist() == tickers
+    for ticker in ("007", "1e5", "NA"):  # in each row: nothing else says that the column holds text
+        again = read_forecasts(to_csv(table.assign(ticker=ticker, model=ticker)))
+        assert set(again["ticker"]) == set(again["model"]) == {ticker}
+
+
+def test_only_what_a_spreadsheet_would_obey_gets_a_quote():
+    plain = [sign for sign in string.ascii_letters + string.digits + "^.&_$#%(é" if sign.isprintable()]
+    cells = to_csv(pd.DataFrame({"ticker": plain})).decode().splitlines()[1:]
+    assert cells == plain
+    assert to_csv(pd.DataFrame({"ticker": ["=1", "+1", "-1", "@a"]})).decode().splitlines()[1:] == ["'=1", "'+1", "'-1", "'@a"]
 
 
 def test_what_is_not_known_yet_is_an_empty_cell():

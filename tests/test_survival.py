@@ -329,7 +329,7 @@ from stockrnn.interrupts import interruptible
 from stockrnn.cli import _leave
 from stockrnn.errors import InterruptedRunError
 try:
-    with interruptible("Go on with: that") as check:
+    with interruptible("Go on with: \\x1bthat\\udce9") as check:  # a folder's name may hold anything
         print("ready", flush=True)
         for _ in range(int(sys.argv[1])):
             hashlib.pbkdf2_hmac("sha256", b"x", b"y", int(sys.argv[2]))  # deaf: no bytecode runs meanwhile
@@ -337,6 +337,8 @@ try:
 except InterruptedRunError as error:
     _leave(str(error), error.exit_code)
 """
+
+SAID = "stockrnn: Interrupted. Go on with: \N{REPLACEMENT CHARACTER}that\N{REPLACEMENT CHARACTER}\n"
 
 
 def deaf(*arguments):
@@ -353,7 +355,7 @@ def test_a_signal_ends_the_work_at_the_next_safe_place(number, code):
     process = deaf(10_000, 10_000)
     process.send_signal(number)
     _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (code, "stockrnn: Interrupted. Go on with: that\n")
+    assert (process.returncode, said) == (code, SAID)
 
 
 def test_a_signal_ends_deaf_work_within_five_seconds():
@@ -361,7 +363,7 @@ def test_a_signal_ends_deaf_work_within_five_seconds():
     process.send_signal(signal.SIGTERM)
     sent = time.monotonic()
     _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (143, "stockrnn: Interrupted. Go on with: that\n")
+    assert (process.returncode, said) == (143, SAID)
     assert time.monotonic() - sent > 2.0
 
 
