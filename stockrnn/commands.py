@@ -277,6 +277,8 @@ def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
     keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
     columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
     _show(tables.facts({"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}))
+    if table[TICKER].nunique() > 1:
+        _show(tables.tickers_table(document["tickers"]))
     for part in (tables.price_rows(table), tables.describe_table(inspection.describe(table)), tables.findings_table(prices.findings)):
         _show(part)
     for name, measure, _ in inspection.MEASURES:

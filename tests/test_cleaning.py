@@ -128,6 +128,7 @@ def test_a_planted_jump_is_found_reported_and_treated(method, action):
     table = planted()
     limits = fit(table, method=method, action=action)
     result, touched = limits.apply(table)
+    pd.testing.assert_frame_equal(limits.altered(table), result)
     assert touched.index.tolist() == [200]
     row = touched.iloc[0]
     assert row.return_log == pytest.approx(returns_log(table)[200])

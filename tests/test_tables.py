@@ -104,6 +104,16 @@ def test_of_many_tickers_the_highest_and_the_lowest_chances_are_shown():
     assert shown["step"].tolist() == [1, 2] * 6
 
 
+def test_of_many_tickers_those_with_the_fewest_sessions_are_listed():
+    ends = {"first": {"date": "2020-01-02", "close": 10.5}, "last": {"date": None, "close": 2500.0}}
+    text = printed(tables.tickers_table({f"T{k}": {"rows": 1000 - 30 * k, **ends} for k in range(12)}, most=2))
+    assert rows_of(text)[2:4] == [
+        ["T11", "670", "2020-01-02", "–", "10.50", "2,500.00"],
+        ["T10", "700", "2020-01-02", "–", "10.50", "2,500.00"],
+    ]
+    assert "and 10 more, with 730 to 1,000 sessions" in text
+
+
 def test_a_forecast_of_several_tickers_names_each_and_takes_its_own_decimals():
     text = printed(tables.forecast_rows(pd.concat([forecast(), forecast(EVIL, 52_300.0)], ignore_index=True)))
     lines = rows_of(text)

@@ -277,7 +277,7 @@ def _check_split(subject: _Subject, ledger: _Ledger) -> None:
     ends = dict(subject.spans.ends())
     for ticker, part in subject.learned.parts.items():
         pipeline, mine = part.fitted.pipeline, table_of(history, ticker)
-        cleaned, _ = pipeline.limits.apply(mine)
+        cleaned = pipeline.limits.altered(mine)
         dates = cleaned[DATE].to_numpy()
         for name, windows in split_windows(pipeline, mine, subject.spans, subject.config.split.calibration > 0).items():
             begin = pd.Timestamp.min if name == SPAN_NAMES[0] else ends[SPAN_NAMES[SPAN_NAMES.index(name) - 1]]

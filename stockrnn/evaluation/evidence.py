@@ -79,7 +79,7 @@ def labels_move(learned: Learned, table: pd.DataFrame, scaled: pd.DataFrame, cut
     """Whether the first label of a window that ends at the cutoff follows the next session: one that does not forecasts nothing."""
     labels = []
     for each in (table, scaled):
-        mine = [part.fitted.pipeline.limits.apply(table_of(each, ticker))[0] for ticker, part in learned.parts.items()]
+        mine = [part.fitted.pipeline.limits.altered(table_of(each, ticker)) for ticker, part in learned.parts.items()]
         pairs = zip(learned.parts.values(), mine, strict=True)
         firsts = [_labels(part.fitted.pipeline, cleaned)[(cleaned[DATE] == cutoff).to_numpy(), 0] for part, cleaned in pairs]
         labels.append(np.concatenate(firsts))
@@ -109,7 +109,7 @@ def learnt_of(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Ti
 
 def _split(pipeline: Pipeline, table: pd.DataFrame, spans: Spans, cutoff: pd.Timestamp) -> list[str]:
     """Cutoffs and labelled prices of each learning span that ends at or before a date."""
-    cleaned, _ = pipeline.limits.apply(table)
+    cleaned = pipeline.limits.altered(table)
     numbers, dates, price = label_spans(cleaned, spans, pipeline.horizon), cleaned[DATE].to_numpy(), cleaned[pipeline.column].to_numpy()
     evidence = []
     for number, (_, end) in enumerate(list(spans.ends())[:3]):

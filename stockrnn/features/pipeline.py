@@ -84,7 +84,7 @@ class Pipeline:
 
         A window needs `shortest` sessions in a row with all features, and a cutoff whose close was observed.
         """
-        cleaned, _ = self.limits.apply(prices)
+        cleaned = self.limits.altered(prices)
         raw = make_features(cleaned, self.names)
         targets = _targets(cleaned, self.column, self.horizon, self.transform)
         series = np.empty(raw.shape, np.float32)
@@ -140,7 +140,7 @@ class Pipeline:
             rows: row of each cutoff, shape (n,).
         """
         base = prices[self.column].to_numpy()[rows]
-        cleaned, _ = self.limits.apply(prices)
+        cleaned = self.limits.altered(prices)
         left = ticker_slices(cleaned[TICKER])
         result = np.empty(scaled.shape)
         for ticker, its in ticker_slices(prices[TICKER]).items():
@@ -197,7 +197,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
     window, target = config.window, config.target
     shape = window.lookback, config.shortest, window.horizon
     empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, *shape, {})
-    cleaned, _ = limits.apply(prices)
+    cleaned = limits.altered(prices)
     raw = make_features(cleaned, names)
     targets = _targets(cleaned, target.column, window.horizon, target.transform)
     learn = (cleaned[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~cleaned[FILLED].to_numpy()
@@ -227,10 +227,11 @@ def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -
 def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str]]:
     """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first."""
     seen = prices[(prices[DATE] <= spans.train_end) & ~prices[FILLED]].groupby(TICKER)[config.target.column]
+    count, distinct = seen.count(), seen.nunique()
     need = max(config.shortest, LEAST_SESSIONS) + config.window.horizon + 1
     tickers = list(prices[TICKER].unique())
-    fit = [ticker for ticker in tickers if len(tickers) == 1 or (seen.count().get(ticker, 0) >= need and seen.nunique()[ticker] > 1)]
-    return fit, [ticker for ticker in tickers if ticker not in set(fit)]
+    fit = {ticker: len(tickers) == 1 or (count.get(ticker, 0) >= need and distinct[ticker] > 1) for ticker in tickers}
+    return [ticker for ticker in tickers if fit[ticker]], [ticker for ticker in tickers if not fit[ticker]]
 
 
 def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:

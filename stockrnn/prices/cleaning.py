@@ -116,6 +116,10 @@ class OutlierLimits:
             table = _scaled(table, out, goal - returns)
         return table[~(out & (done == "drop"))], touched[out]
 
+    def altered(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table that `apply` gives, at no cost where returns are only flagged."""
+        return table if self.action == "flag" else self.apply(table)[0]
+
 
 def _scaled(table: pd.DataFrame, out: np.ndarray, shift_log: np.ndarray) -> pd.DataFrame:
     factor = np.where(out, np.exp(np.where(out, shift_log, 0.0)), 1.0)

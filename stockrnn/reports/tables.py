@@ -267,6 +267,21 @@ def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
     return table
 
 
+def tickers_table(tickers: Mapping[str, Mapping[str, Any]], most: int = 10) -> Table:
+    """The tickers of a panel and their sessions, as `inspect --json` holds them: the `most` with the fewest, which may not be learned."""
+    table = empty_table(["Ticker", "Sessions", "First", "Last", "First close", "Last close"], left=1)
+    shortest = sorted(tickers.items(), key=lambda item: item[1]["rows"])
+    for name, held in shortest[:most]:
+        first, last = held["first"], held["last"]
+        closes = [number(end["close"], decimals_of(end["close"])) for end in (first, last)]
+        dates = [NOTHING if end["date"] is None else end["date"] for end in (first, last)]
+        table.add_row(*map(literal, [plain_text(name, 24), f"{held['rows']:,}", *dates, *closes]))
+    if left := shortest[most:]:
+        table.caption = literal(f"and {len(left):,} more, with {left[0][1]['rows']:,} to {left[-1][1]['rows']:,} sessions")
+        table.caption_justify = "left"
+    return table
+
+
 def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) -> Table:
     """A text histogram made by `inspection.histogram_rows`, under the name and unit of what is counted."""
     table = empty_table(["From", "To", "Sessions", ""], left=0)
