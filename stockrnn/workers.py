@@ -73,7 +73,7 @@ class Local(Engine):
     def _attend(self, run: Run, wait_s: float = 0.0) -> None:
         """Give work to the workers and take what they have; wait for it no longer than this."""
         if self._pool is None and self._worth(run):
-            self._pool = _Pool(self._size(run))
+            self._start(run)
         pool = self._pool
         if pool is None:
             return
@@ -85,6 +85,15 @@ class Local(Engine):
             self.close()
             lost += [number for number, future in pool.landed() if not self._land(run, number, future)]
             self._lose(run, [number for number in lost if number is not None])
+
+    def _start(self, run: Run) -> None:
+        """Start workers; where the system refuses what they need (no place in /dev/shm, no more files), this process goes on alone."""
+        try:
+            self._pool = _Pool(self._size(run))
+        except (OSError, UnboundLocalError) as error:  # the second is loky's, where it gets no pipe
+            self._losses = MOST_LOSSES
+            reason = getattr(error, "strerror", None) or "Too many open files"
+            self.notes.append(f"No worker process could be started ({reason}): this process goes on alone. `train.workers: 1` starts none.")
 
     def _land(self, run: Run, number: int | None, future: Future[Any]) -> bool:
         """Keep the result of a unit; whether there is one."""
@@ -157,11 +166,15 @@ class _Pool:
         modules = sorted(name for name in sys.modules if name.startswith("stockrnn.") and not name.endswith("__main__"))
         at_signal.append(self.stop)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a worker inherits it: signals are this process's to answer
+        self._executor: Any = None
         try:
             with environment({"PYTHONWARNINGS": _quiet_tracker()}):
                 self._executor = ProcessPoolExecutor(size, initializer=_begin_worker, initargs=(modules, self._writer, self._alive))
                 for _ in range(size):
                     self._submit(None, _ready)
+        except BaseException:
+            self.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -197,7 +210,8 @@ class _Pool:
         at_signal.remove(self.stop)
         self.stop()
         futures.wait(set(self._flying), GRACE_S)
-        self._executor.shutdown(wait=True, kill_workers=True)
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, kill_workers=True)
         for pipe in (self._reports, self._writer, self._alive):
             pipe.close()
 

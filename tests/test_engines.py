@@ -84,6 +84,29 @@ def test_where_every_worker_dies_this_process_does_the_work(tmp_path):
     assert "goes on alone" in engine.notes[-1]
 
 
+@pytest.mark.parametrize("spare", [1, 4, 7, 10, 14, 16])
+def test_where_no_worker_can_be_started_this_process_does_the_work(spare):
+    """A system that has no more files, processes or semaphores to give."""
+    code = f"""
+import os, resource
+import joblib.externals.loky.process_executor
+from stockrnn.engines import open_engine
+from tests.units import add
+free = os.dup(0)
+os.close(free)
+before = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free + {spare}, before[1]))
+with open_engine(3) as engine:
+    print(*(found for found, _ in engine.run(add, 1, range(6))), *engine.notes)
+left = os.dup(0)
+assert left == free or not engine.notes, (left, free)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 2 3 4 5 6")
+    assert "No worker process could be started (Too many open files): this process goes on alone." in done.stdout
+
+
 def alive(pid):
     try:
         os.kill(pid, 0)

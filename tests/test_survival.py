@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from stockrnn.configfile import load_config
-from stockrnn.errors import ConfigError, DivergedError, InterruptedRunError, RunInUseError, StorageError
+from stockrnn.errors import ConfigError, DivergedError, InterruptedRunError, RunDamagedError, RunInUseError, StorageError
 from stockrnn.interrupts import interruptible, safe_place
 from stockrnn.runs.directory import (
     add_files,
@@ -387,7 +387,7 @@ def test_a_backtest_that_only_read_its_data_has_nothing_to_go_on_with(tmp_path, 
     from stockrnn.recipes import backtesting
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(backtesting, "load_prices", lambda _: wait_for_signal(signal.SIGINT))
+    monkeypatch.setattr(backtesting, "load_prices", lambda *_: wait_for_signal(signal.SIGINT))
     with pytest.raises(InterruptedRunError, match=r"^Interrupted\.$"):
         typer.main.get_command(cli.app)(["backtest", "--run", "b"], standalone_mode=False)
     assert list(tmp_path.iterdir()) == []
@@ -669,3 +669,26 @@ def test_a_backtest_killed_just_after_it_was_complete_is_only_opened(tmp_path):
     assert not (run / "checkpoint").exists()
     with pytest.raises(ConfigError, match="needs the config"):
         recipes.resume_backtest(golden.config.model_copy(update={"train": load_config("lstm").train}), plan, run)
+
+
+PLANS = {"empty": "", "cut short": '{"plan": {"folds": 3', "a list": "[]", "no plan": '{"data": "x"}', "no fold": '{"plan": {"folds": 0}}'}
+PLANS |= {"a word": '{"plan": {"folds": "many", "refit": 1, "gap": 0, "warm_start": null}}', "endless": "[" * 5_000_000}
+
+
+@pytest.mark.parametrize("what", [*PLANS, "a link", "a long config", "a linked config"])
+def test_an_unfinished_run_of_a_stranger_says_what_is_wrong_with_it(tmp_path, what):
+    from stockrnn import recipes
+
+    golden, outside = open_run(GOLDEN), tmp_path / "outside"
+    begin_run(tmp_path / "run", golden.config)
+    plan, config = (tmp_path / "run" / "checkpoint" / name for name in ("backtest.json", "config.yaml"))
+    plan.write_text(PLANS.get(what, '{"plan": {}}'))
+    outside.write_bytes(config.read_bytes())
+    changed = config if "config" in what else plan
+    if "link" in what:
+        changed.unlink()
+        changed.symlink_to(outside)
+    elif what == "a long config":
+        config.write_bytes(bytes(70_000))
+    with pytest.raises(RunDamagedError, match=rf"{changed.name} must"):
+        recipes.unfinished_backtest(str(tmp_path / "run"))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.engines import LOCAL, Engine, Place, Tell, open_engine
-from stockrnn.errors import ConfigError, InterruptedRunError
+from stockrnn.errors import ConfigError, InterruptedRunError, RunDamagedError
 from stockrnn.evaluation.backtest import (
     Plan,
     Taught,
@@ -32,9 +32,10 @@ from stockrnn.evaluation.scoring import score_document
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, open_run, unfinished_run
+from stockrnn.runs.directory import CHECKPOINTS, MANIFEST, begin_run, end_run, is_complete, open_run, unfinished_run
 from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
-from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
+from stockrnn.runs.vetting import LARGEST, parse_json
+from stockrnn.storage import make_folder, read_bytes, read_plain_file, sha256, storage_errors, write_bytes
 from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -108,27 +109,38 @@ def unfinished_backtest(chosen: str | None) -> tuple[Path, Config, Plan]:
     """
     folder, config = unfinished_run(chosen)
     if is_complete(folder) and (made_by := open_run(folder).manifest.get(MADE_BY)):
-        return folder, config, Plan.from_dict(made_by)
+        return folder, config, _plan_in({"plan": made_by}, folder / MANIFEST)
     path = folder / CHECKPOINTS / PLAN
     if not path.is_file():
         raise ConfigError(f"--resume needs an unfinished backtest. Received: {folder}, a training. Go on with `train --resume`.")
-    return folder, config, Plan.from_dict(json.loads(read_bytes(path))["plan"])
+    return folder, config, _plan_in(_read_note(path), path)
 
 
 def _begin(state: Path, plan: Plan, data_hash: str) -> None:
     """Note what is being walked through. Raises ConfigError where another walk was begun."""
     path, now = state / PLAN, {"plan": plan.to_dict(), "data": data_hash}
     if path.is_file():
-        before = json.loads(read_bytes(path))
-        changed = [
-            f"{key}: {before['plan'][key]} before, {value} now" for key, value in plan.to_dict().items() if before["plan"][key] != value
-        ]
-        changed += ["other prices in the data"] if before["data"] != data_hash else []
+        noted = _read_note(path)
+        before = _plan_in(noted, path).to_dict()
+        changed = [f"{key}: {before[key]} before, {value} now" for key, value in plan.to_dict().items() if before[key] != value]
+        changed += ["other prices in the data"] if noted.get("data") != data_hash else []
         if changed:
             raise ConfigError(f"--resume needs the plan and data of the unfinished backtest. Received a difference: {'; '.join(changed)}.")
     elif {entry.name for entry in state.iterdir()} != {"config.yaml"}:
         raise ConfigError(f"--run must be a new or empty folder. Received: {state.parent}, an unfinished training. Choose another.")
     write_bytes(path, to_json(now))
+
+
+def _read_note(path: Path) -> Any:
+    return parse_json(read_plain_file(path, LARGEST[".json"]), path)
+
+
+def _plan_in(document: Any, path: Path) -> Plan:
+    """The plan that a document notes. Raises RunDamagedError."""
+    try:
+        return Plan.from_dict(document["plan"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise RunDamagedError(f"{path} must hold the plan of a backtest. Received: {error!r}. Walk anew in another --run.") from None
 
 
 @contextlib.contextmanager

@@ -27,7 +27,6 @@ from stockrnn.storage import (
     hash_plain_file,
     lock_folder,
     make_folder,
-    read_bytes,
     read_plain_file,
     refuse_used,
     sha256,
@@ -239,7 +238,7 @@ def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
         raise ConfigError(f"--resume needs an unfinished run. Received: {chosen or 'none in ' + RUNS}. Train without --resume.")
     folder = max(found, key=lambda each: (each / CHECKPOINTS).stat().st_mtime_ns)
     path = folder / CHECKPOINTS / "config.yaml"
-    return folder, build_config(parse_yaml(read_bytes(path), str(path)), str(path))
+    return folder, build_config(parse_yaml(read_plain_file(path, LARGEST[".yaml"]), str(path)), str(path))
 
 
 def is_unfinished(folder: Path) -> bool:
@@ -270,7 +269,7 @@ def begin_run(folder: Path, config: Config) -> None:
     path, text = make_folder(folder / CHECKPOINTS) / "config.yaml", to_yaml(config)
     _remove_temporary(folder)
     if path.is_file():
-        before = read_bytes(path).decode()
+        before = read_plain_file(path, LARGEST[".yaml"]).decode()
         changes = config_changes(parse_yaml(before.encode(), str(path)), config) if before != text else []
         if changes:
             raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(changes)}.")
@@ -281,7 +280,7 @@ def note_data(folder: Path, data_hash: str, name: str) -> None:
     """Note which data are learnt from. Raises ConfigError where an unfinished run has learnt from others."""
     path = folder / CHECKPOINTS / DATA_HASH
     if path.is_file():
-        before = read_bytes(path).decode("ascii", "replace")
+        before = read_plain_file(path, LARGEST[".json"]).decode("ascii", "replace")
         if before != data_hash:
             raise ConfigError(
                 f"--resume needs the data of the unfinished run. Received: {name} with SHA-256 {data_hash[:12]}…, not {before[:12]}…. "
