@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,9 @@ MOST_LOSSES = 5
 
 ANSWER_S = 5.0
 """How long a cluster may take to answer."""
+
+NO_NODE_S = 30.0
+"""How long a cluster without a core is waited for, before this process goes on alone until one comes."""
 
 
 class Cluster(Engine):
@@ -62,6 +66,7 @@ class Cluster(Engine):
         task = self.ray.remote(num_cpus=1, max_retries=0)(_on_node)
         under_way: dict[Any, int] = {}
         losses: collections.Counter[int] = collections.Counter()
+        heard = time.monotonic()
         try:
             while run.done < len(run.units):
                 for number in iter(run.take, None):
@@ -70,9 +75,19 @@ class Cluster(Engine):
                 safe_place()
                 for reference in ready:
                     self._land(run, under_way.pop(reference), reference, losses)
+                if ready or (time.monotonic() - heard > NO_NODE_S and self.ray.cluster_resources().get("CPU", 0) >= 1):
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > NO_NODE_S:
+                    self._work_alone(run, *under_way.popitem())
         finally:
             for reference in under_way:
                 self.ray.cancel(reference, force=True)
+
+    def _work_alone(self, run: Run, reference: Any, number: int) -> None:
+        self.ray.cancel(reference, force=True)
+        said = "The cluster had no core left: this process went on alone."
+        self.notes += [] if said in self.notes else [said]
+        run.here(number, run.report)
 
     def _land(self, run: Run, number: int, reference: Any, losses: collections.Counter[int]) -> None:
         errors = self.ray.exceptions

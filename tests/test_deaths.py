@@ -70,7 +70,7 @@ def ledger(monkeypatch):
     return kept
 
 
-def die_and_compare(engine, whole, ledger, kill):
+def die_and_compare(engine, whole, ledger, kill, heal=lambda: None):
     """Work ten times, while `kill` strikes at a random moment of each; how many of those took something with them."""
     work(engine)  # workers have loaded and compiled
     started = time.monotonic()
@@ -84,6 +84,7 @@ def die_and_compare(engine, whole, ledger, kill):
         timer.start()
         assert work(engine) == whole
         timer.join()
+        heal()
         assert sorted(number for name, number in ledger if name == "_fit_part") == list(range(TICKERS))
         struck += len(engine.notes) > before
     return struck
@@ -104,20 +105,23 @@ def children(pid):
 
 
 @needs_ray
-def test_a_node_killed_at_ten_moments_changes_no_byte_and_doubles_no_unit(whole, ledger):
+def test_nodes_killed_at_ten_moments_and_then_all_change_no_byte_and_double_no_unit(whole, ledger, monkeypatch):
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 
-    def kill():
-        raylet = nodes.pop(0)
-        raylet.kill_raylet()
-        nodes.append(cluster.add_node(num_cpus=1, wait=False))
+    def heal():
+        nodes.append(cluster.add_node(num_cpus=1))
 
     try:
         with open_engine(place=Place("ray", cluster.address)) as engine:
-            assert die_and_compare(engine, whole, ledger, kill) > 0
+            assert die_and_compare(engine, whole, ledger, lambda: nodes.pop(0).kill_raylet(), heal) > DEATHS // 2
+            monkeypatch.setattr("stockrnn.cluster.NO_NODE_S", 3.0)
+            for node in nodes:
+                node.kill_raylet()
+            assert work(engine) == whole
+            assert engine.notes[-1] == "The cluster had no core left: this process went on alone."
     finally:
         cluster.shutdown()
 

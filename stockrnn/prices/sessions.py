@@ -167,14 +167,20 @@ def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.Datet
     return pd.DatetimeIndex([])
 
 
+@functools.lru_cache(maxsize=256)
+def _holidays(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
+    """The weekdays from start to end that are no sessions of a calendar."""
+    return pd.bdate_range(start, end).difference(calendar_days(name, start, end))
+
+
 def _misfit(name: str, days: pd.DatetimeIndex) -> tuple[float, bool]:
     """The share of days on which calendar and file differ, and whether the file keeps holidays of it that are weekdays."""
     sessions = calendar_days(name, days[0], days[-1])
     if not len(sessions):
         return 1.0, False
     differing = len(days.symmetric_difference(sessions))
-    closed = pd.bdate_range(days[0], days[-1]).difference(sessions)
-    return differing / max(len(days), len(sessions)), len(closed.difference(days)) >= 3
+    kept = _holidays(name, days[0], days[-1]).difference(days)
+    return differing / max(len(days), len(sessions)), len(kept) >= 3
 
 
 def _after(days: pd.DatetimeIndex, count: int, name: str, reason: str) -> FutureSessions:

@@ -1,9 +1,10 @@
 """Two processes against one, interleaved in one run: members of an ensemble, and tickers with a network each.
 
-    python -m tests.benchmarks.bench_workers [--rounds 5] [--tickers 100] [--ray]
+    python -m tests.benchmarks.bench_workers [--rounds 5] [--tickers 100] [--ray] [--only members]
 
 Programs are compiled and the worker is started before the clock runs. Both sides must give the same bytes, or the program
-stops. `--ray` adds a Ray cluster of two one-core nodes on this machine. Exit code 1 where a median misses its goal.
+stops. `--ray` adds a Ray cluster of two one-core nodes on this machine. Beside them stands what the machine itself gives: two
+processes that only multiply matrices, against one. Exit code 1 where a median misses its goal.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import os
 import statistics
+import subprocess
 import sys
 import time
 
@@ -19,7 +22,7 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.configfile import load_config
-from stockrnn.engines import Place, open_engine
+from stockrnn.engines import ONE_THREAD, Place, open_engine
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
 from tests.factories import garch_path, history, spans_of
 
@@ -96,14 +99,45 @@ def row(job: str, name: str, before: list[float], after: list[float], goal: floa
     return median >= goal
 
 
+MULTIPLY = """
+import sys, time
+import numpy as np
+start, matrix, count = float(sys.argv[1]), np.ones((256, 256), np.float32), 0
+while time.time() < start:
+    pass
+while time.time() < start + 3:
+    matrix @ matrix
+    count += 1
+print(count)
+"""
+
+
+def multiply(processes: int) -> int:
+    """Matrix products that so many processes of one thread make in 3 s."""
+    command = [sys.executable, "-c", MULTIPLY, str(time.time() + 2)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | ONE_THREAD) for _ in range(processes)]
+    return sum(int(process.communicate()[0]) for process in started)
+
+
+def ceiling(rounds: int) -> None:
+    """Print what two cores of this machine give over one."""
+    ratios = sorted(multiply(2) / multiply(1) for _ in range(rounds))
+    print(
+        f"machine  two ÷ one   matrix products     min {ratios[0]:.2f}   median {statistics.median(ratios):.2f}   max {ratios[-1]:.2f}",
+        flush=True,
+    )
+
+
 def main() -> int:
     """Measure both jobs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tickers", type=int, default=100)
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS))
     options = parser.parse_args()
-    met = [compare(job, options.tickers, options.rounds, options.ray) for job in JOBS]
+    ceiling(options.rounds)
+    met = [compare(job, options.tickers, options.rounds, options.ray) for job in options.only]
     return int(not all(met))
 
 
