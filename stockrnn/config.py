@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from stockrnn.dataconfig import Asked, DataConfig, Fraction, Positive, Section
 
@@ -32,6 +32,14 @@ class FeatureConfig(Section):
     its month's last, the days since the one before."""
     scaler: Literal["minmax", "standard", "robust"] = "standard"
     """Scaling of features and target, fitted on the training span."""
+
+    @field_validator("columns", "indicators", "known_ahead")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"a name must stand once. Received: {', '.join(twice)} more often")
+        return names
 
 
 class TargetConfig(Section):

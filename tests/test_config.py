@@ -130,10 +130,16 @@ def test_scalars_mean_what_a_person_meant(text, value):
     assert type(got) is type(value)
 
 
+@pytest.mark.parametrize("key", ["columns", "indicators", "known_ahead"])
+def test_a_feature_is_named_once(key):
+    name = {"columns": "close", "indicators": "range", "known_ahead": "month_end"}[key]
+    assert f"`features.{key}`: a name must stand once. Received: {name} more often." in fault(f"features.{key}=[{name},{name}]")
+
+
 def test_bytes_that_are_no_text_are_meant_as_they_stand():
     name = os.fsdecode(b"prices-\xe9.csv")
     assert parse_scalar(name) == name
-    with pytest.raises(ConfigError, match="`model.units` must be valid"):
+    with pytest.raises(ConfigError, match=r"`model\.units` must be valid"):
         load_config(None, [os.fsdecode(b"model.units=[\xff]")])
 
 

@@ -160,9 +160,10 @@ def tensor(name, dims, raw, kind=1, extra=b""):
     return b"".join(field(1, size) for size in dims) + field(2, kind) + field(8, name) + (field(9, raw) if raw is not None else b"") + extra
 
 
-def model(nodes, tensors=(), inside=b"", outside=b"", out=(1, 19)):
+def model(nodes, tensors=(), inside=b"", outside=b"", out=(1, 19), features=4, ahead=0):
     graph = b"".join(field(1, each) for each in nodes) + field(2, b"g") + b"".join(field(5, each) for each in tensors) + inside
-    graph += field(11, values([b"n", 4, 4], b"window")) + field(12, values([b"n", *out], b"out"))
+    graph += field(11, values([b"n", 4, features], b"window")) + (field(11, values([b"n", 1, ahead], b"ahead")) if ahead else b"")
+    graph += field(12, values([b"n", *out], b"out"))
     return field(1, 8) + field(7, graph) + field(8, field(2, 15)) + outside
 
 
@@ -281,6 +282,27 @@ def archive(run):
     (run / "weights.safetensors").write_bytes(stream.getvalue())
 
 
+def crowd_of_features(run, count=20_000):
+    """A window as wide as a model asks for, made of one feature."""
+    scaler = {"kind": "standard", "offset": [0.0] * count, "scale": [1.0] * count}
+    pipeline(names=["range"] * count, features={"prices": scaler})(run)
+    wide = tensor(b"w", [count, 19], bytes(76 * count))
+    onnx(model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [wide, AXIS], features=count))(run)
+
+
+def crowd_of_weekdays(run, count=100_000):
+    """As many columns beside a window as a model asks for, all of them Mondays."""
+    config("features:\n", "features:\n  known_ahead: [day_of_week]\n")(run)
+    pipeline(ahead={"names": ["day_of_week"], "weekdays": [0] * count, "calendars": {"prices": "pattern"}})(run)
+    onnx(model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [ZEROS, AXIS], ahead=count))(run)
+
+
+def crowd_of_facts(run, count=3_000):
+    config("features:\n", f"features:\n  known_ahead: [{'month_end, ' * count}]\n")(run)
+    pipeline(ahead={"names": ["month_end"] * count, "weekdays": [0, 1, 2, 3, 4], "calendars": {"prices": "pattern"}})(run)
+    onnx(model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [ZEROS, AXIS], ahead=count))(run)
+
+
 class Evil:
     def __reduce__(self):
         return Path.write_text, (Path("/tmp/canary-pickled"), CANARY)
@@ -360,6 +382,13 @@ HOSTILE = {
     "scaler: a width below zero": state(lambda s: s.update(widths={"A": [-1.0]})),
     "scaler: a width beyond floats": state(lambda s: s.update(widths={"A": [10**400]})),
     "scaler: widths in a list": state(lambda s: s.update(widths=[1.0])),
+    "scaler: a feature twenty thousand times": crowd_of_features,
+    "scaler: a hundred thousand Mondays": crowd_of_weekdays,
+    "config: three thousand ends of a month": crowd_of_facts,
+    "scaler: a calendar that there is not": pipeline(ahead={"names": [], "weekdays": [0], "calendars": {"prices": "../canary.txt"}}),
+    "scaler: a hundred thousand calendars": pipeline(
+        ahead={"names": [], "weekdays": [0], "calendars": {f"ticker {k}": "pattern" for k in range(100_000)}}
+    ),
     "scaler: no parts": state(lambda s: s.update(parts=[])),
     "config: a tag": config("data:", "data: !!python/object/apply:os.system [id]\nx:"),
     "config: anchors": text("config.yaml", b"a: &a [x]\nb: [*a, *a]\n"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,25 +172,28 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     wanted["shortest"] = config.shortest
     found = {name: pipeline[name] for name in wanted if name != "shortest"} | {"shortest": pipeline.get("shortest", pipeline["lookback"])}
     hold(found == wanted, origin, f"fit the config: {wanted}", found)
+    names, asked = pipeline["names"], {*config.features.columns, *config.features.indicators}
+    hold(0 < len(names) == len(asked & set(names)), origin, f"name features of the config once: {sorted(asked)}", names)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
     anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}
     tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
     anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
     hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
-    _check_ahead(pipeline.get("ahead"), config, origin)
+    _check_ahead(pipeline.get("ahead"), config, pipeline["target"], origin)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
             shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
             hold(shapes == {(columns,)} and 0 not in scaler["scale"], origin, f"scale {columns} columns of {name} by other than 0", shapes)
 
 
-def _check_ahead(ahead: Mapping[str, Any] | None, config: Config, origin: Path) -> None:
-    """What is known ahead is what the config asks for, by calendars that there are."""
+def _check_ahead(ahead: Mapping[str, Any] | None, config: Config, tickers: Iterable[str], origin: Path) -> None:
+    """What is known ahead is what the config asks for, by a calendar that there is for each ticker."""
     names = [] if ahead is None else ahead["names"]
     hold(names == list(config.features.known_ahead), origin, f"know ahead {list(config.features.known_ahead)}", names)
     if ahead is not None:
-        unknown = [name for name in ahead["calendars"].values() if not is_calendar(name)]
-        hold(not unknown and bool(ahead["calendars"]), origin, "name calendars of exchanges", unknown)
+        hold(set(ahead["calendars"]) == set(tickers), origin, "name a calendar of each ticker", "others")
+        unknown = [name for name in set(ahead["calendars"].values()) if not is_calendar(name)]
+        hold(not unknown, origin, "name calendars of exchanges", unknown)
         weekdays = ahead["weekdays"]
         hold(weekdays == [day for day in range(7) if day in weekdays], origin, "name weekdays once, in order", weekdays)
 
