@@ -61,10 +61,10 @@ def make(run, dice, command, folder, name, options, whole_s):
     """Train or walk with up to three deaths on the way; what was done, and the longest time that a signal took."""
     done, late = [], 0.0
     for _ in range(dice.randint(0, 3)):
-        number, after = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]), dice.uniform(0, whole_s)
+        number, after = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]), dice.uniform(0, whole_s)
         arguments = ["--resume"] if is_begun(folder / name) else options
         ended = run(command, *arguments, "--run", name, kill_after=after, number=number)
-        assert ended.code in (0, -9, 130, 143), (done, number.name, after, ended)
+        assert ended.code in (0, -signal.SIGKILL, -signal.SIGHUP, 130, 143), (done, number.name, after, ended)
         assert "Traceback" not in ended.err, ended
         assert ended.orphans == (), (number.name, after, ended)
         assert ended.late <= MOST_LATE_S, (number.name, after, ended)
