@@ -511,6 +511,39 @@ def test_a_hostile_run_is_refused_by_the_name_of_its_file(case, tmp_path):
         assert re.search(rf"{re.escape(REFUSED_FILE[case.split(':')[0]])}\b", str(caught.value))
 
 
+NOT_OURS = {
+    "ModelProto": {"training_info", "functions", "configuration"},
+    "GraphProto": {"sparse_initializer", "quantization_annotation", "metadata_props"},
+    "NodeProto": {"overload", "metadata_props", "device_configurations"},
+    "AttributeProto": {"ref_attr_name", "tensors", "graphs", "sparse_tensor", "sparse_tensors", "tp", "type_protos"},
+    "TensorProto": {"segment", "string_data", "external_data", "data_location", "double_data", "uint64_data", "metadata_props"},
+}
+"""What the format has and no export of ours, by the names of the onnx package."""
+
+
+@pytest.mark.parametrize("message", NOT_OURS)
+def test_of_an_exported_model_only_fields_that_ours_have_are_let_in(message):
+    import onnx as library
+
+    fields = getattr(library, message).DESCRIPTOR.fields
+    assert NOT_OURS[message] <= {each.name for each in fields}
+    for number in {each.number for each in fields} | {40, 1000}:
+        name = next((each.name for each in fields if each.number == number), "unknown")
+        for value in (0, b""):
+            more = field(number, value)
+            last = node(b"ReduceSum", [b"window", b"axis"], [b"last"], attributes=[more] if message == "AttributeProto" else [])
+            last += more if message == "NodeProto" else b""
+            axis = tensor(b"axis", [1], struct.pack("<q", 1), kind=7, extra=more if message == "TensorProto" else b"")
+            inside, outside = (more if message == kind else b"" for kind in ("GraphProto", "ModelProto"))
+            data = model([last, node(b"MatMul", [b"last", b"w"], [b"out"])], [ZEROS, axis], inside, outside)
+            said = ""
+            try:
+                check_model(data, Path("model.onnx"), 10)
+            except RunDamagedError as error:
+                said = str(error)
+            assert ("hold what our exports hold" in said) == (name in NOT_OURS[message] | {"unknown"}), (name, said)
+
+
 def test_the_model_that_the_hostile_ones_are_made_from_is_accepted(run):
     onnx(HONEST)(run)
     rehash(run)
