@@ -177,8 +177,8 @@ def explain(run: str | None, output: Path | None, picture_format: str, data: str
 
 def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool) -> None:
     """`stockrnn inspect`."""
-    settings = load_config(None, overrides).data.model_copy(update={"path": path})
-    prices = recipes.inspect(settings)
+    config = load_config(None, overrides)
+    prices = recipes.inspect(config.data.model_copy(update={"path": path}), config.asked)
     pictures = recipes.inspection_pictures(prices, path, output) if output is not None else []
     if json:
         _print_json(inspect_document(prices, path))
@@ -276,7 +276,12 @@ def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
     table = prices.table
     keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
     columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
-    _show(tables.facts({"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}))
+    facts = {"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}
+    if document["other_columns"]:
+        facts["other columns"] = f"{', '.join(document['other_columns'])} (`features.columns` or `features.known_ahead` may name them)"
+    if document["known_until"]:
+        facts["known ahead until"] = ", ".join(sorted(set(document["known_until"].values())))
+    _show(tables.facts(facts))
     if table[TICKER].nunique() > 1:
         _show(tables.tickers_table(document["tickers"]))
     for part in (tables.price_rows(table), tables.describe_table(inspection.describe(table)), tables.findings_table(prices.findings)):

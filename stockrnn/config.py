@@ -7,7 +7,7 @@ A section's fields are the keyword arguments of what it configures. This file kn
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -15,21 +15,27 @@ from stockrnn.dataconfig import Asked, DataConfig, Fraction, Positive, Section
 
 Units = Annotated[int, Field(ge=1)]
 Cell = Literal["simple_rnn", "lstm", "gru"]
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+Indicator = Literal["log_return", "abs_return", "range", "overnight", "relative_volume"]
+OURS = ("open", "high", "low", "close", "volume")
+"""The columns of every price table that may be features as they are."""
+CALENDAR = ("day_of_week", "month_end", "days_since_last_session")
+"""What a calendar tells of a session before it comes."""
 
 
 class FeatureConfig(Section):
     """What the network sees of each session."""
 
-    columns: tuple[Literal["open", "high", "low", "close", "volume"], ...] = Field(default=(), strict=False)
-    """Columns of the price table, as they are."""
-    indicators: tuple[Literal["log_return", "abs_return", "range", "overnight", "relative_volume"], ...] = Field(
-        default=("log_return", "abs_return", "range", "overnight"), strict=False
-    )
+    columns: tuple[ColumnName, ...] = Field(default=(), strict=False)
+    """Columns as they are: open, high, low, close, volume, or a column of the price file by its header. It is seen up to
+    the cutoff, never ahead; where it is empty, the last value stands."""
+    indicators: tuple[Indicator, ...] = Field(default=("log_return", "abs_return", "range", "overnight"), strict=False)
     """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume less its mean
     over the last 60 sessions."""
-    known_ahead: tuple[Literal["day_of_week", "month_end", "days_since_last_session"], ...] = Field(default=(), strict=False)
-    """What is known of the sessions to come and enters the steps ahead, of daily files: the planned session's weekday, whether it is
-    its month's last, the days since the one before."""
+    known_ahead: tuple[ColumnName, ...] = Field(default=(), strict=False)
+    """What is known of the sessions to come and enters the steps ahead, of daily files: `day_of_week`, `month_end` (its month's last) and
+    `days_since_last_session` of the planned session, or a column of the price file by its header, such as a day of earnings. The file has a
+    value in every row, and rows of the sessions to come with a date, that value and no price."""
     scaler: Literal["minmax", "standard", "robust"] = "standard"
     """Scaling of features and target, fitted on the training span."""
 
@@ -228,7 +234,9 @@ class Config(Section):
     @property
     def asked(self) -> Asked:
         """What the features need of the price file beside prices."""
-        return Asked(calendar=self.features.known_ahead)
+        past = tuple(name for name in self.features.columns if name not in OURS)
+        calendar, ahead = (tuple(name for name in self.features.known_ahead if (name in CALENDAR) == ours) for ours in (True, False))
+        return Asked(calendar, past, ahead)
 
     @property
     def samples(self) -> int:
@@ -264,6 +272,7 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
         bool(config.features.columns or config.features.indicators),
         "`features.columns` or `features.indicators` must name at least one feature. Received: none",
     )
+    yield from _column_agreements(config.features)
     yield (
         config.shortest <= config.window.lookback,
         f"`window.shortest` must be at most `window.lookback` {config.window.lookback}. Received: {config.shortest}",
@@ -273,6 +282,19 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield from _ensemble_agreements(config)
     yield from _sampling_agreements(config)
     yield from _training_agreements(config)
+
+
+def _column_agreements(features: FeatureConfig) -> Iterator[tuple[bool, str]]:
+    indicators = get_args(Indicator)
+    for key, names, taken in (
+        ("columns", features.columns, (*indicators, *CALENDAR)),
+        ("known_ahead", features.known_ahead, (*indicators, *OURS)),
+    ):
+        ours = [name for name in names if name in taken]
+        yield (
+            not ours,
+            f"`features.{key}` must name other columns than those made from prices or a calendar. Received: {', '.join(ours)}",
+        )
 
 
 def _network_agreements(model: ModelConfig, window: WindowConfig) -> Iterator[tuple[bool, str]]:

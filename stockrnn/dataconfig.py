@@ -115,9 +115,18 @@ class Asked:
 
     Attributes:
         calendar: those that need to know which day each session is.
+        past: the user's own columns of what has happened.
+        ahead: the user's own columns of what is known of a day before it comes.
     """
 
     calendar: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """All of the user's own columns, each once."""
+        return tuple(dict.fromkeys((*self.past, *self.ahead)))
 
 
 NOTHING = Asked()

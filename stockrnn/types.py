@@ -3,6 +3,7 @@
 Price table: `ticker, date, open, high, low, close, volume, filled`, one row a session, sorted by ticker and date, unique,
 index 0 … rows-1; prices and volume float64 (NaN where the file has none, never in close), `filled` true where the close
 was put in by the missing-value policy: such a row is never a cutoff and never an actual.
+Beside them, as float64, the user's own columns that the config names, each under `own(name)`.
 Forecast table: `ticker, cutoff, step, date, model, actual, forecast, q05 … q95`, one row a model, cutoff and step.
 """
 
@@ -16,6 +17,16 @@ OPEN, HIGH, LOW, CLOSE, VOLUME = "open", "high", "low", "close", "volume"
 PRICES = (OPEN, HIGH, LOW, CLOSE)
 FILLED = "filled"
 PRICE_TABLE = (TICKER, DATE, *PRICES, VOLUME, FILLED)
+
+
+OWN = "own "
+"""How the price table's columns of the user's own begin: no word of ours can be one."""
+
+
+def own(name: str) -> str:
+    """The price table's column of one that the user names."""
+    return OWN + name
+
 
 QUANTILES = tuple(round(0.05 * k, 2) for k in range(1, 20))
 """The quantile levels every forecaster gives: 0.05, 0.10 … 0.95."""

@@ -99,11 +99,12 @@ def test_calendar_facts_by_hand():
 def test_the_calendar_is_chosen_from_the_rows_learned_from():
     days = calendar_days("XKRX", pd.Timestamp("2015-01-01"), pd.Timestamp("2018-12-31"))
     prices = table_of_days(days)
-    fitted = fit_ahead(prices.iloc[:500], CALENDAR, "auto")
+    features = load_config("lstm", [KNOWN]).features
+    fitted = fit_ahead(prices.iloc[:500], features, "auto")
     assert fitted.calendars == {"WALK": "XKRX"}
-    assert fit_ahead(prices.iloc[:500], CALENDAR, "XNYS").calendars == {"WALK": "XNYS"}
+    assert fit_ahead(prices.iloc[:500], features, "XNYS").calendars == {"WALK": "XNYS"}
     with pytest.raises(ConfigError, match=r"`data\.calendar` must"):
-        fit_ahead(prices, CALENDAR, "NYSE-ish")
+        fit_ahead(prices, features, "NYSE-ish")
 
 
 @pytest.mark.parametrize("place", ["after", "before"])

@@ -185,20 +185,20 @@ class _Subject:
     @classmethod
     def of(cls, config: Config) -> _Subject:
         """Read and learn."""
-        files = [read_file(path, config.data) for path in find_files(config.data.path)]
+        files = [read_file(path, config.data, config.asked) for path in find_files(config.data.path)]
         prices = prices_of(files, config.data, config.asked)
         order = prices.readings[0].order if prices.step == "none" else config.data.order
         data = config.data.model_copy(update={"order": order})
         spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
         tickers, _ = learnable_tickers(prices.table, spans, config)
         table = _only(prices.table, tickers)
-        return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans))
+        return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans, known=prices.known))
 
-    def changed(self, cutoff: pd.Timestamp, change: str) -> pd.DataFrame | None:
-        """The price table of the files, had everything after a cutoff been otherwise; None where too little is left to read."""
-        files = [_change(rows, self._dates(rows), cutoff, change) for rows in self.files]
+    def changed(self, cutoff: pd.Timestamp, change: str) -> Prices | None:
+        """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read."""
+        files = [_change(rows, self._dates(rows), cutoff, change, self.config.asked.ahead) for rows in self.files]
         with contextlib.suppress(DataError):
-            return prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked).table
+            return prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked)
         return None
 
     def _dates(self, rows: Rows) -> np.ndarray:
@@ -213,12 +213,19 @@ def _only(table: pd.DataFrame, tickers: Sequence[str]) -> pd.DataFrame:
     return table[table[TICKER].isin(tickers)].reset_index(drop=True)
 
 
-def _change(rows: Rows, dates: np.ndarray, cutoff: pd.Timestamp, change: str) -> Rows:
+def _change(rows: Rows, dates: np.ndarray, cutoff: pd.Timestamp, change: str, ahead: Sequence[str]) -> Rows:
     after, changed = dates > cutoff.to_datetime64(), CHANGES[change]
-    if changed is None:
-        kept = {name: values[~after] for name, values in rows.values.items()}
-        return replace(rows, codes=rows.codes[~after], stamps=rows.stamps[~after], rows=rows.rows[~after], values=kept)
-    return replace(rows, values={name: changed(values, after, seed) for seed, (name, values) in enumerate(rows.values.items())})
+    if changed is None and not ahead:
+        kept, own = ({name: column[~after] for name, column in columns.items()} for columns in (rows.values, rows.own))
+        return replace(rows, codes=rows.codes[~after], stamps=rows.stamps[~after], rows=rows.rows[~after], values=kept, own=own)
+    changed = changed or _emptied  # a row that tells what is known ahead stays, without prices
+    values = {name: changed(column, after, seed) for seed, (name, column) in enumerate(rows.values.items())}
+    own = {name: column if name in ahead else changed(column, after, len(values) + k) for k, (name, column) in enumerate(rows.own.items())}
+    return replace(rows, values=values, own=own)
+
+
+def _emptied(values: np.ndarray, after: np.ndarray, _: int) -> np.ndarray:
+    return np.where(after, np.nan, values)
 
 
 def _cutoffs(subject: _Subject) -> list[pd.Timestamp]:
@@ -244,8 +251,8 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
         whole = subject.changed(cutoff, change)
         if whole is None:
             continue
-        ledger.note("reading", cutoff, change, same_past(subject.prices.table, whole, cutoff, subject.config.data.missing.policy))
-        table = _only(whole, subject.tickers)
+        ledger.note("reading", cutoff, change, same_past(subject.prices.table, whole.table, cutoff, subject.config.data.missing.policy))
+        table = _only(whole.table, subject.tickers)
         if table[TICKER].nunique() < len(subject.tickers):
             continue
         ledger.compare(cutoff, change, before, _evidence(learned, table, spans, cutoff))
@@ -253,7 +260,8 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
             ledger.note("labels", cutoff, UNSEEN, labels_move(learned, subject.table, table, cutoff))
         if learnt:
             with contextlib.suppress(DataError):  # a span that is deleted leaves nothing to learn from
-                ledger.compare(cutoff, change, learnt, learnt_of(learn(subject.config, table, spans), table, spans, cutoff))
+                again = learn(subject.config, table, spans, known=whole.known)
+                ledger.compare(cutoff, change, learnt, learnt_of(again, table, spans, cutoff))
     if cutoff >= spans.calibration_end:
         ledger.note("calibration", cutoff, "scaled", adaptation_is_blind(learned, subject.table, spans.validation_end, cutoff))
 

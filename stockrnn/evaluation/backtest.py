@@ -22,6 +22,7 @@ from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster
+from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.types import DATE, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -123,6 +124,7 @@ def teach(
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
     engine: Engine = ALONE,
+    known: Known = NOTHING_KNOWN,
 ) -> Taught:
     """Learn everything afresh from the history of a fold that refits: limits, scalers, weights, calibration, baselines.
 
@@ -135,6 +137,7 @@ def teach(
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from.
         engine: where tickers, or else members, are trained.
+        known: what the price file tells of days before they come.
 
     Raises:
         DataError: too little history.
@@ -143,7 +146,7 @@ def teach(
     fit, left_out = learnable_tickers(fold.history(prices), fold.spans, config)
     table = prices[prices[TICKER].isin(fit)].reset_index(drop=True)
     history = fold.history(table)
-    learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts, engine)
+    learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts, engine, known)
     tried = {model.name for model in default_baselines()}
     more: list[Forecaster] = []
     failed: dict[str, str] = {}

@@ -24,6 +24,7 @@ from stockrnn.features.splits import Spans
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
+from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
@@ -80,6 +81,7 @@ def learn(
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
     engine: Engine = ALONE,
+    known: Known = NOTHING_KNOWN,
 ) -> Learned:
     """Fit everything on the rows up to the last calibration date.
 
@@ -91,6 +93,7 @@ def learn(
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
         engine: where tickers, or else members, are trained.
+        known: what the price file tells of days before they come.
 
     Raises:
         DataError: too little history.
@@ -99,15 +102,30 @@ def learn(
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
     history = history_until(prices, spans.calibration_end)
-    network = network_forecaster(config, on_epoch, checkpoints, starts, engine).fit(history, spans)
+    network = network_forecaster(config, on_epoch, checkpoints, starts, engine, known).fit(history, spans)
     tried = [(each, *fit_baseline(each, history, spans)) for each in default_baselines(config.target.column, config.window.horizon)]
     baselines = [fitted for _, fitted, _ in tried if fitted is not None]
     notes = tuple(said if fitted is not None else f"{each.name}: {said}" for each, fitted, said in tried if said)
     learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon), notes)
+    learned = replace(learned, notes=(*notes, *_untold(learned, history)))
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
+
+
+def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
+    """That some sessions are not learned from, as the file does not tell what is known ahead of them."""
+    days = [
+        day
+        for part, _, table in learned.each(history)
+        for ticker, rows in ticker_slices(table[TICKER]).items()
+        for day in part.fitted.pipeline.ahead.untold(table.iloc[rows], ticker, part.horizon)
+    ]
+    days = sorted(set(days))
+    some = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
+    said = f"No row tells what is known ahead of {some}, which the calendar plans as sessions: no forecast looks past them."
+    return (said,) if days else ()
 
 
 def fit_baseline(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tuple[Forecaster | None, str]:

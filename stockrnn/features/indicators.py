@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.types import CLOSE, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME
+from stockrnn.types import CLOSE, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME, own
 
 VOLUME_MEMORY = 60
 """Sessions that `relative_volume` compares with."""
@@ -63,6 +63,7 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
         DataError: none of them can be made.
     """
     empty = {name for name in (*PRICES, VOLUME) if prices[name].isna().all() or (name == VOLUME and not (prices[name] > 0).any())}
+    empty |= {name for name in columns if own(name) in prices and prices[own(name)].isna().all()}
     needs = {**{name: (name,) for name in columns}, **{name: INDICATORS[name][1] for name in indicators}}
     missing = [name for name in needs if empty & set(needs[name])]
     if len(missing) == len(needs):
@@ -77,5 +78,7 @@ def make_features(prices: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
 
     A feature that is unknown in a later session (no volume, a filled close) repeats the ticker's last known one.
     """
-    columns = {name: INDICATORS[name][0](prices) if name in INDICATORS else prices[name] for name in names}
+    columns = {
+        name: INDICATORS[name][0](prices) if name in INDICATORS else prices[own(name) if own(name) in prices else name] for name in names
+    }
     return pd.DataFrame(columns).groupby(prices[TICKER], sort=False).ffill().to_numpy(dtype=np.float64)

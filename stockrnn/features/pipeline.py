@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +18,10 @@ from stockrnn.features.splits import Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.features.windows import Windows, padded, places_after_padding, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
-from stockrnn.prices.tickers import ticker_slices
+from stockrnn.prices.known import NOTHING_KNOWN, Known
+from stockrnn.prices.tickers import of_ticker, ticker_slices
 from stockrnn.types import DATE, FILLED, TICKER, RowIndex
 
-T = TypeVar("T")
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
 
@@ -82,7 +81,8 @@ class Pipeline:
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.
 
-        A window needs `shortest` sessions in a row with all features, and a cutoff whose close was observed.
+        A window needs `shortest` sessions in a row with all features, and a cutoff whose close was observed and that knows what is
+        known ahead of all its steps.
         """
         cleaned = self.limits.altered(prices)
         raw = make_features(cleaned, self.names)
@@ -90,26 +90,26 @@ class Pipeline:
         series = np.empty(raw.shape, np.float32)
         scaled = np.empty(targets.shape, np.float32)
         for ticker, rows in ticker_slices(cleaned[TICKER]).items():
-            series[rows] = _of_ticker(self.features, ticker).transform(raw[rows])
-            scaled[rows] = _of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned.iloc[rows], ticker))
+            series[rows] = of_ticker(self.features, ticker).transform(raw[rows])
+            scaled[rows] = of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned.iloc[rows], ticker))
         usable = np.asarray(np.isfinite(series).all(axis=1))
+        ahead = self._ahead(cleaned)
+        told = np.isfinite(ahead).all(axis=(1, 2))
         ends = window_ends(usable, cleaned[TICKER].to_numpy(), self.shortest)
-        ends = ends[~cleaned[FILLED].to_numpy()[ends]]
+        ends = ends[(told & ~cleaned[FILLED].to_numpy())[ends]]
         unknown = np.float32(np.nan if self.shortest < self.lookback else 0.0)
         series = np.where(usable[:, None], series, unknown)
-        scaled = np.where(usable[:, None], scaled, np.float32(np.nan))
+        scaled = np.where((usable & told)[:, None], scaled, np.float32(np.nan))
         places = self.places(cleaned)
-        beside = {"ahead": padded(self._ahead(cleaned), places, between=0.0)} if self.ahead.names else {}
+        beside = {"ahead": padded(np.nan_to_num(ahead), places, between=0.0)} if self.ahead.names else {}
         windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback, beside)
         return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
 
     def _ahead(self, cleaned: pd.DataFrame) -> np.ndarray:
-        """What each row knows of the steps ahead, float32, shape (rows, horizon, columns)."""
-        tickers = cleaned[TICKER].to_numpy()
+        """What each row knows of the steps ahead, float32, shape (rows, horizon, columns); NaN where it cannot know."""
         known = np.empty((len(cleaned), self.horizon, len(self.ahead.columns)), np.float32)
-        for ticker in pd.unique(tickers):
-            mine = tickers == ticker
-            known[mine] = self.ahead.values(cleaned[mine], _of_ticker(self.ahead.calendars, ticker), self.horizon)
+        for ticker, rows in ticker_slices(cleaned[TICKER]).items():
+            known[rows] = self.ahead.values(cleaned.iloc[rows], ticker, self.horizon)
         return known
 
     def places(self, cleaned: pd.DataFrame) -> RowIndex:
@@ -124,6 +124,7 @@ class Pipeline:
         found = np.minimum(found, max(len(cutoffs) - 1, 0))
         if len(cutoffs) == 0 or (cutoffs[found] != rows).any():
             row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
+            self.ahead.refuse_unknown(prices.iloc[[row]], str(prices[TICKER][row]), self.horizon)
             have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
             raise DataError(
                 f"A forecast needs {self.shortest} complete sessions up to its cutoff, and one more where a feature is a change. "
@@ -148,7 +149,7 @@ class Pipeline:
             if not len(mine):
                 continue
             past = cleaned.iloc[left[ticker]]
-            inverted = _of_ticker(self.target, ticker).inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2))
+            inverted = of_ticker(self.target, ticker).inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2))
             scale = self._scale(past, ticker)[np.searchsorted(past.index.to_numpy(), rows[mine])]
             target = np.moveaxis(inverted * scale[:, None, :], 2, 1)
             result[mine] = TRANSFORMS[self.transform].inverse(target, base[mine][:, None, None])
@@ -162,31 +163,23 @@ class Pipeline:
         return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain, **known}
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Pipeline:
-        """The pipeline of a state written by `to_dict`."""
+    def from_dict(cls, state: dict[str, Any], known: Known = NOTHING_KNOWN) -> Pipeline:
+        """The pipeline of a state written by `to_dict`, for a price file that tells what is known ahead."""
         features, target = ({t: Scaler.from_dict(s) for t, s in state[name].items()} for name in ("features", "target"))
         limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
         plain["shortest"] = state.get("shortest", state["lookback"])
         anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
-        ahead = Ahead.from_dict(state["ahead"]) if "ahead" in state else Ahead()
+        ahead = Ahead.from_dict(state["ahead"], known) if "ahead" in state else Ahead()
         return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors, ahead=ahead)
 
     def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:
         """What a ticker's target is divided by at each of its rows, shape (rows, horizon)."""
-        return _of_ticker(self.anchors, ticker).scale(prices) if self.anchors else np.ones((len(prices), self.horizon))
+        return of_ticker(self.anchors, ticker).scale(prices) if self.anchors else np.ones((len(prices), self.horizon))
 
 
-def _of_ticker(fitted: Mapping[str, T], ticker: str) -> T:
-    if ticker in fitted:
-        return fitted[ticker]
-    if len(fitted) == 1:
-        return next(iter(fitted.values()))
-    raise DataError(f"The ticker must be one of the run's {len(fitted)}. Received: {ticker}. Train with it, or set `data.ticker`.")
-
-
-def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline:
-    """Learn outlier limits and scalers from the training span of a price table.
+def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Known = NOTHING_KNOWN) -> Pipeline:
+    """Learn outlier limits and scalers from the training span of a price table, whose file tells what is known ahead.
 
     Raises:
         DataError: too few training sessions for a window, a price that never changes, no usable feature.
@@ -214,7 +207,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config) -> Pipeline
         scaler = fit_scaler(changes[labels], config.features.scaler)
         signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
-    ahead = fit_ahead(cleaned[learn], config.features.known_ahead, config.data.calendar)
+    ahead = fit_ahead(cleaned[learn], config.features, config.data.calendar, known)
     return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from stockrnn.errors import DataError
 from stockrnn.prices.quality import CODE, Finding, Sources, moved, with_columns
-from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME
+from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, OWN, PRICES, TICKER, VOLUME
 
 MAD_TO_SD = 1.4826
 """Median absolute deviation to standard deviation of a normal variable."""
@@ -200,7 +200,7 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
     if fillable.any():
         frame = _filled(frame, fillable, policy)
     names = np.array(sources.tickers, dtype=object)
-    kept_columns = {name: frame[name] for name in (DATE, *PRICES, VOLUME)}
+    kept_columns = {name: frame[name] for name in (DATE, *PRICES, VOLUME, *(name for name in map(str, frame) if name.startswith(OWN)))}
     return pd.DataFrame({TICKER: names[frame[CODE].to_numpy()], **kept_columns, FILLED: fillable}, copy=False), found
 
 

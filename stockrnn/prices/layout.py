@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,18 +55,19 @@ class Layout:
 _ALONE, _WIDE = "the only column of numbers is taken for the close", "one column of closes a ticker"
 
 
-def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.ndarray]) -> Layout:
+def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.ndarray], own: Collection[int] = ()) -> Layout:
     """Decide what each column is.
 
     Args:
         grid: the table.
         given: the columns that the user named.
         numbers: gives a column's values, for what only values can tell.
+        own: numbers of the columns that are features of the user's own.
 
     Raises:
         DataError: no price column, or more than one way to read the table.
     """
-    named = {role: _position(grid, role, name) for role, name in given.model_dump().items() if name is not None}
+    named = {role: position(grid, f"data.columns.{role}", name) for role, name in given.model_dump().items() if name is not None}
     depth = 40 if len(grid.columns) < 200 else 4
     cells = [sample(column, depth) for column in grid.columns]
     kinds = [kind_of(part) for part in cells]
@@ -82,25 +83,26 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.nd
     time = named.get("time", _time_column(words, cells, taken))
     ticker = named.get("ticker", _ticker_column(words, kinds, taken, grid))
     taken |= {i for i in (time, ticker) if i is not None}
-    free = [i for i in range(len(words)) if i not in taken]
+    free = [i for i in range(len(words)) if i not in taken and not (i in own and not words[i])]
     values = {role: i for role, i in named.items() if role in VALUE_ROLES}
     series, evidence = _series(grid, words, kinds, cells, free, values, numbers)
     assumed = tuple(roles["close"] for _, roles in series) if evidence in (_ALONE, _WIDE) else ()
     return Layout(date, time, ticker, series, _language(words), evidence, assumed)
 
 
-def _position(grid: Grid, role: str, name: str | int) -> int:
+def position(grid: Grid, key: str, name: str | int) -> int:
+    """The number of the column that a key of the config names, by its header or by its position from 1. Raises DataError."""
     if isinstance(name, int) or (name.isdigit() and name not in grid.headers):
         if 1 <= int(name) <= len(grid.headers):
             return int(name) - 1
-        raise DataError(f"`data.columns.{role}` must be a column from 1 to {len(grid.headers)}. Received: {name}. Choose one.")
+        raise DataError(f"`{key}` must be a column from 1 to {len(grid.headers)}. Received: {name}. Choose one.")
     for test in (lambda header: header == name, lambda header: normalise(header) == normalise(name)):
         found = [i for i, header in enumerate(grid.headers) if test(header)]
         if len(found) == 1:
             return found[0]
     near = difflib.get_close_matches(name, grid.headers, n=1)
     hint = f" Did you mean {shown(near[0])}?" if near else f" Columns: {shown(', '.join(grid.headers[:20]), 200)}."
-    raise DataError(f"`data.columns.{role}` must name one column of the file. Received: {shown(name)}.{hint}")
+    raise DataError(f"`{key}` must name one column of the file. Received: {shown(name)}.{hint}")
 
 
 def _usable(found: Sequence[Word], *, letters: bool) -> tuple[Word, ...]:

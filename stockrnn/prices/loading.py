@@ -17,12 +17,13 @@ from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import read_file
+from stockrnn.prices.known import NOTHING_KNOWN, Known, take_known
 from stockrnn.prices.naming import SUFFIXES
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, step_of, time_order, to_days, undated_order
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
-from stockrnn.types import CLOSE, DATE, PRICES, TICKER, VOLUME
+from stockrnn.types import CLOSE, DATE, OWN, PRICES, TICKER, VOLUME, own
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Prices:
         readings: how each file was read.
         findings: what is wrong with the data and what was done.
         step: `daily`, `weekly`, `monthly`, `intraday`, or `none` for a file without dates, whose `date` only counts rows.
-        data_hash: SHA-256 of the table's content.
+        data_hash: SHA-256 of the table's content, and of what is known ahead.
+        known: what the file tells of days before they come.
     """
 
     table: pd.DataFrame
@@ -42,6 +44,7 @@ class Prices:
     findings: tuple[Finding, ...]
     step: str
     data_hash: str
+    known: Known = NOTHING_KNOWN
 
 
 def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
@@ -55,7 +58,7 @@ def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
         DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    return prices_of((read_file(path, data) for path in find_files(data.path)), data, asked)
+    return prices_of((read_file(path, data, asked) for path in find_files(data.path)), data, asked)
 
 
 def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHING) -> Prices:
@@ -71,12 +74,13 @@ def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHI
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
     _refuse_negative(frame, sources)
-    found = [finding for rows, _, _ in files for finding in rows.findings]
+    known, frame, coming = take_known(frame, sources, asked)
+    found = [*(finding for rows, _, _ in files for finding in rows.findings), *coming]
     found += check(frame, sources, readings[0].step)
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
     if table.empty:
         raise DataError(f"{data.path} must hold a close in at least one row. Received: none. Give another file.")
-    return Prices(table, readings, tuple(found + done), readings[0].step, table_hash(table))
+    return Prices(table, readings, tuple(found + done), readings[0].step, table_hash(table, known), known)
 
 
 def find_files(name: str) -> list[Path]:
@@ -120,16 +124,28 @@ def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame
     step = "none" if rows.date_format is None else step_of(codes, stamps)
     if step not in ("none", "intraday"):
         stamps = to_days(stamps)
+    beside = {own(name): column[sort] for name, column in rows.own.items()}
     frame = pd.DataFrame(
-        {CODE: codes, DATE: stamps, **{name: values[name][sort] for name in (*PRICES, VOLUME)}, ROW: rows.rows[sort]}, copy=False
+        {CODE: codes, DATE: stamps, **{name: values[name][sort] for name in (*PRICES, VOLUME)}, **beside, ROW: rows.rows[sort]}, copy=False
     )
     frame, repeated = _without_repeats(frame, rows, data.duplicates)
     close = columns[CLOSE]
     reading = Reading(
-        rows.path, rows.dialect, rows.encoding, rows.separator, rows.decimal, rows.date_format, order, step, columns, close, rows.sureness
+        rows.path,
+        rows.dialect,
+        rows.encoding,
+        rows.separator,
+        rows.decimal,
+        rows.date_format,
+        order,
+        step,
+        columns,
+        close,
+        rows.sureness,
+        rows.others,
     )
     findings = (*rows.findings, *([_unsorted(rows)] if order == "shuffled" else []), *repeated)
-    return replace(rows, values={}, stamps=np.array([]), rows=np.array([]), findings=findings), reading, frame
+    return replace(rows, values={}, own={}, stamps=np.array([]), rows=np.array([]), findings=findings), reading, frame
 
 
 def _without_repeats(frame: pd.DataFrame, rows: Rows, keep: str) -> tuple[pd.DataFrame, list[Finding]]:
@@ -176,9 +192,9 @@ def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str,
 
 
 def _need_days(reading: Reading, asked: Asked) -> None:
-    if asked.calendar and reading.step != "daily":
+    if (asked.calendar or asked.ahead) and reading.step != "daily":
         received = "a file without dates" if reading.step == "none" else f"{reading.step} rows"
-        names = ", ".join(asked.calendar)
+        names = ", ".join((*asked.calendar, *asked.ahead))
         raise DataError(f"{reading.path} must have daily dates for `features.known_ahead`: {names}. Received: {received}. Leave it out.")
 
 
@@ -242,16 +258,22 @@ def _unsorted(rows: Rows) -> Finding:
     return Finding("unsorted", len(late), places, "sorted by date")
 
 
-def table_hash(table: pd.DataFrame) -> str:
-    """SHA-256 of a price table's tickers, dates and numbers; the same on every machine."""
+def table_hash(table: pd.DataFrame, known: Known = NOTHING_KNOWN) -> str:
+    """SHA-256 of a price table's tickers, dates and numbers, and of what is known ahead; the same on every machine."""
     ticker = table[TICKER].to_numpy()
     change = np.flatnonzero(np.r_[True, ticker[1:] != ticker[:-1]])
     digest = hashlib.sha256("\n".join(map(str, ticker[change])).encode())
     digest.update(change.astype("<i8").tobytes())
     digest.update(table[DATE].to_numpy("datetime64[ns]").astype("<i8").data)
-    for name in (*PRICES, VOLUME):
+    beside = [name for name in map(str, table) if name.startswith(OWN)]
+    digest.update("".join(f"\n{name}" for name in beside).encode())
+    for name in (*PRICES, VOLUME, *beside):
         values = table[name].to_numpy("<f8")
         digest.update(np.ascontiguousarray(np.where(np.isnan(values), np.nan, values)).data)
+    for name, days in known.days.items():
+        digest.update(f"\n{name}\n{known.names}\n".encode())
+        digest.update(days.astype("<i8").data)
+        digest.update(np.ascontiguousarray(known.values[name].astype("<f8")).data)
     return digest.hexdigest()
 
 
@@ -277,11 +299,18 @@ def inspect_document(prices: Prices, path: str) -> dict[str, Any]:
         "columns": dict(first.columns),
         "close": first.close,
         "sureness": first.sureness,
+        "other_columns": list(first.others),
+        "known_until": {ticker: date_text(days[-1]) for ticker, days in prices.known.days.items()},
         "tickers": tickers,
         "findings": [finding.to_dict() for finding in prices.findings],
     }
 
 
 def _bar(row: pd.Series, step: str) -> dict[str, Any]:
-    numbers = {name: None if np.isnan(row[name]) else float(row[name]) for name in (*PRICES, VOLUME)}
-    return {"date": None if step == "none" else date_text(row[DATE]), **numbers}
+    numbers = {name: _number(row[name]) for name in (*PRICES, VOLUME)}
+    beside = {name.removeprefix(OWN): _number(row[name]) for name in map(str, row.index) if name.startswith(OWN)}
+    return {"date": None if step == "none" else date_text(row[DATE]), **numbers, **({"own": beside} if beside else {})}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

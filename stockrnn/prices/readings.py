@@ -23,6 +23,7 @@ class Reading:
         columns: role → header, such as `close` → `Adj Close`.
         close: the header of the close that is used.
         sureness: `certain`, or what decided.
+        others: headers of the columns of numbers that are read as nothing; `features` may name them.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Reading:
     columns: Mapping[str, str]
     close: str
     sureness: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Rows:
         values: role → float64 of shape (rows,).
         rows: row of the file. Shape (rows,).
         findings: what was left out while reading.
+        own: the user's own columns that were asked for → float64 of shape (rows,).
+        others: headers of the columns of numbers that are read as nothing.
     """
 
     tickers: tuple[str, ...]
@@ -65,3 +69,5 @@ class Rows:
     columns: Mapping[str, str]
     sureness: str
     findings: tuple[Finding, ...] = field(default=())
+    own: Mapping[str, np.ndarray] = field(default_factory=dict)
+    others: tuple[str, ...] = ()

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
+
+from stockrnn.errors import DataError
+
+T = TypeVar("T")
 
 
 def ticker_slices(tickers: pd.Series) -> dict[str, slice]:
@@ -15,3 +22,12 @@ def ticker_slices(tickers: pd.Series) -> dict[str, slice]:
     codes, names = pd.factorize(tickers)
     first = np.flatnonzero(np.diff(codes, prepend=-1))
     return {str(name): slice(int(a), int(b)) for name, a, b in zip(names, first, [*first[1:], len(codes)], strict=True)}
+
+
+def of_ticker(fitted: Mapping[str, T], ticker: str) -> T:
+    """What was fitted for a ticker; of a run of one ticker that one's, whatever the name. Raises DataError."""
+    if ticker in fitted:
+        return fitted[ticker]
+    if len(fitted) == 1:
+        return next(iter(fitted.values()))
+    raise DataError(f"The ticker must be one of the run's {len(fitted)}. Received: {ticker}. Train with it, or set `data.ticker`.")

@@ -29,6 +29,7 @@ from stockrnn.evaluation.backtest import (
 )
 from stockrnn.evaluation.folds import Fold
 from stockrnn.evaluation.scoring import score_document
+from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.reports.tables import listed
@@ -76,7 +77,7 @@ def backtest(
     with run_in_the_making(folder), _dropping_unused(state), open_engine(config.train.workers, place) as engine:
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
-        walk = _Walk(config, plan, prices.table, folds, state, engine, engine.shares_files)
+        walk = _Walk(config, plan, prices.table, prices.known, folds, state, engine, engine.shares_files)
         trained = _backtest(walk, folder, prices, watch, on_epoch, on_fold)
         end_run(folder)
         return trained
@@ -174,6 +175,7 @@ class _Walk:
     config: Config
     plan: Plan
     prices: pd.DataFrame
+    known: Known
     folds: Sequence[Fold]
     state: Path
     engine: Engine
@@ -183,7 +185,7 @@ class _Walk:
         """Learn what a fold forecasts with; a training that was finished before costs no epoch."""
         fold = self.folds[number]
         training = make_folder(self.state / f"fold{number}") if self.keeps_training else None
-        taught = teach(self.config, self.plan, self.prices, fold, tell, training, self._starts(number), self.engine)
+        taught = teach(self.config, self.plan, self.prices, fold, tell, training, self._starts(number), self.engine, self.known)
         if self.plan.warm_start is not None:
             self._keep_start(number, taught)
         return taught

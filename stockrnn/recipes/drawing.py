@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stockrnn.dataconfig import DataConfig
+from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import missing_sessions
 from stockrnn.reports.inspection import inspection_figures
@@ -42,9 +42,14 @@ def keep_pictures(run: Run, figures: Mapping[str, Figure], output: Path | None, 
     return save_figures(figures, output, picture_format)
 
 
-def inspect(data: DataConfig) -> Prices:
-    """Read a price file, and add to what was found the sessions it lacks against its exchange's calendar."""
-    prices = load_prices(data)
+def inspect(data: DataConfig, asked: Asked = NOTHING) -> Prices:
+    """Read a price file, and add to what was found the sessions it lacks against its exchange's calendar.
+
+    Args:
+        data: the config's section.
+        asked: what features need beside prices.
+    """
+    prices = load_prices(data, asked)
     if prices.step != "daily":
         return prices
     return replace(prices, findings=(*prices.findings, *missing_sessions(prices.table, data.calendar, prices.readings[0].path)))

@@ -14,6 +14,7 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.conformal import Calibration
 from stockrnn.evaluation.explaining import Explanation, Subject, explain
 from stockrnn.evaluation.learning import rows_of, table_of
+from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
 from stockrnn.recipes.drawing import keep_pictures
 from stockrnn.recipes.prediction import known_tickers
@@ -73,8 +74,8 @@ def explain_run(
     forecasts = read_forecasts(run.read("forecasts.csv"))
     cutoffs = _cutoffs(run, forecasts)
     path = prices_of_run(run) if data is None else data
-    prices = load_prices(run.config.data.model_copy(update={"path": path}), run.config.asked).table
-    subjects = list(_subjects(run, known_tickers(run, prices)[0], cutoffs))
+    prices = load_prices(run.config.data.model_copy(update={"path": path}), run.config.asked)
+    subjects = list(_subjects(run, known_tickers(run, prices.table)[0], prices.known, cutoffs))
     if not subjects:
         first, last = (f"{date:%Y-%m-%d}" for date in (cutoffs["cutoff"].min(), cutoffs["cutoff"].max()))
         raise DataError(f"The data must hold sessions of the run's test span, {first} to {last}. Received: none in {path}. Give it those.")
@@ -97,14 +98,14 @@ def _cutoffs(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["cutoff"] >= end]
 
 
-def _subjects(run: Run, prices: pd.DataFrame, cutoffs: pd.DataFrame) -> Iterator[Subject]:
+def _subjects(run: Run, prices: pd.DataFrame, known: Known, cutoffs: pd.DataFrame) -> Iterator[Subject]:
     from stockrnn.training.recurrent import parts_of, restore
 
     state = run.json("scaler.json")
     conformal = Calibration.from_list(state["conformal"])
     lone = prices[TICKER].nunique() == 1  # a run of one ticker takes a file of one, whatever its name
     wanted = pd.MultiIndex.from_frame(cutoffs[[TICKER, "cutoff"]])
-    for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"))).items():
+    for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), known)).items():
         mine = prices.iloc[rows_of(prices, ticker)]
         if mine.empty:
             continue

@@ -13,6 +13,7 @@ from stockrnn.evaluation.conformal import Calibration, Widths
 from stockrnn.evaluation.metrics import probability_above
 from stockrnn.evaluation.scoring import forecast_span, history_until
 from stockrnn.models.forecaster import Forecaster
+from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
 from stockrnn.prices.sessions import future_sessions
 from stockrnn.reports.tables import listed
@@ -53,7 +54,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         first = prices.table[DATE].min()
         raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
     table, unknown = known_tickers(run, table)
-    forecaster = _forecaster(run)
+    forecaster = _forecaster(run, prices.known)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
     forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
     dates: dict[Any, pd.DatetimeIndex] = {}
@@ -69,12 +70,12 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
 
 
-def _forecaster(run: Run) -> Forecaster:
+def _forecaster(run: Run, known: Known) -> Forecaster:
     if run.manifest.get("onnx_difference", 0.0) <= TOLERANCE:
-        return load_forecaster(run)
+        return load_forecaster(run, known)
     from stockrnn.training.recurrent import restore
 
-    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"))
+    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"), known)
 
 
 def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:

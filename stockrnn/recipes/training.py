@@ -78,7 +78,9 @@ def _train(
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
     with watch.stage("train"):
-        learned = learn(config, table, spans, on_epoch, folder / CHECKPOINTS if engine.shares_files else None, engine=engine)
+        learned = learn(
+            config, table, spans, on_epoch, folder / CHECKPOINTS if engine.shares_files else None, engine=engine, known=prices.known
+        )
     with watch.stage("score"):
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}

@@ -21,6 +21,7 @@ from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.windowed import Readout, forecast_windows
+from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.runs.directory import Run
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.vetting import LEAST_S, MIB, hold, most_seconds
@@ -36,12 +37,12 @@ PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction
 """Numbers a step, of each head."""
 
 
-def load_forecaster(run: Run) -> Forecaster:
-    """The forecaster of a run, without TensorFlow. Raises RunDamagedError."""
+def load_forecaster(run: Run, known: Known = NOTHING_KNOWN) -> Forecaster:
+    """The forecaster of a run, without TensorFlow, for a price file that tells what is known ahead. Raises RunDamagedError."""
     config, parts = run.config, {}
     for part in run.json("scaler.json")["parts"]:
         try:
-            pipeline, readout = Pipeline.from_dict(part["pipeline"]), Readout.from_dict(part["readout"])
+            pipeline, readout = Pipeline.from_dict(part["pipeline"], known), Readout.from_dict(part["readout"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
         model, origin = run.read(part["model"]), run.folder / part["model"]

@@ -83,7 +83,7 @@ def most_seconds(config: Config, windows: int) -> float:
 def _most_bytes(model: ModelConfig, config: Config) -> int:
     """Twice what the weights of one network take at most."""
     horizon, ahead = config.window.horizon, sum(7 if name == DAY_OF_WEEK else 1 for name in config.features.known_ahead)
-    gates, widths = GATES[model.cell], [MOST_FEATURES + ahead, *(2 * units for units in model.units)]
+    gates, widths = GATES[model.cell], [MOST_FEATURES + len(config.features.columns) + ahead, *(2 * units for units in model.units)]
     layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
     head = 2 * (widths[-1] + horizon * ahead + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
     return 2 * 4 * (layers + head) + 4096
@@ -182,8 +182,12 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     _check_ahead(pipeline.get("ahead"), config, pipeline["target"], origin)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
-            shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
-            hold(shapes == {(columns,)} and 0 not in scaler["scale"], origin, f"scale {columns} columns of {name} by other than 0", shapes)
+            _check_scaler(scaler, columns, name, origin)
+
+
+def _check_scaler(scaler: Mapping[str, Any], columns: int, name: str, origin: Path) -> None:
+    shapes = {_shape(scaler[key]) for key in ("offset", "scale")}
+    hold(shapes == {(columns,)} and 0 not in scaler["scale"], origin, f"scale {columns} columns of {name} by other than 0", shapes)
 
 
 def _check_ahead(ahead: Mapping[str, Any] | None, config: Config, tickers: Iterable[str], origin: Path) -> None:
@@ -191,6 +195,10 @@ def _check_ahead(ahead: Mapping[str, Any] | None, config: Config, tickers: Itera
     names = [] if ahead is None else ahead["names"]
     hold(names == list(config.features.known_ahead), origin, f"know ahead {list(config.features.known_ahead)}", names)
     if ahead is not None:
+        own, scalers = config.asked.ahead, ahead.get("scalers", {})
+        hold(set(scalers) == (set(tickers) if own else set()), origin, "scale what is known ahead of each ticker", "others")
+        for scaler in scalers.values():
+            _check_scaler(scaler, len(own), "what is known ahead", origin)
         hold(set(ahead["calendars"]) == set(tickers), origin, "name a calendar of each ticker", "others")
         unknown = [name for name in set(ahead["calendars"].values()) if not is_calendar(name)]
         hold(not unknown, origin, "name calendars of exchanges", unknown)

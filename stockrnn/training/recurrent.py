@@ -24,6 +24,7 @@ from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.thinning import Weights, thinned_members
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
+from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.training.checkpoint import Checkpoint
 from stockrnn.training.loop import EpochReport, History, predict_windows, train_network
 from stockrnn.types import RowIndex
@@ -73,6 +74,7 @@ class RecurrentForecaster(Forecaster):
         checkpoints: Path | None = None,
         start: Start | None = None,
         engine: Engine = ALONE,
+        known: Known = NOTHING_KNOWN,
     ) -> None:
         """Store what `network_forecaster` says; `checkpoints` is what the files of an unfinished training begin with."""
         self.config = config
@@ -80,6 +82,7 @@ class RecurrentForecaster(Forecaster):
         self.checkpoints = checkpoints
         self.start = start
         self.engine = engine
+        self.known = known
         self.name = config.model.cell
         self.horizon = config.window.horizon
         self.column = config.target.column
@@ -88,7 +91,7 @@ class RecurrentForecaster(Forecaster):
     def fit(self, prices: pd.DataFrame, spans: Spans) -> RecurrentForecaster:
         """Train every member. Raises DataError (too little history) and DivergedError."""
         config = self.config
-        pipeline = fit_pipeline(prices, spans, config)
+        pipeline = fit_pipeline(prices, spans, config, self.known)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
         specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
@@ -196,6 +199,7 @@ def network_forecaster(
     checkpoints: Path | None = None,
     starts: Mapping[str, Start] | None = None,
     engine: Engine = ALONE,
+    known: Known = NOTHING_KNOWN,
 ) -> Forecaster:
     """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
 
@@ -205,12 +209,13 @@ def network_forecaster(
         checkpoints: folder for the state of an unfinished training.
         starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
         engine: where tickers, or else members, are trained.
+        known: what the price file tells of days before they come.
     """
     numbers = itertools.count()
 
     def of_ticker(ticker: str) -> RecurrentForecaster:
         state = checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}"
-        return RecurrentForecaster(config, None if ticker else on_epoch, state, (starts or {}).get(ticker), engine)
+        return RecurrentForecaster(config, None if ticker else on_epoch, state, (starts or {}).get(ticker), engine, known)
 
     kinds: dict[str, Callable[[], Forecaster]] = {
         "together": lambda: of_ticker(""),
@@ -246,8 +251,8 @@ def save_weights(parts: Iterable[RecurrentForecaster]) -> bytes:
     return bytes(save({name: named[name] for name in sorted(named)}))
 
 
-def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) -> Forecaster:
-    """The forecaster of a finished run, from its config, the parts in scaler.json and weights.safetensors."""
+def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes, known: Known = NOTHING_KNOWN) -> Forecaster:
+    """The forecaster of a finished run, from its config, the parts in scaler.json and weights.safetensors, and what is known ahead."""
     from safetensors.numpy import load
 
     members: dict[tuple[str, str], dict[str, np.ndarray]] = {}
@@ -256,7 +261,7 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes) 
         members.setdefault((part, member), {})[weight] = value
     restored = {}
     for number, state in enumerate(parts):
-        pipeline, readout = Pipeline.from_dict(state["pipeline"]), Readout.from_dict(state["readout"])
+        pipeline, readout = Pipeline.from_dict(state["pipeline"], known), Readout.from_dict(state["readout"])
         specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
         mine = tuple(members[f"part{number}", f"member{k}"] for k in range(len(specs)))
         restored[state["ticker"]] = RecurrentForecaster(config)
