@@ -247,12 +247,12 @@ def test_rows_of_many_words_are_rows(tmp_path):
 
 def test_a_list_of_stocks_is_no_history_and_no_option_is_advised(tmp_path):
     message = refused(tmp_path, csv("Symbol,Shares,Current Price,Close", [f"S{i}" for i in range(60)], range(60), TABLE.close, TABLE.close))
-    assert "list" in message
+    assert "a list of them at one time" in message
     assert "data.order" not in message
     header = "Stock Name;Symbol;Shares;Purchase Price;Current Price"
-    assert "list" in refused(
-        tmp_path, csv(header, *[[f"S{i}" for i in range(60)]] * 2, range(60), TABLE.close, TABLE.open).replace(",", ";")
-    )
+    message = refused(tmp_path, csv(header, *[[f"S{i}" for i in range(60)]] * 2, range(60), TABLE.close, TABLE.open).replace(",", ";"))
+    assert "must have a price column" in message
+    assert "data.order" not in message
 
 
 def test_a_refusal_after_reading_names_the_file(tmp_path):

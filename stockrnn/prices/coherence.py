@@ -92,3 +92,22 @@ def refuse_listing(tickers: Sequence[str], codes: np.ndarray) -> None:
             f"a file without dates must hold the history of each ticker. Received: {len(codes)} rows of {len(tickers)} names, a list of "
             "them at one time. Give a file with dates."
         )
+
+
+def refuse_zeros(closes: np.ndarray) -> None:
+    """Refuse columns that no word calls a close, where a tenth of what lies between their values is zero: weights or volumes.
+
+    Args:
+        closes: shape (series, rows), NaN where missing.
+
+    Raises:
+        DataError: so many zeros after a first and before a last value of their column.
+    """
+    held = closes > 0
+    inside = np.logical_or.accumulate(held, axis=1) & np.logical_or.accumulate(held[:, ::-1], axis=1)[:, ::-1]
+    share = np.mean(closes[inside] == 0) if inside.any() else 0.0
+    if share > _MOST_TORN:
+        raise DataError(
+            f"prices must be above zero. Received: {share:.0%} zeros in columns that no word calls a price. "
+            "Give another file, or name the column with `data.columns.close`."
+        )

@@ -7,6 +7,8 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import pyarrow.compute as pc
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.decoding import decode, is_workbook, unpack
-from stockrnn.prices.grid import Grid, read_rows, read_text
+from stockrnn.prices.grid import Grid, kind_of, read_rows, read_text, sample
 from stockrnn.prices.quality import shown
+from stockrnn.prices.words import meanings
 from stockrnn.storage import read_bytes
 
 
@@ -102,5 +105,33 @@ def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
         raise DataError(f"{path} must be a common workbook. Received: one without sheets, as Strict Open XML is. Save it as xlsx or CSV.")
     if sheet is not None and sheet not in rows:
         raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(book.sheetnames)}.")
-    filled = [part for part in rows.values() if sum(any(cell is not None for cell in row) for row in part) > 1]
-    return read_rows(filled[0] if filled else next(iter(rows.values()), []), path)
+    return _chosen_sheet(rows, path)
+
+
+def _chosen_sheet(rows: Mapping[str, Sequence[Sequence[Any]]], path: Path) -> Grid:
+    """The first worksheet that is filled, or the only one with dates where a cover lies before it. Raises DataError."""
+    filled = {name: part for name, part in rows.items() if sum(any(cell is not None for cell in row) for row in part) > 1}
+    first = next(iter(filled or rows), "")
+    if len(filled) < 2:
+        return replace(read_rows(rows.get(first, []), path), title=first)
+    grid = _with_prices(filled[first], path)
+    if grid is not None:
+        return replace(grid, title=first, evidence=f"sheet {shown(first)}, the first of {len(filled)}")
+    others = {name: grid for name, part in filled.items() if name != first and (grid := _with_prices(part, path))}
+    if len(others) > 1:
+        names = shown(", ".join(others), 160)
+        raise DataError(f"{path} must have its prices in its first sheet or in only one. Received: several, {names}. Set `data.sheet`.")
+    for name, grid in others.items():
+        return replace(grid, title=name, evidence=f"sheet {shown(name)}, the only one with dates")
+    return read_rows(filled[first], path)
+
+
+def _with_prices(rows: Sequence[Sequence[Any]], path: Path) -> Grid | None:
+    """The table of a worksheet that has dates and numbers, or a close; else None."""
+    try:
+        grid = read_rows(rows, path)
+    except DataError:
+        return None
+    kinds = [kind_of(sample(column)) for column in grid.columns]
+    close = any(word.role == "close" for header in grid.headers for word in meanings(header))
+    return grid if (close or "date" in kinds) and "number" in kinds else None

@@ -28,18 +28,18 @@ _LONGEST = 64
 """A longer cell is no date."""
 
 _MONTHS = {
-    1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв ocak oca sty stycznia",
-    2: "feb february februar février févr fév febrero febbraio fevereiro fev februari февраля фев şubat şub lut lutego",
-    3: "mar march märz mär mrz mars marzo março maart mrt марта мар mart marca maret",
-    4: "apr april avril avr abril abr aprile апреля апр nisan nis kwi kwietnia",
-    5: "may mai mayo maggio mag maio mei мая май mayıs maj maja",
-    6: "jun june juni juin junio giugno giu junho июня июн haziran haz cze czerwca",
-    7: "jul july juli juillet juil julio luglio lug julho июля июл temmuz tem lip lipca",
-    8: "aug august août agosto ago agustus августа авг ağustos ağu sie sierpnia",
-    9: "sep sept september septembre septiembre settembre set setembro сентября сен сент eylül eyl wrz września",
-    10: "oct october oktober okt octobre octubre ottobre ott outubro out октября окт ekim eki paź października",
-    11: "nov november novembre noviembre novembro ноября ноя kasım kas lis listopada",
-    12: "dec december dezember dez décembre déc diciembre dic dicembre dezembro december desember des декабря дек aralık ara gru grudnia",
+    1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв январь ocak oca sty stycznia",
+    2: "feb february februar février févr fevr fév febrero febbraio fevereiro fev februari февраля фев февраль şubat şub subat lut lutego",
+    3: "mar march märz mär mrz mars marzo março maart mrt марта мар март mart marca maret",
+    4: "apr april avril avr abril abr aprile апреля апр апрель nisan nis kwi kwietnia",
+    5: "may mai mayo maggio mag maio mei мая май mayıs mayis maj maja",
+    6: "jun june juni juin junio giugno giu junho июня июн июнь haziran haz cze czerwca",
+    7: "jul july juli juillet juill juil julio luglio lug julho июля июл июль temmuz tem lip lipca",
+    8: "aug august août aout agosto ago agustus agt agu августа авг август ağustos agustos ağu sie sierpnia",
+    9: "sep sept september septembre septiembre settembre set setembro сентября сен сент сентябрь eylül eylul eyl wrz września",
+    10: "oct october oktober okt octobre octubre ottobre ott outubro out октября окт октябрь ekim eki paź października",
+    11: "nov november novembre noviembre novembro ноября ноя ноябрь kasım kasim kas lis listopada",
+    12: "dec december dezember dez décembre déc diciembre dic dicembre dezembro desember des декабря дек декабрь aralık ara gru grudnia",
 }
 MONTH_OF = {word: number for number, words in _MONTHS.items() for word in words.split()}
 _ENGLISH = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -54,7 +54,7 @@ _DATE = re.compile(
     r"|^\d{4}\s?[.]\s?\d{1,2}\s?[.]\s?\d"  # 2020.01.31
     r"|^1\d{2}[/年]\d{1,2}[/月]\d{1,2}日?$"  # 107/01/29, Taiwan
     r"|^\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:\d{4}|\d{2})(?!\d)"  # 31/01/2020, 1.2.20
-    r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6})?(?:\.0)?$"  # 20200131, 20200131 0930
+    r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6}|\s\d{1,2}:\d{2}(?::\d{2})?)?(?:\.0)?$"  # 20200131 0930
 )
 
 
@@ -101,6 +101,26 @@ def epoch_format(cells: Sequence[str]) -> str | None:
     return None
 
 
+def _epoch_with_old(cells: Sequence[str]) -> str | None:
+    """Seconds or milliseconds of a history that begins before 1990, with few digits or a minus: some cells must be epochs of later."""
+    digits = [cell.removesuffix(".0") for cell in cells]
+    late = [cell for cell in digits if epoch_format([cell])]
+    if not late or not all(re.fullmatch(r"-?\d{1,13}", cell) for cell in digits):
+        return None
+    name = epoch_format(late)
+    unit = 1000 if name == "epoch_ms" else 1
+    return name if name in ("epoch_s", "epoch_ms") and min(map(int, digits)) / unit > -5e9 else None
+
+
+def _with_centuries(cells: pd.Series) -> pd.Series:
+    """Years of two digits beside years of four, as a spreadsheet leaves what it took for a date beside what it did not."""
+    short = cells.str.fullmatch(r"\d{1,2}([-/.])\d{1,2}\1\d{2}")
+    if not short.any() or not cells.str.fullmatch(r"\d{1,2}([-/.])\d{1,2}\1(?:19|20)\d{2}").any():
+        return cells
+    latest = pd.Timestamp.now().year % 100 + 1
+    return cells.mask(short, cells.str.replace(r"(\d{2})$", lambda year: f"{19 if int(year[1]) > latest else 20}{year[1]}", regex=True))
+
+
 def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
     """Cells without weekday names and time zones, with English months and Taiwan's years made Western; and the zones cut off."""
     cells = cells.str.strip()
@@ -108,6 +128,7 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
         cells = _western(cells)
     if cells.str.contains("오전|오후|上午|下午").any():
         cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
+    cells = _with_centuries(cells)
     sample = cells.iloc[:: max(1, len(cells) // 50)]
     zone = ""
     if sample.str.contains(_ZONE).any():
@@ -247,7 +268,7 @@ def candidates(cells: pd.Series) -> Iterator[tuple[str, pd.Series]]:
     """Each format that fits at least half of the distinct tidy cells, with the dates it gives."""
     sample = [cell for cell in cells.iloc[:: max(1, len(cells) // 40)].tolist() if cell]
     seen: set[str] = set()
-    epoch = epoch_format(sample)
+    epoch = epoch_format(sample) or _epoch_with_old(sample)
     if sample and all(re.fullmatch(r"\d{5}(?:\.0)?", cell) for cell in sample):
         epoch = EXCEL
     for name in ([epoch] if epoch else []) + [name for cell in sample for name in formats_of(cell)]:

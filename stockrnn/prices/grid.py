@@ -39,6 +39,8 @@ class Grid:
         preamble: lines above the header.
         short: numbers of the table's rows with fewer cells than the header.
         unfinished: whether the last line has no line end, as after a broken download.
+        title: of the worksheet.
+        evidence: why this worksheet was taken; empty where it is the only one.
     """
 
     headers: tuple[str, ...]
@@ -50,6 +52,8 @@ class Grid:
     separator: str | None = None
     short: tuple[int, ...] = ()
     unfinished: bool = False
+    title: str = ""
+    evidence: str = ""
 
     def take(self, kept: np.ndarray) -> Grid:
         """The rows of a mask."""
@@ -79,8 +83,10 @@ def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
         raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
     if re.match(r"\s*<(?:!doctype|html|\?xml|table)", lines[0], re.IGNORECASE):
         raise DataError(f"{path} must be a table of text. Received: a web page. Export it as CSV.")
+    if re.match(r'\s*(?:\{\s*(?:"[^"]*"\s*:|$)|\[\s*(?:[\[{]|$))', "\n".join(lines[:3])):
+        raise DataError(f"{path} must be a table of text. Received: JSON. Convert it to CSV, a row a line.")
     chosen = _separator(lines, separator, path)
-    head = find_head(_split(lines, chosen), path)
+    head = find_head([_reunited(row) for row in _split(lines, chosen)], path)
     return _read_cells(text, head, chosen, path)
 
 
@@ -101,6 +107,12 @@ def _split(lines: Sequence[str], separator: str) -> list[list[str]]:
         return [[cell.strip() for cell in row] for line in lines for row in (list(csv.reader([line], delimiter=separator)) or [[]])]
     except csv.Error:
         return [[cell.strip() for cell in line.split(separator)] for line in lines]
+
+
+def _reunited(row: list[str]) -> list[str]:
+    """A header that is separated otherwise than its rows, by tabs or wide gaps, as brokers' programs in China write it."""
+    parts = re.split(r"\t\s*|\s{2,}", row[0]) if len(row) == 1 else []
+    return parts if sum(bool(meanings(part)) for part in parts) >= 3 else row
 
 
 def _separator(lines: Sequence[str], given: str, path: Path) -> str:
@@ -154,11 +166,16 @@ def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
 
 def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     """Find the header among the first rows. Raises DataError when no row holds values."""
+    if _is_numbered(rows):
+        width = len(rows[0])
+        return Head(1, ("",) * width, (), (), width, headerless=True)
     widths = [len(row) for row in rows if len(row) > 1 or any(row)]
     width = Counter(widths).most_common(1)[0][0] if widths else 1
     first = _first_data(rows, width)
     if first is None:
-        raise DataError(f"{path} must hold rows of prices. Received: a header only, {shown(', '.join(rows[0]))}. Give another file.")
+        held = sum(any(row) for row in rows)
+        what = "a header only" if held < 2 else f"no dates and numbers in its first {held} lines"
+        raise DataError(f"{path} must hold rows of prices. Received: {what}, {shown(', '.join(rows[0]))}. Give another file.")
     width = max(width, len(rows[first]))
     above_data = rows[:first]
     block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
@@ -173,6 +190,12 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     above = next((tuple(row + [""] * (width - len(row))) for row in beside if _is_second_header(row, names)), ())
     preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
     return Head(first, tuple(names), above, preamble, len(names), headerless=False)
+
+
+def _is_numbered(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line only counts the columns, as pandas writes what has no names: `,0,1,2`."""
+    first = list(rows[0]) if len(rows) > 1 else []
+    return len(first) > 1 and first == ["", *map(str, range(len(first) - 1))] and len(rows[1]) == len(first)
 
 
 def _uncommented(cell: str) -> str:

@@ -127,7 +127,8 @@ def _four_prices(values: np.ndarray, dates: Any) -> dict[str, int]:
 def _direction(column: Any) -> int:
     """1 when the dates go up, -1 when they go down; whatever their format. Raises DataError."""
     cells, _ = tidy(pd.Series(sample(column, 10)))
-    signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for _, stamps in candidates(cells) if stamps.notna().all()}
+    dated = (stamps.dropna() for _, stamps in candidates(cells) if stamps.isna().sum() <= 2)
+    signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for stamps in dated}
     if len(signs) != 1 or 0 in signs:
         raise DataError("a file without a header must have dates in order. Received: none. Set `data.date_format` and `data.columns`.")
     return signs.pop()

@@ -13,15 +13,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stockrnn.dataconfig import NOTHING, Asked, DataConfig
+from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, unscaled_close
-from stockrnn.prices.columns import find_own, read_own
+from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, refuse_zeros, unscaled_close
 from stockrnn.prices.containers import open_grid
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
 from stockrnn.prices.grid import Grid, kind_of, sample
-from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout
+from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout, may_be_price
 from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
@@ -30,11 +29,13 @@ from stockrnn.prices.swaps import refuse_swapped
 from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
 _MOST_SPARE = 50
+_CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
+"""A time of day in place of a date: Nasdaq's files begin with the quote of the running session."""
 _MARKS = {"point": ".", "comma": ","}
 
 
-def read_file(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Rows:
-    """Read one file as it is, with the columns that are asked for beside prices.
+def read_file(path: Path, data: DataConfig) -> Rows:
+    """Read one file as it is.
 
     Raises:
         DataError: it does not hold prices, or may be read in more than one way.
@@ -42,7 +43,7 @@ def read_file(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Rows:
     """
     try:
         grid, encoding = open_grid(path, data)
-        return _Reader(path, data, asked, grid, encoding).read()
+        return _Reader(path, data, grid, encoding).read()
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
 
@@ -50,18 +51,16 @@ def read_file(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Rows:
 class _Reader:
     """The steps from a grid to rows, each of which may leave rows out with a finding."""
 
-    def __init__(self, path: Path, data: DataConfig, asked: Asked, grid: Grid, encoding: str) -> None:
+    def __init__(self, path: Path, data: DataConfig, grid: Grid, encoding: str) -> None:
         self.path, self.data, self.grid, self.encoding = path, data, grid, encoding
-        self.own = find_own(grid, asked)
-        self.others: tuple[str, ...] = ()
         self.findings: list[Finding] = []
         self.stamps: np.ndarray | None = None
         self.signed = False
         self.decimal = "."
-        self.sure = ["no header"] if grid.headerless else []
+        self.sure = [*(["no header"] if grid.headerless else []), *([grid.evidence] if grid.evidence else [])]
 
     def read(self) -> Rows:
-        layout = find_layout(self.grid, self.data.columns, self._guessed, self.own.values())
+        layout = find_layout(self.grid, self.data.columns, self._guessed)
         if layout.evidence:
             self.sure.append(layout.evidence)
         self.decimal = self._decimal(layout)
@@ -95,9 +94,12 @@ class _Reader:
             columns=self._columns(layout),
             sureness="; ".join(self.sure) or "certain",
             findings=tuple(self.findings),
-            own=read_own(self.grid, self.own, layout, self.decimal, str(self.path)),
-            others=self.others,
+            headers=self._headers(layout, tickers) if len(layout.series) > 1 else {},
         )
+
+    def _headers(self, layout: Layout, tickers: tuple[str, ...]) -> dict[str, dict[str, str]]:
+        each = ({role: self._header(i) for role, i in roles.items()} for _, roles in layout.series)
+        return dict(zip(tickers, each, strict=True))
 
     def _headerless(self, dates: Dates | None) -> str:
         epoch = dates is not None and dates.date_format.startswith("epoch")
@@ -216,7 +218,7 @@ class _Reader:
                 reasons.setdefault("repeated_header", []).append(i)
             elif is_nothing(cell) and self._valueless(i, layout):
                 reasons.setdefault("blank_row", []).append(i)
-            elif outside and (not re.search(r"\d", cell) or self._valueless(i, layout)) and cell:
+            elif outside and cell and (not re.search(r"\d", cell) or _CLOCK.fullmatch(cell) or self._valueless(i, layout)):
                 reasons.setdefault("line_outside_table", []).append(i)
             else:
                 place = f"{self.path} row {self.grid.rows[i]}, column {shown(header)}"
@@ -255,6 +257,8 @@ class _Reader:
                 each = [parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series]
                 parts[role] = each[0] if len(each) == 1 else np.concatenate(each)
         self._unsigned(parts)
+        if layout.assumed:
+            refuse_zeros(parts["close"].reshape(len(layout.series), -1))
         self._check(layout, parts)
         return parts
 
@@ -264,15 +268,13 @@ class _Reader:
         if layout.assumed:
             places = tuple(Place(path, None, None, self._header(i)) for i in layout.assumed[:MOST_PLACES])
             self.findings.append(Finding("assumed_close", len(layout.assumed), places, "taken as the close"))
-        if len(layout.series) > 1:
+        many = len(layout.series) > 1
+        if not many and {"high", "low"} <= layout.series[0][1].keys():
             return
-        used = {layout.date, layout.time, layout.ticker, *layout.series[0][1].values(), *self.own.values()}
+        used = {layout.date, layout.time, layout.ticker, *(i for _, roles in layout.series for i in roles.values())}
         spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
         spare = [i for i in spare[:_MOST_SPARE] if kind_of(sample(self.grid.columns[i])) == "number"]
-        self.others = tuple(self._header(i) for i in spare)
-        if {"high", "low"} <= layout.series[0][1].keys():
-            return
-        near = [i for i in spare if follows(self._guessed(i), values["close"])]
+        near = [i for i in spare if (may_be_price(self.grid.headers[i]) if many else follows(self._guessed(i), values["close"]))]
         if near:
             places = tuple(Place(path, None, None, self._header(i)) for i in near[:MOST_PLACES])
             self.findings.append(Finding("unread_price_column", len(near), places, "not used; name them with `data.columns`"))

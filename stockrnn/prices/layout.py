@@ -26,6 +26,8 @@ _NOT_A_TICKER = re.compile(
 )
 """Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
 _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
+_COMPOUNDS = ("preis", "kurs")
+"""How German writes the price of something as one word: Goldpreis, Wechselkurs."""
 _VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
 
 
@@ -180,7 +182,7 @@ def _series(
     if "close" in roles:
         return (("", roles),), ""
     stems = _stems(grid.headers, free, kinds)
-    if stems:
+    if stems and not _one_of_many(stems, grid.headers, words, kinds, free):
         return tuple(stems.items()), "tickers in the column names"
     wide = _wide(grid, words, kinds, cells, free, numbers)
     if wide and not roles:
@@ -200,17 +202,25 @@ def _wide(
     numbers: Callable[[int], np.ndarray],
 ) -> list[int]:
     """The columns of a table of closes, one a ticker: all unknown words, no part of which means a price, unlike the prices of a bar."""
-    named = [i for i in free if kinds[i] not in ("text", "blank") and grid.headers[i].strip()]
+    if any(kinds[i] == "text" for i in free) or _is_other(grid.title):
+        return []
+    named = [i for i in free if kinds[i] != "blank" and grid.headers[i].strip()]
     wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
     if len(wide) == 1 and normalise(grid.headers[wide[0]]) in _VALUE and not any(words[i] for i in free if i != wide[0]):
         return wide
     if any(words[i] for i in free) or any(names_no_price(grid.headers[i]) for i in free):
         return []
     if len(wide) == 1:
-        return wide if _CODE.fullmatch(grid.headers[wide[0]].strip()) else []
+        header = grid.headers[wide[0]].strip()
+        return wide if _CODE.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
     if any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
+
+
+def _is_other(title: str) -> bool:
+    """Whether the name of a worksheet says that it holds no closes, but volumes, turnovers or returns."""
+    return names_no_price(title) or any(word.role not in ("close", "adj_close", "date", "ticker") for word in meanings(title))
 
 
 def _is_counter(header: str, cells: Sequence[str]) -> bool:
@@ -279,7 +289,7 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
     for i in free:
         parts = _parts(headers[i])
         for cut in (1, len(parts) - 1):
-            if len(parts) < 2 or kinds[i] == "text":
+            if len(parts) < 2 or kinds[i] in ("text", "blank"):
                 break
             for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
                 words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not _is_letter(word)]
@@ -290,6 +300,25 @@ def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) ->
         if "close" not in roles and "adj_close" in roles:
             roles["close"] = roles.pop("adj_close")
     return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _one_of_many(
+    stems: Mapping[str, Mapping[str, int]],
+    headers: Sequence[str],
+    words: Sequence[Sequence[Word]],
+    kinds: Sequence[str],
+    free: Sequence[int],
+) -> bool:
+    """Whether a single `Oil_Price` stands beside columns that may be prices as well: then nothing says which is meant."""
+    if len(stems) > 1 or any(len(roles) > 1 for roles in stems.values()):
+        return False
+    used = {i for roles in stems.values() for i in roles.values()}
+    return any(kinds[i] == "number" and not words[i] and may_be_price(headers[i]) for i in free if i not in used)
+
+
+def may_be_price(header: str) -> bool:
+    """Whether an unknown header names something that can be a price: it has a name, and no word of it says otherwise."""
+    return bool(header.strip()) and not header.lower().startswith("unnamed") and not names_no_price(header)
 
 
 def _is_name(name: str, stem: Sequence[str]) -> bool:

@@ -223,13 +223,20 @@ def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.Dat
     frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     sort = time_order(frame[CODE].to_numpy(), frame[DATE].to_numpy())
     frame = frame if isinstance(sort, slice) else frame.take(sort).reset_index(drop=True)
-    sources = Sources(tuple(names), tuple(reading.path for _, reading, _ in files), tuple(reading.columns for _, reading, _ in files))
+    columns, headers = tuple(reading.columns for _, reading, _ in files), tuple(_headers(rows, reading) for rows, reading, _ in files)
+    sources = Sources(tuple(names), tuple(reading.path for _, reading, _ in files), columns, headers)
     twice = first_duplicate(frame[CODE].to_numpy(), frame[DATE].to_numpy())
     if twice is not None:
         one, two = (sources.place(frame, row) for row in (twice - 1, twice))
         who = f"{shown(names[frame[CODE].iloc[twice]])} {two.date}, also in {one.file} row {one.row}"
         raise DataError(f"{two.file} row {two.row}: each date must stand once for a ticker. Received: {who}. Remove one of them.")
     return frame, sources
+
+
+def _headers(rows: Rows, reading: Reading) -> dict[str, dict[str, str]]:
+    """Ticker → role → header as used: the adjusted close in place of the close where it is."""
+    close = "adj_close" if reading.close != rows.columns[CLOSE] else CLOSE
+    return {name: {**roles, CLOSE: roles.get(close, roles[CLOSE])} for name, roles in rows.headers.items()}
 
 
 def _chosen(frame: pd.DataFrame, sources: Sources, data: DataConfig) -> tuple[pd.DataFrame, Sources]:

@@ -47,16 +47,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where rows come from: ticker names by code, file names by number, and each file's columns by role."""
+    """Where rows come from: ticker names by code, file names by number, and each file's columns by role, or by ticker and role."""
 
     tickers: tuple[str, ...]
     files: tuple[str, ...]
     columns: tuple[Mapping[str, str], ...]
+    headers: tuple[Mapping[str, Mapping[str, str]], ...]
 
     def place(self, frame: pd.DataFrame, row: int, column: str | None = None) -> Place:
         """The place of a row of the frame."""
         file, value = int(frame[FILE].iloc[row]), None if column is None else float(frame[column].iloc[row])
-        header = None if column is None else self.columns[file].get(column, column)
+        columns = self.headers[file].get(self.tickers[int(frame[CODE].iloc[row])], self.columns[file])
+        header = None if column is None else columns.get(column, column)
         undated = "date" not in self.columns[file]
         date = None if undated else date_text(frame[DATE].iloc[row])
         return Place(self.files[file], int(frame[ROW].iloc[row]), date, header, None if value is None or np.isnan(value) else value)

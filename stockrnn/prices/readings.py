@@ -23,7 +23,6 @@ class Reading:
         columns: role → header, such as `close` → `Adj Close`.
         close: the header of the close that is used.
         sureness: `certain`, or what decided.
-        others: headers of the columns of numbers that are read as nothing; `features` may name them.
     """
 
     path: str
@@ -37,7 +36,6 @@ class Reading:
     columns: Mapping[str, str]
     close: str
     sureness: str
-    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Rows:
         values: role → float64 of shape (rows,).
         rows: row of the file. Shape (rows,).
         findings: what was left out while reading.
-        own: the user's own columns that were asked for → float64 of shape (rows,).
-        others: headers of the columns of numbers that are read as nothing.
+        headers: ticker → role → header, where each ticker has columns of its own.
     """
 
     tickers: tuple[str, ...]
@@ -69,5 +66,4 @@ class Rows:
     columns: Mapping[str, str]
     sureness: str
     findings: tuple[Finding, ...] = field(default=())
-    own: Mapping[str, np.ndarray] = field(default_factory=dict)
-    others: tuple[str, ...] = ()
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

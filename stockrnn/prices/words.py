@@ -16,22 +16,28 @@ _WORDS: dict[str, dict[str, str]] = {
             "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
-            "start, dt, trddt, time, unix, unix timestamp, unix time, epoch, ts, year, fiscal year"
+            "start, dt, trddt, ref date, trad dt, date1, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
+            "unix timestamp, unix time, epoch, ts, year, fiscal year"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
         "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
-        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 時間, 年份",
+        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 交易时间, 時間, 年份",
         "pt": "data, data do pregão, data pregão, ano",
         "es": "fecha, año",
         "fr": "année",
         "it": "anno",
         "de": "datum, jahr",
         "tr": "tarih, yıl",
-        "ru": "дата, год",
+        "ru": "дата, дата торгов, год",
         "vi": "ngày, ngày giao dịch, năm",
         "id": "tanggal, tahun",
-        "th": "วันที่",
+        "th": "วันที่, วันเดือนปี",
         "da": "dato",
+        "fi": "pvm, päivämäärä",
+        "el": "ημερομηνία",
+        "he": "תאריך",
+        "ar": "التاريخ",
+        "ms": "tarikh",
     },
     "time": {
         "en": "time, time of day",
@@ -46,18 +52,22 @@ _WORDS: dict[str, dict[str, str]] = {
         "en": (
             "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
             "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, instrument, secid, "
-            "asset, pair, stock, security, company, permno, isin, name, stock name, company name, index"
+            "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
+            "stock name, company name, index"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
         "ja": "コード, 銘柄コード, 銘柄",
         "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號",
         "pt": "papel, ativo, código, codneg",
-        "ru": "тикер",
+        "ru": "тикер, код фьючерса, кратк наим, торговый код",
         "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
     },
     "open": {
-        "en": "open, open price, opening price, opening, px open, open rate, bid open, day open, opnprc, opnindex, o",
-        "ko": "시가, 오픈, 시작가, 시초가",
+        "en": (
+            "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
+            "bid open, day open, opnprc, opnindex, tdd opnprc, o"
+        ),
+        "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
         "zh": "开盘, 开盘价, 今开, 開盤, 開盤價, 开市, 开市价, 開市, 開市價",
         "pt": "abertura, preço de abertura, preabe",
@@ -65,15 +75,25 @@ _WORDS: dict[str, dict[str, str]] = {
         "de": "eröffn, eröffnung, eröffnungskurs, erster",
         "fr": "ouv, ouverture",
         "tr": "açılış",
-        "ru": "откр, открытие, цена открытия",
+        "ru": "откр, открытие, цена открытия, цена первой сделки",
         "pl": "otwarcie",
         "vi": "mở, mở cửa, giá mở cửa, giá mở",
         "id": "pembukaan, buka",
         "sv": "öppen, öppning",
+        "da": "åben, åpen",
+        "fi": "avaus",
+        "el": "άνοιγμα",
+        "he": "פתיחה",
+        "ar": "مفتوح, افتتاح, الافتتاح, سعر الافتتاح",
+        "th": "เปิด",
+        "cs": "otevřeno, otevírací",
     },
     "high": {
-        "en": "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, max, h",
-        "ko": "고가, 최고가, 최고",
+        "en": (
+            "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, "
+            "hgh pric, high pric, stck hgpr, tdd hgprc, max, maximum, h"
+        ),
+        "ko": "고가, 최고가, 최고, hipr",
         "ja": "高値, 最高価格, 最高値",
         "zh": "最高, 最高价, 高, 最高價, 最高点",
         "pt": "máxima, máximo, máx, preço máximo, premax",
@@ -81,56 +101,79 @@ _WORDS: dict[str, dict[str, str]] = {
         "fr": "plus haut, haut, + haut",
         "it": "massimo",
         "tr": "yüksek, en yüksek",
-        "ru": "макс, максимум, максимальная цена",
+        "ru": "макс, максимум, максимальная цена, максим цена",
         "pl": "najwyższy",
         "nl": "hoog",
         "vi": "cao, cao nhất, giá cao nhất, giá cao",
         "id": "tertinggi",
-        "sv": "högst, høj",
+        "sv": "högst, høj, høy",
+        "fi": "ylin",
+        "el": "υψηλό",
+        "he": "גבוה",
+        "ar": "مرتفع, أعلى, الأعلى, أعلى سعر",
+        "th": "สูง, สูงสุด",
+        "cs": "nejvyšší",
     },
     "low": {
-        "en": "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, min, l",
-        "ko": "저가, 최저가, 최저",
+        "en": (
+            "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, lw pric, "
+            "low pric, stck lwpr, tdd lwprc, min, minimum, l"
+        ),
+        "ko": "저가, 최저가, 최저, lopr",
         "ja": "安値, 最低価格, 最安値",
         "zh": "最低, 最低价, 低, 最低價, 最低点",
         "pt": "mínima, mínimo, mín, preço mínimo, premin",
         "de": "tief, tagestief, tiefst, tiefstkurs",
         "fr": "plus bas, bas, + bas",
         "tr": "düşük, en düşük",
-        "ru": "мин, минимум, минимальная цена",
+        "ru": "мин, минимум, минимальная цена, миним цена",
         "pl": "najniższy",
         "nl": "laag",
         "vi": "thấp, thấp nhất, giá thấp nhất, giá thấp",
         "id": "terendah",
         "sv": "lägst, lav",
+        "fi": "alin",
+        "el": "χαμηλό",
+        "he": "נמוך",
+        "ar": "منخفض, أدنى, الأدنى, أدنى سعر",
+        "th": "ต่ำ, ต่ำสุด",
+        "cs": "nejnižší",
     },
     "close": {
         "en": (
             "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
             "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
+            "cls pric, cur prc, stck clpr, stck prpr, tdd clsprc, "
             "market price, spot price, stock price, share price, unit price, price, c"
         ),
-        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율",
-        "ja": "終値, 現在値, 終了価格",
-        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價",
+        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격",
+        "ja": "終値, 現在値, 終了価格, 価格",
+        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價, 价格, 價格",
         "pt": "fechamento, preço de fechamento, último, preço, cotação, preult",
         "es": "cierre, último, precio, precio de cierre",
-        "de": "schlusskurs, schluss, zuletzt, letzter, kurs",
-        "fr": "clôture, clôt, fermeture, dernier, cours",
+        "de": "schlusskurs, schluss, zuletzt, letzter, kurs, preis",
+        "fr": "clôture, clôt, fermeture, dernier, cours, prix",
         "it": "chiusura, ultimo, prezzo",
         "ro": "curs",
-        "tr": "kapanış, şimdi",
-        "ru": "закрытие, цена закрытия, цена",
-        "pl": "zamknięcie, ostatnio, kurs średni",
+        "tr": "kapanış, şimdi, son, fiyat",
+        "ru": "закрытие, закр, цена закрытия, цена последней сделки, цена",
+        "pl": "zamknięcie, ostatnio, kurs średni, cena",
         "nl": "slotkoers, slot, laatste",
         "vi": "đóng cửa, giá đóng cửa, lần cuối, giá",
-        "id": "penutupan, terakhir",
+        "id": "penutupan, terakhir, harga",
         "sv": "senaste, stängning",
+        "da": "seneste, siste",
+        "fi": "viimeisin, päätös",
+        "el": "τελευταία, κλείσιμο",
+        "he": "שער, אחרון, סגירה",
+        "ar": "الأخير, إغلاق, الإغلاق, سعر الإغلاق, السعر",
+        "th": "ล่าสุด, ปิด, ราคาปิด",
+        "cs": "poslední, závěr, zavírací",
     },
     "adj_close": {
         "en": (
             "adj close, adjusted close, adj close price, adjusted closing price, adjusted, adjusted price, adj closing "
-            "price, close adj, close adjusted, adjclose, adjustedclose"
+            "price, close adj, close adjusted, adjclose, adjustedclose, adjustment close"
         ),
         "ko": "수정종가, 수정주가",
         "ja": "終値調整値, 調整後終値, 調整後終値*",
@@ -142,22 +185,26 @@ _WORDS: dict[str, dict[str, str]] = {
         "zh": "调整后收盘价, 复权收盘价",
         "vi": "giá điều chỉnh, giá đóng cửa điều chỉnh",
     },
-    "adj_volume": {"en": "adj volume, adjusted volume"},
+    "adj_volume": {"en": "adj volume, adjusted volume, adjustment volume"},
     "volume": {
         "en": (
             "volume, vol, volumes, shares traded, total trade quantity, total traded quantity, tottrdqty, traded volume, "
             "trade volume, total volume, volume traded, no of shares, number of shares, base volume, base asset volume, "
-            "px volume, tickvol, tick volume, candle acc trade volume, quantity, qty, v"
+            "px volume, tickvol, tick volume, trading volume, ttl tradg vol, ttl trd qnty, trde qty, acml vol, acc trdvol, "
+            "candle acc trade volume, quantity, qty, v"
         ),
-        "ko": "거래량, 누적거래량",
+        "ko": "거래량, 누적거래량, trqu",
         "ja": "出来高, ボリューム, 取引量, 売買高",
-        "zh": "成交量, 交易量, 成交股数, 成交股數",
+        "zh": "成交量, 交易量, 成交股数, 成交股數, 总手",
         "pt": "quantidade negociada, volume negociado, quatot",
         "es": "volumen",
         "de": "stuecke, stücke, stück, umsatz in stück, volumen",
         "tr": "hacim, hac",
-        "ru": "объем, объём",
+        "ru": "объем, объём, объем торгов контр, объем торгов шт",
         "pl": "wolumen, wol",
+        "he": "נפח",
+        "ar": "الحجم, حجم التداول",
+        "th": "ปริมาณ",
         "vi": "khối lượng, kl, khối lượng giao dịch, klgd, kl khớp lệnh, khối lượng khớp lệnh",
     },
     "other": {
@@ -192,7 +239,7 @@ _WORDS: dict[str, dict[str, str]] = {
 }
 """Role → language → words, the surest first."""
 
-COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv", "ro"})
+COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv", "ro", "fi", "el", "cs"})
 """Languages that write 1.234,56."""
 
 
@@ -240,6 +287,10 @@ def meanings(header: str) -> tuple[Word, ...]:
 def _meanings(header: str) -> tuple[Word, ...]:
     key = normalise(header)
     known = _word_table().get(key, ())
+    if not known and ", " in key:
+        known = _word_table().get(key.replace(", ", " "), ())
+    if not known and key.startswith("price "):  # R's yfR and BatchGetSymbols write price_close for close price
+        known = _word_table().get(f"{key[6:]} price", ())
     if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
         return (Word("volume", 50, "en"),)
     return known
@@ -260,10 +311,14 @@ _NO_PRICE = frozenset(map(normalise, _NO_PRICE_WORDS.split(", ")))
 """Words of what is no price: in a table without a known price column they say that it holds none."""
 
 
+_RATIO = re.compile("(?<![汇匯])率|(?<!환)[률율](?:$|[^가-힣])")
+"""What Chinese, Japanese and Korean write in words for a ratio or a rate, the rate of exchange left out."""
 _TENOR = re.compile(r"\d+ ?(?:mo|m|yr|y)")
 
 
 def names_no_price(header: str) -> bool:
     """Whether a header, or a word in it, names something that is no price, such as a rate, a ratio or a forecast."""
     key = normalise(header[:_LONGEST])
+    if _RATIO.search(key):
+        return True
     return key in _NO_PRICE or not _NO_PRICE.isdisjoint(key.split()) or bool(_TENOR.fullmatch(key))

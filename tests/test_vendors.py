@@ -1,0 +1,209 @@
+"""Forms of exchanges, APIs and programs that were met in the wild, written by hand and read back; and tables that hold no prices."""
+
+from __future__ import annotations
+
+import openpyxl
+import pandas as pd
+import pytest
+
+from stockrnn.prices.dates import looks_like_date
+from stockrnn.prices.words import names_no_price
+from tests.test_dialects import assert_same, read
+from tests.test_redteam import csv, kinds, refused
+from tests.writing import bars
+
+TABLE = bars(60)
+DAYS = [f"{day:%Y-%m-%d}" for day in TABLE.date]
+BAR = ("open", "high", "low", "close", "volume")
+HEADERS = {
+    "yfR": ("ref_date price_open price_high price_low price_close volume", "ticker price_open ret_adjusted_prices ret_closing_prices"),
+    "kiwoom-rest": ("dt open_pric high_pric low_pric cur_prc trde_qty", "trde_prica pred_pre pred_pre_sig trde_tern_rt"),
+    "kis": ("stck_bsop_date stck_oprc stck_hgpr stck_lwpr stck_clpr acml_vol", "acml_tr_pbmn flng_cls_code prdy_vrss"),
+    "data-go-kr": ("basDt mkp hipr lopr clpr trqu", "srtnCd itmsNm vs fltRt trPrc lstgStCnt mrktTotAmt"),
+    "krx-api": ("TRD_DD TDD_OPNPRC TDD_HGPRC TDD_LWPRC TDD_CLSPRC ACC_TRDVOL", "FLUC_TP_CD CMPPREVDD_PRC FLUC_RT ACC_TRDVAL"),
+    "nse-udiff": ("TradDt OpnPric HghPric LwPric ClsPric TtlTradgVol", "TckrSymb SctySrs PrvsClsgPric SttlmPric TtlTrfVal TtlNbOfTxsExctd"),
+    "ifind": ("time open high low close volume", "number thscode amount turnoverRatio adjustmentFactorBackward1"),
+    "moex-ru": ("Дата_торгов Откр. Максимум Минимум Закр. Объём", "Кратк._наим. Ср.взв. Сделок"),
+    "moex-futures-ru": (
+        "Дата Цена_первой_сделки Максим._цена Миним._цена Цена_последней_сделки Объем_торгов,_контр.",
+        "Код_фьючерса Средне-взвешенная_цена_за_лот Расчетная_цена Число_сделок",
+    ),
+    "investing-ar": ("التاريخ مفتوح مرتفع منخفض الأخير الحجم", "التغير_%"),
+    "investing-he": ("תאריך פתיחה גבוה נמוך שער נפח", "%_שינוי"),
+    "investing-el": ("Ημερομηνία Άνοιγμα Υψηλό Χαμηλό Τελευταία Vol.", "Μεταβολή_%"),
+    "investing-th": ("วันเดือนปี เปิด สูง ต่ำ ล่าสุด ปริมาณ", "%_เปลี่ยน"),
+    "investing-fi": ("Pvm Avaus Ylin Alin Viimeisin Vol.", "Muutos-%"),
+    "investing-da": ("Dato Åben Høj Lav Seneste Vol.", "+/-_%"),
+}  # fmt: skip
+TEXTS = {"ticker", "srtnCd", "itmsNm", "TckrSymb", "SctySrs", "thscode", "Кратк._наим.", "Код_фьючерса"}
+
+
+def workbook(folder, **sheets):
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(folder / "source.xlsx")
+    return (folder / "source.xlsx").read_bytes()
+
+
+def dated(*columns, names=("Close",)):
+    return [["Date", *names], *([day.to_pydatetime(), *row] for day, *row in zip(TABLE.date, *columns, strict=True))]
+
+
+@pytest.mark.parametrize(("used", "others"), HEADERS.values(), ids=HEADERS)
+def test_the_words_of_apis_exchanges_and_languages_are_known(tmp_path, used, others):
+    names, rest = used.split(), [name for name in others.split() if name not in used.split()]
+    columns = [DAYS, *(TABLE[name] for name in BAR), *(["ACME"] * 60 if name in TEXTS else [3] * 60 for name in rest)]
+    header = "\t".join(name.replace("_", " ") if not name.isascii() or "%" in name else name for name in [*names, *rest])
+    text = "\n".join([header, *("\t".join(map(str, row)) for row in zip(*columns, strict=True))]) + "\n"
+    prices = read(tmp_path, text)
+    assert_same(prices, TABLE)
+    assert prices.readings[0].sureness == "certain"
+    assert set(prices.table.ticker) == {"ACME" if TEXTS & set(rest) else "prices"}
+
+
+def test_tehran_s_open_is_its_first_price_and_not_the_close_of_the_day_before(tmp_path):
+    header = "<TICKER>,<DTYYYYMMDD>,<FIRST>,<HIGH>,<LOW>,<CLOSE>,<VALUE>,<VOL>,<OPENINT>,<PER>,<OPEN>,<LAST>"
+    before = TABLE.close.shift(1, fill_value=100.0)
+    each = (TABLE.open, TABLE.high, TABLE.low, TABLE.close, TABLE.close * 9, TABLE.volume, [7] * 60, ["D"] * 60, before, TABLE.close)
+    assert_same(read(tmp_path, csv(header, ["FUND"] * 60, [day.replace("-", "") for day in DAYS], *each)), TABLE)
+
+
+def test_years_of_two_digits_beside_years_of_four_are_one_date_column(tmp_path):
+    days = [f"{d:%m/%d/%y}" if d.day > 12 else f"{d:%m/%d/%Y}" for d in TABLE.date]
+    assert_same(read(tmp_path, csv("Date,Close", days, TABLE.close)), TABLE, ("close",))
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_seconds_before_1970_are_dates_where_later_rows_prove_the_unit(tmp_path, unit):
+    table = bars(15_000, start="1950-01-03")
+    seconds = (table.date.astype("int64") // 10**9 + 52_200) * unit
+    assert_same(read(tmp_path, csv("time,open,high,low,close", seconds, *(table[name] for name in BAR[:4]))), table, BAR[:4])
+
+
+def test_a_packed_date_with_a_clock_is_a_date():
+    assert looks_like_date("20260515 09:36:09")
+    assert not looks_like_date("20261515 09:36:09")
+
+
+def test_french_months_are_read_by_all_their_short_names(tmp_path):
+    months = ("Janv", "Févr", "Mars", "Avr", "Mai", "Juin", "Juill", "Août", "Sept", "Oct", "Nov", "Déc")
+    table = pd.DataFrame({"date": pd.date_range("2019-01-01", periods=24, freq="MS"), "close": TABLE.close[:24]})
+    prices = read(tmp_path, csv("Date,Dernier", [f"{months[d.month - 1]} {d.year}" for d in table.date], table.close))
+    assert_same(prices, table, ("close",))
+    assert prices.step == "monthly"
+
+
+def test_a_quote_of_the_running_session_above_the_history_has_no_date_and_is_left_out(tmp_path):
+    rows = zip([*DAYS[::-1]], TABLE.close[::-1], TABLE.volume[::-1], strict=True)
+    text = 'date,close,volume\n"15:36","8.97","4,728"\n' + "".join(f'"{d}","{c}","{v:.0f}"\n' for d, c, v in rows)
+    prices = read(tmp_path, text)
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["line_outside_table"] == 1
+
+
+def test_a_clock_amid_the_dates_is_an_error(tmp_path):
+    assert "row 32" in refused(tmp_path, csv("Date,Close", [*DAYS[:30], "15:36", *DAYS[31:]], TABLE.close))
+
+
+def test_column_numbers_of_pandas_are_no_row(tmp_path):
+    assert_same(read(tmp_path, csv(",0", DAYS, TABLE.close)), TABLE, ("close",))
+
+
+@pytest.mark.parametrize("nothing", ["n/d", "...", "#DIV/0!", "s/d"])
+def test_words_for_nothing_are_missing_values(tmp_path, nothing):
+    closes = [nothing, *TABLE.close[1:]]
+    assert_same(read(tmp_path, csv("Date,Close", DAYS, closes)), TABLE[1:], ("close",))
+
+
+def test_a_header_with_tabs_over_rows_with_commas_is_read_by_its_words(tmp_path):
+    values = zip([day.replace("-", "") for day in DAYS], *(TABLE[name] for name in BAR), strict=True)
+    rows = [",".join(map(str, row)) for row in values]
+    header = "      日期\t    开盘\t    最高\t    最低\t    收盘\t    成交量"
+    lines = ["600000 银行 日线", header, *rows, "数据来源:某"]
+    prices = read(tmp_path, "\n".join(lines).encode("gb18030"), name="a.txt")
+    assert_same(prices, TABLE)
+    assert prices.readings[0].columns["close"] == "收盘"
+
+
+def test_a_cover_before_the_only_sheet_with_dates_is_passed_over(tmp_path):
+    cover = [["Workbook Contents"], ["For Help", "Contact"], ["(202) 555-0100", "someone"]]
+    prices = read(tmp_path, workbook(tmp_path, Contents=cover, Data=dated(TABLE.close)), name="a.xlsx")
+    assert_same(prices, TABLE, ("close",))
+    assert prices.readings[0].sureness == "sheet 'Data', the only one with dates"
+
+
+def test_two_sheets_after_a_cover_must_be_chosen_from(tmp_path):
+    content = workbook(tmp_path, Title=[["Prices"], ["of two funds"]], One=dated(TABLE.close), Two=dated(TABLE.open))
+    assert "several, 'One, Two'. Set `data.sheet`" in refused(tmp_path, content, name="a.xlsx")
+    assert_same(read(tmp_path, content, name="a.xlsx", sheet="Two"), TABLE.assign(close=TABLE.open), ("close",))
+
+
+def test_the_first_of_many_sheets_is_named(tmp_path):
+    prices = read(tmp_path, workbook(tmp_path, One=dated(TABLE.close), Two=dated(TABLE.open)), name="a.xlsx")
+    assert prices.readings[0].sureness == "sheet 'One', the first of 2"
+
+
+@pytest.mark.parametrize("title", ["成交量", "Volume", "Turnover", "Returns"])
+def test_a_sheet_whose_name_says_otherwise_holds_no_closes(tmp_path, title):
+    rows = dated(TABLE.close, TABLE.open, names=("AAA", "BBB"))
+    assert_same(read(tmp_path, workbook(tmp_path, Prices=rows), name="a.xlsx"), TABLE, ("close",), ticker="AAA")
+    assert "price column" in refused(tmp_path, workbook(tmp_path, **{title: rows}), name="a.xlsx")
+
+
+def test_weights_that_are_often_zero_are_no_closes_but_zeros_before_a_listing_are_allowed(tmp_path):
+    weights = [0.4 if i % 3 else 0.0 for i in range(60)]
+    assert "32% zeros" in refused(tmp_path, csv("date,AAA,BBB", DAYS, weights, weights))
+    young = [0.0] * 40 + list(TABLE.close[40:])
+    assert_same(read(tmp_path, csv("date,AAA,BBB", DAYS, TABLE.close, young)), TABLE[40:], ("close",), ticker="BBB")
+
+
+def test_a_finding_names_the_column_of_its_own_ticker(tmp_path):
+    prices = read(tmp_path, csv("date,AAA,BBB", DAYS, TABLE.close, [0.0, *TABLE.open[1:]]))
+    (finding,) = [finding for finding in prices.findings if finding.kind == "zero_close"]
+    assert [place.column for place in finding.places] == ["BBB"]
+
+
+def test_a_column_of_words_is_none_of_a_table_of_closes(tmp_path):
+    assert "price column" in refused(tmp_path, csv("day,line,boarding,alighting", DAYS, ["Red"] * 60, TABLE.close, TABLE.open))
+
+
+def test_one_named_price_beside_columns_that_may_be_prices_is_not_taken_alone(tmp_path):
+    assert "Oil_Price" in refused(tmp_path, csv("Date,Gold,SP500,Oil_Price", DAYS, TABLE.open, TABLE.high, TABLE.close))
+    prices = read(tmp_path, csv("Date,Oil_Price,volatility", DAYS, TABLE.close, TABLE.open))
+    assert set(prices.table.ticker) == {"Oil"}
+
+
+def test_columns_beside_named_series_that_are_not_read_are_told(tmp_path):
+    prices = read(tmp_path, csv("Date,Oil price,Gold price,SP500", DAYS, TABLE.close, TABLE.open, TABLE.high))
+    assert set(prices.table.ticker) == {"Oil", "Gold"}
+    assert kinds(prices)["unread_price_column"] == 1
+    assert "SP500" in prices.readings[0].sureness
+
+
+def test_a_price_in_one_currency_beside_an_empty_one_keeps_the_file_s_ticker(tmp_path):
+    prices = read(tmp_path, csv("date;symbol;price_eur;price_usd".replace(";", ","), DAYS, ["BTC"] * 60, TABLE.close, [""] * 60))
+    assert set(prices.table.ticker) == {"BTC"}
+
+
+def test_ratios_of_east_asia_are_no_prices_but_rates_of_exchange_are(tmp_path):
+    assert all(map(names_no_price, ("滚动市盈率", "배당수익률", "換手率(%)")))
+    assert not any(map(names_no_price, ("汇率", "환율", "율촌화학")))
+    assert "price column" in refused(tmp_path, csv("日期,指数,滚动市盈率", DAYS, TABLE.close, TABLE.open))
+
+
+@pytest.mark.parametrize("text", ['[{"Date":"2023-01-03","Close":110.75}]', '{\n  "meta": {\n    "ticker": "A"\n  }\n}', "[\n  [1, 2]\n]"])
+def test_json_is_called_by_its_name(tmp_path, text):
+    assert "Received: JSON. Convert it to CSV" in refused(tmp_path, text)
+
+
+def test_a_long_file_of_words_is_not_called_a_header(tmp_path):
+    message = refused(tmp_path, csv("Symbol,Name,Sector", ["A"] * 60, ["Ann"] * 60, ["Tools"] * 60))
+    assert "no dates and numbers in its first 60 lines" in message
+
+
+def test_a_german_compound_alone_is_the_close(tmp_path):
+    assert_same(read(tmp_path, csv("Datum,Goldpreis", DAYS, TABLE.close)), TABLE, ("close",))
