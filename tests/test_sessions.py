@@ -139,6 +139,15 @@ def test_sessions_that_the_exchange_has_and_the_file_lacks_are_found():
     (finding,) = missing_sessions(table.drop(index=[100, 200]).reset_index(drop=True), file="f.csv")
     assert finding.count == 2
     assert [place.date for place in finding.places] == [f"{days[i]:%Y-%m-%d}" for i in (100, 200)]
+    assert finding.action == "not in the file, though XNYS has them"
+
+
+def test_a_week_from_saturday_to_wednesday_is_no_week_of_seven_days():
+    days = pd.date_range("2022-01-01", "2023-12-30")
+    days = days[~days.dayofweek.isin((3, 4))]
+    assert choose_calendar(days, "FUND")[0] == "pattern"
+    assert ahead(days, 5) == ["2023-12-31", "2024-01-01", "2024-01-02", "2024-01-03", "2024-01-06"]
+    assert choose_calendar(pd.date_range("2022-01-01", "2023-12-30"), "FUND")[0] == "24/7"
 
 
 def test_without_holidays_the_choice_is_said_to_be_open():

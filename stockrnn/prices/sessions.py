@@ -109,8 +109,8 @@ def choose_calendar(days: pd.DatetimeIndex, ticker: str, calendar: str = "auto",
     if step in ("weekly", "monthly"):
         return (hinted, f"the name {ticker}") if hinted else ("XNYS", "nothing in the file names an exchange")
     recent = days[-_RECENT:]
-    if min(np.mean(recent.dayofweek == 5), np.mean(recent.dayofweek == 6)) > 0.1:
-        return ALWAYS, "the file has weekends"
+    if np.bincount(recent.dayofweek, minlength=7).min() > 0.1 * len(recent):  # Tehran trades on Saturday and Sunday, and not on Thursday
+        return ALWAYS, "the file has all days of the week"
     return _best_fit(recent, hinted, ticker)
 
 
@@ -306,5 +306,5 @@ def missing_sessions(table: pd.DataFrame, calendar: str = "auto", file: str = ""
     lacking = [
         (ticker, day) for ticker, days in groups.items() for day in sessions[(sessions > days[0]) & (sessions < days[-1])].difference(days)
     ]
-    places = tuple(Place(file, None, f"{day:%Y-%m-%d}", None, ticker) for ticker, day in lacking[:MOST_PLACES])
-    return [Finding("missing_session", len(lacking), places, f"left out, as {name} has them")] if lacking else []
+    places = tuple(Place(file, None, f"{day:%Y-%m-%d}", ticker) for ticker, day in lacking[:MOST_PLACES])
+    return [Finding("missing_session", len(lacking), places, f"not in the file, though {name} has them")] if lacking else []
