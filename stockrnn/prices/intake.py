@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stockrnn.dataconfig import DataConfig
+from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, refuse_zeros, unscaled_close
+from stockrnn.prices.columns import find_own, read_own
 from stockrnn.prices.containers import open_grid
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
@@ -34,8 +35,8 @@ _CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
 _MARKS = {"point": ".", "comma": ","}
 
 
-def read_file(path: Path, data: DataConfig) -> Rows:
-    """Read one file as it is.
+def read_file(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Rows:
+    """Read one file as it is, with the columns that are asked for beside prices.
 
     Raises:
         DataError: it does not hold prices, or may be read in more than one way.
@@ -43,7 +44,7 @@ def read_file(path: Path, data: DataConfig) -> Rows:
     """
     try:
         grid, encoding = open_grid(path, data)
-        return _Reader(path, data, grid, encoding).read()
+        return _Reader(path, data, asked, grid, encoding).read()
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
 
@@ -51,8 +52,10 @@ def read_file(path: Path, data: DataConfig) -> Rows:
 class _Reader:
     """The steps from a grid to rows, each of which may leave rows out with a finding."""
 
-    def __init__(self, path: Path, data: DataConfig, grid: Grid, encoding: str) -> None:
+    def __init__(self, path: Path, data: DataConfig, asked: Asked, grid: Grid, encoding: str) -> None:
         self.path, self.data, self.grid, self.encoding = path, data, grid, encoding
+        self.own = find_own(grid, asked)
+        self.others: tuple[str, ...] = ()
         self.findings: list[Finding] = []
         self.stamps: np.ndarray | None = None
         self.signed = False
@@ -60,7 +63,7 @@ class _Reader:
         self.sure = [*(["no header"] if grid.headerless else []), *([grid.evidence] if grid.evidence else [])]
 
     def read(self) -> Rows:
-        layout = find_layout(self.grid, self.data.columns, self._guessed)
+        layout = find_layout(self.grid, self.data.columns, self._guessed, self.own.values())
         if layout.evidence:
             self.sure.append(layout.evidence)
         self.decimal = self._decimal(layout)
@@ -95,6 +98,8 @@ class _Reader:
             sureness="; ".join(self.sure) or "certain",
             findings=tuple(self.findings),
             headers=self._headers(layout, tickers) if len(layout.series) > 1 else {},
+            own=read_own(self.grid, self.own, layout, self.decimal, str(self.path)),
+            others=self.others,
         )
 
     def _headers(self, layout: Layout, tickers: tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -269,11 +274,12 @@ class _Reader:
             places = tuple(Place(path, None, None, self._header(i)) for i in layout.assumed[:MOST_PLACES])
             self.findings.append(Finding("assumed_close", len(layout.assumed), places, "taken as the close"))
         many = len(layout.series) > 1
-        if not many and {"high", "low"} <= layout.series[0][1].keys():
-            return
-        used = {layout.date, layout.time, layout.ticker, *(i for _, roles in layout.series for i in roles.values())}
+        used = {layout.date, layout.time, layout.ticker, *(i for _, roles in layout.series for i in roles.values()), *self.own.values()}
         spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
         spare = [i for i in spare[:_MOST_SPARE] if kind_of(sample(self.grid.columns[i])) == "number"]
+        self.others = () if many else tuple(self._header(i) for i in spare)
+        if not many and {"high", "low"} <= layout.series[0][1].keys():
+            return
         near = [i for i in spare if (may_be_price(self.grid.headers[i]) if many else follows(self._guessed(i), values["close"]))]
         if near:
             places = tuple(Place(path, None, None, self._header(i)) for i in near[:MOST_PLACES])

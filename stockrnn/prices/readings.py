@@ -23,6 +23,7 @@ class Reading:
         columns: role → header, such as `close` → `Adj Close`.
         close: the header of the close that is used.
         sureness: `certain`, or what decided.
+        others: headers of the columns of numbers that are read as nothing; `features` may name them.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Reading:
     columns: Mapping[str, str]
     close: str
     sureness: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Rows:
         rows: row of the file. Shape (rows,).
         findings: what was left out while reading.
         headers: ticker → role → header, where each ticker has columns of its own.
+        own: the user's own columns that were asked for → float64 of shape (rows,).
+        others: headers of the columns of numbers that are read as nothing.
     """
 
     tickers: tuple[str, ...]
@@ -67,3 +71,5 @@ class Rows:
     sureness: str
     findings: tuple[Finding, ...] = field(default=())
     headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    own: Mapping[str, np.ndarray] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
