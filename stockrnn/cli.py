@@ -5,13 +5,14 @@ Imports nothing heavy: `--help` must answer at once. Results go to stdout, progr
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Annotated
 
 import typer
@@ -76,6 +77,16 @@ Address = Annotated[str | None, typer.Option("--address", help="That of a runnin
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
+def _commands() -> ModuleType:
+    """What commands do. No cycles are looked for while it is imported: there are none, and it would take a tenth of a short command."""
+    gc.disable()
+    from stockrnn import commands
+
+    gc.freeze()
+    gc.enable()
+    return commands
+
+
 @app.callback(invoke_without_command=True)
 def _root(ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
     if version:
@@ -109,9 +120,7 @@ def train(
 
     Example: stockrnn train --config lstm.yaml --data prices.csv
     """
-    from stockrnn import commands
-
-    commands.train(config, data, overrides or [], run, resume, json, {"engine": engine.value, "address": address})
+    _commands().train(config, data, overrides or [], run, resume, json, {"engine": engine.value, "address": address})
 
 
 @app.command()
@@ -162,9 +171,7 @@ def audit(config: Config = None, data: Data = None, overrides: Set = None, json:
 
     Example: stockrnn audit --config lstm.yaml --data prices.csv
     """
-    from stockrnn import commands
-
-    commands.audit(config, data, overrides or [], json)
+    _commands().audit(config, data, overrides or [], json)
 
 
 @app.command()
@@ -179,9 +186,7 @@ def predict(
 
     Example: stockrnn predict --data prices.csv --asof 2024-06-28
     """
-    from stockrnn import commands
-
-    commands.predict(run, data, asof, output, json)
+    _commands().predict(run, data, asof, output, json)
 
 
 @app.command()
@@ -194,9 +199,7 @@ def plot(
 
     Example: stockrnn plot --format svg --output pictures
     """
-    from stockrnn import commands
-
-    commands.plot(run, output, picture_format.value)
+    _commands().plot(run, output, picture_format.value)
 
 
 @app.command()
@@ -211,9 +214,7 @@ def explain(
 
     Example: stockrnn explain --output pictures
     """
-    from stockrnn import commands
-
-    commands.explain(run, output, picture_format.value, data, json)
+    _commands().explain(run, output, picture_format.value, data, json)
 
 
 @app.command()
@@ -227,9 +228,7 @@ def inspect(
 
     Example: stockrnn inspect prices.csv --output pictures
     """
-    from stockrnn import commands
-
-    commands.inspect(path, output, overrides or [], json)
+    _commands().inspect(path, output, overrides or [], json)
 
 
 @runs_app.command("list")
@@ -238,9 +237,7 @@ def runs_list(json: Json = False) -> None:
 
     Example: stockrnn runs list
     """
-    from stockrnn import commands
-
-    commands.runs_list(json)
+    _commands().runs_list(json)
 
 
 @runs_app.command("show")
@@ -249,9 +246,7 @@ def runs_show(run: RunArgument = None, json: Json = False) -> None:
 
     Example: stockrnn runs show
     """
-    from stockrnn import commands
-
-    commands.runs_show(run, json)
+    _commands().runs_show(run, json)
 
 
 @runs_app.command("compare")
@@ -264,9 +259,7 @@ def runs_compare(
 
     Example: stockrnn runs compare 2024-06-28-lstm 2024-06-28-gru --output comparison.png
     """
-    from stockrnn import commands
-
-    commands.runs_compare(runs, output, json)
+    _commands().runs_compare(runs, output, json)
 
 
 @configs_app.command("list")
@@ -275,9 +268,7 @@ def configs_list(json: Json = False) -> None:
 
     Example: stockrnn configs list
     """
-    from stockrnn import commands
-
-    commands.configs_list(json)
+    _commands().configs_list(json)
 
 
 @configs_app.command("show")
@@ -290,9 +281,7 @@ def configs_show(
 
     Example: stockrnn configs show gru.yaml --set model.units=[64]
     """
-    from stockrnn import commands
-
-    commands.configs_show(name, overrides or [], json)
+    _commands().configs_show(name, overrides or [], json)
 
 
 @configs_app.command("schema")
@@ -301,9 +290,7 @@ def configs_schema() -> None:
 
     Example: stockrnn configs schema > stockrnn.schema.json
     """
-    from stockrnn import commands
-
-    commands.configs_schema()
+    _commands().configs_schema()
 
 
 def main() -> None:

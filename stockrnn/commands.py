@@ -15,13 +15,12 @@ import pandas as pd
 
 from stockrnn import recipes
 from stockrnn.config import Config
-from stockrnn.configfile import find_config, load_config, shipped_configs, to_yaml
+from stockrnn.configfile import config_schema, find_config, load_config, shipped_configs, to_yaml
 from stockrnn.engines import Place
 from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
-from stockrnn.evaluation.audit import STAGES
 from stockrnn.interrupts import interruptible
 from stockrnn.prices.loading import Prices, inspect_document
-from stockrnn.reports import comparing, evidence_tables, inspection, tables
+from stockrnn.reports import tables
 from stockrnn.reports.progress import step_progress, training_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
 from stockrnn.runs.files import to_csv
@@ -111,6 +110,8 @@ def backtest(
 
 def audit(config: str | None, data: str | None, overrides: Sequence[str], json: bool) -> None:
     """`stockrnn audit`. Raises StockRNNError, exit code 1, where a stage leaks: that is a bug, whatever the data and the config."""
+    from stockrnn.evaluation.audit import STAGES
+
     with step_progress("audit") as tell:
         found = recipes.audit(_settings(config or DEFAULT_CONFIG, data, overrides), tell)
     if json:
@@ -211,6 +212,8 @@ def runs_show(run: str | None, json: bool) -> None:
     if json:
         _print_json({"run": str(opened.folder), "manifest": dict(opened.manifest), "metrics": metrics})
         return
+    from stockrnn.reports import evidence_tables
+
     print(to_yaml(opened.config))
     _print_scores(opened, metrics)
     for part in evidence_tables.evidence_tables(metrics["test"], metrics["network"]):
@@ -223,6 +226,8 @@ def runs_compare(runs: Sequence[str], output: Path | None, json: bool) -> None:
     if json:
         _print_json(found.to_dict())
         return
+    from stockrnn.reports import comparing
+
     span = found.forecasts["cutoff"]
     _show(f"{found.sessions} sessions in common, forecast from {_iso(span.min())} to {_iso(span.max())}")
     _show(comparing.comparison_table(found))
@@ -252,7 +257,7 @@ def configs_show(name: str, overrides: Sequence[str], json: bool) -> None:
 
 def configs_schema() -> None:
     """`stockrnn configs schema`."""
-    _print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()})
+    _print_json(config_schema())
 
 
 def _settings(config: str | None, data: str | None, overrides: Sequence[str]) -> Config:
@@ -273,6 +278,8 @@ def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
 
 
 def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
+    from stockrnn.reports import inspection
+
     table = prices.table
     keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
     columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
+import inspect
+import itertools
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -111,8 +116,38 @@ def config_fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterat
                 f"{prefix}{name}",
                 _values(field.annotation),
                 text,
-                " ".join((field.description or "").split()),
+                " ".join(_meanings(section).get(name, "").split()),
             )
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema of a config, for editors, with what each key means."""
+    schema = Config.model_json_schema()
+    described = [(Config, schema), *((section, schema["$defs"][section.__name__]) for section in _sections(Config))]
+    for section, part in described:
+        for name, meaning in _meanings(section).items():
+            part["properties"][name]["description"] = meaning
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _sections(section: Any) -> set[type[BaseModel]]:
+    """The sections that the fields of one hold, at any depth, in lists too."""
+    held = section.model_fields.values() if isinstance(section, type) and issubclass(section, BaseModel) else ()
+    inner = {each for field in held for each in _sections(field.annotation)}
+    own = {section} if held and section is not Config else set()
+    return own | inner | {each for argument in get_args(section) for each in _sections(argument)}
+
+
+@functools.cache
+def _meanings(section: type[BaseModel]) -> dict[str, str]:
+    """The text under each field of a section: read from the source, as only the README and the schema show it."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for field, text in itertools.pairwise(body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                found[name] = inspect.cleandoc(meaning)
+    return found
 
 
 def _values(annotation: Any) -> str:

@@ -16,7 +16,7 @@ Date = Annotated[dt.date, Field(strict=False)]
 class Section(BaseModel):
     """A frozen part of the config: unknown keys are errors, and values are not converted in silence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _named(field: str) -> BeforeValidator:

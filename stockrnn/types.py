@@ -9,8 +9,10 @@ Forecast table: `ticker, cutoff, step, date, model, actual, forecast, q05 … q9
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float, Float32, Int
 
 TICKER, DATE = "ticker", "date"
 OPEN, HIGH, LOW, CLOSE, VOLUME = "open", "high", "low", "close", "volume"
@@ -33,10 +35,15 @@ QUANTILES = tuple(round(0.05 * k, 2) for k in range(1, 20))
 QUANTILE_COLUMNS = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
 FORECAST_TABLE = (TICKER, "cutoff", "step", DATE, "model", "actual", "forecast", *QUANTILE_COLUMNS)
 
-SeriesArray = Float32[np.ndarray, "rows features"]
-TargetArray = Float32[np.ndarray, "rows horizon"]
-WindowArray = Float32[np.ndarray, "batch timesteps features"]
-LabelArray = Float32[np.ndarray, "batch horizon"]
-RowIndex = Int[np.ndarray, " batch"]
-PriceArray = Float[np.ndarray, "batch horizon"]
-QuantileArray = Float[np.ndarray, "batch horizon quantiles"]
+if TYPE_CHECKING or "jaxtyping" in sys.modules:  # the tests, which check shapes, have loaded it; no command waits for it
+    from jaxtyping import Float, Float32, Int
+
+    SeriesArray = Float32[np.ndarray, "rows features"]
+    TargetArray = Float32[np.ndarray, "rows horizon"]
+    WindowArray = Float32[np.ndarray, "batch timesteps features"]
+    LabelArray = Float32[np.ndarray, "batch horizon"]
+    RowIndex = Int[np.ndarray, " batch"]
+    PriceArray = Float[np.ndarray, "batch horizon"]
+    QuantileArray = Float[np.ndarray, "batch horizon quantiles"]
+else:
+    SeriesArray = TargetArray = WindowArray = LabelArray = RowIndex = PriceArray = QuantileArray = np.ndarray

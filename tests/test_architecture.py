@@ -154,3 +154,8 @@ def test_help_loads_nothing_heavy():
 
 def test_the_api_loads_no_tensorflow():
     assert loaded_after("import stockrnn.recipes") & HEAVY == set()
+
+
+def test_a_forecast_waits_for_nothing_it_does_not_use():
+    loaded = loaded_after("from stockrnn import commands, recipes\nrecipes.predict")
+    assert loaded & (HEAVY | {"matplotlib", "exchange_calendars", "onnxruntime", "jaxtyping", "rich"}) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import exchange_calendars
 import pandas as pd
 import pytest
 
@@ -154,3 +155,11 @@ def test_without_holidays_the_choice_is_said_to_be_open():
     name, reason = choose_calendar(pd.bdate_range("2023-03-01", "2023-03-20"), "x")
     assert (name, "no holiday" in reason) == ("XNYS", True)
     assert ahead(pd.bdate_range("2023-03-01", "2023-03-20"), 1) == ["2023-03-21"]
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XKRX", "XTAI", "XHKG", "XIST"])
+def test_holidays_of_the_asked_years_alone_give_the_calendar_s_own_sessions(name):
+    whole = exchange_calendars.get_calendar(name, start="1998-01-01", end="2024-12-31").sessions
+    for start, end in (("1998-05-04", "2001-02-03"), ("2019-12-31", "2024-06-28")):
+        expected = whole[(whole >= start) & (whole <= end)]
+        assert calendar_days(name, pd.Timestamp(start), pd.Timestamp(end)).equals(expected)

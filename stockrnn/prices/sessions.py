@@ -5,9 +5,11 @@ No row is ever invented for the past. Calendars: https://github.com/gerrymanoim/
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +63,10 @@ CLOSED = {
 """Days (month, day) on which an exchange never trades: a file with two such rows is not its."""
 _RECENT, _GOOD, _FAIR = 375, 0.003, 0.03
 _DAY = pd.Timedelta(days=1)
+_AHEAD = 60 * _DAY
+"""How far a calendar is asked beyond the file's last day at least, so that it is asked once for its fit and for what comes."""
+_AROUND = 400 * _DAY
+"""Farther than any rule moves a holiday."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,8 @@ def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.Datet
 
     for last in (end, None):
         try:
-            calendar: Any = exchange_calendars.get_calendar(name, start=start, end=last)
+            with _holidays_between(start - _AROUND, end + _AROUND):
+                calendar: Any = exchange_calendars.get_calendar(name, start=start, end=last)
         except (CalendarError, ValueError):
             continue
         days = pd.DatetimeIndex(calendar.sessions)
@@ -170,12 +177,31 @@ def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.Datet
 @functools.lru_cache(maxsize=256)
 def _holidays(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """The weekdays from start to end that are no sessions of a calendar."""
-    return pd.bdate_range(start, end).difference(calendar_days(name, start, end))
+    return pd.bdate_range(start, end).difference(calendar_days(name, start, end + _AHEAD))
+
+
+@contextlib.contextmanager
+def _holidays_between(start: pd.Timestamp, end: pd.Timestamp) -> Iterator[None]:
+    """Let the rules of holidays be worked out for these years, not for 1970 to 2200, which takes a lunar calendar seconds.
+
+    https://pandas.pydata.org/docs/user_guide/timeseries.html#holidays-holiday-calendars
+    """
+    from pandas.tseries.holiday import AbstractHolidayCalendar as Rules
+
+    before = Rules.start_date, Rules.end_date
+    Rules.start_date, Rules.end_date = start, end
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # pandas' own, where no rule has a holiday in these years
+            yield
+    finally:
+        Rules.start_date, Rules.end_date = before
 
 
 def _misfit(name: str, days: pd.DatetimeIndex) -> tuple[float, bool]:
     """The share of days on which calendar and file differ, and whether the file keeps holidays of it that are weekdays."""
-    sessions = calendar_days(name, days[0], days[-1])
+    sessions = calendar_days(name, days[0], days[-1] + _AHEAD)
+    sessions = sessions[sessions <= days[-1]]
     if not len(sessions):
         return 1.0, False
     differing = len(days.symmetric_difference(sessions))
@@ -186,7 +212,8 @@ def _misfit(name: str, days: pd.DatetimeIndex) -> tuple[float, bool]:
 def _after(days: pd.DatetimeIndex, count: int, name: str, reason: str) -> FutureSessions:
     """The next `count` days: from the calendar, and beyond its end by the weekdays of the file."""
     last = days[-1]
-    found = pd.DatetimeIndex([]) if name == PATTERN else calendar_days(name, last - 10 * _DAY, last + 2 * count * _DAY + 30 * _DAY)
+    asked = days[-_RECENT:][0], last + max(_AHEAD, 2 * count * _DAY + 30 * _DAY)
+    found = pd.DatetimeIndex([]) if name == PATTERN else calendar_days(name, *asked)
     found = found[found > last][:count]
     if len(found) < count:
         start = found[-1] if len(found) else last
