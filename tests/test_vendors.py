@@ -205,5 +205,20 @@ def test_a_long_file_of_words_is_not_called_a_header(tmp_path):
     assert "no dates and numbers in its first 60 lines" in message
 
 
+def test_a_value_between_low_and_high_is_the_close_and_a_turnover_is_not(tmp_path):
+    prices = read(tmp_path, csv("Date,Value,High,Low", DAYS, TABLE.close, TABLE.high, TABLE.low))
+    assert_same(prices, TABLE, ("high", "low", "close"))
+    assert prices.readings[0].sureness == "'Value' lies between low and high"
+    assert "price column" in refused(tmp_path, csv("Date,Value,High,Low", DAYS, TABLE.volume, TABLE.high, TABLE.low))
+
+
+def test_rows_out_of_order_are_those_against_the_order_of_most(tmp_path):
+    back = TABLE[::-1].reset_index(drop=True)
+    order = [*range(20), 30, *range(20, 30), *range(31, 60)]
+    prices = read(tmp_path, csv("Date,Close", back.date.dt.date[order], back.close[order]))
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["unsorted"] == 1
+
+
 def test_a_german_compound_alone_is_the_close(tmp_path):
     assert_same(read(tmp_path, csv("Datum,Goldpreis", DAYS, TABLE.close)), TABLE, ("close",))

@@ -181,6 +181,9 @@ def _series(
     roles = _roles(free, words, kinds, cells, values, grid, numbers)
     if "close" in roles:
         return (("", roles),), ""
+    close = _value_in_range(grid, free, roles, numbers)
+    if close is not None:
+        return (("", {**roles, "close": close}),), f"{shown(grid.headers[close])} lies between low and high"
     stems = _stems(grid.headers, free, kinds)
     if stems and not _one_of_many(stems, grid.headers, words, kinds, free):
         return tuple(stems.items()), "tickers in the column names"
@@ -191,6 +194,17 @@ def _series(
         return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), _WIDE
     names = shown(", ".join(grid.headers[:20]), 160)
     raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
+
+
+def _value_in_range(grid: Grid, free: Sequence[int], roles: Mapping[str, int], numbers: Callable[[int], np.ndarray]) -> int | None:
+    """The one column that is called a value, where none is called a close and it lies between low and high."""
+    found = [i for i in free if normalise(grid.headers[i]) in _VALUE]
+    if len(found) != 1 or not {"high", "low"} <= roles.keys():
+        return None
+    value, high, low = numbers(found[0]), numbers(roles["high"]), numbers(roles["low"])
+    known = (value > 0) & (high > 0) & (low > 0)
+    inside = (value <= high) & (value >= low)
+    return found[0] if known.sum() >= 5 and np.mean(inside[known]) >= 0.95 else None
 
 
 def _wide(

@@ -21,11 +21,11 @@ def order_of(codes: np.ndarray, stamps: np.ndarray) -> str:
 
 
 def out_of_order(codes: np.ndarray, stamps: np.ndarray) -> np.ndarray:
-    """The rows, in file order, that are older than a row of their ticker before them."""
+    """The rows, in file order, that go against the order of most rows of their ticker: back in time, or forth where most go back."""
     rows = np.argsort(codes, kind="stable")
-    numbers = stamps[rows].astype("int64")
-    back = np.r_[False, (np.diff(numbers) < 0) & (np.diff(codes[rows]) == 0)]
-    return np.sort(rows[back])
+    steps = np.diff(stamps[rows].astype("int64")) * (np.diff(codes[rows]) == 0)
+    against = steps > 0 if np.sum(steps < 0) > np.sum(steps > 0) else steps < 0
+    return np.sort(rows[np.r_[False, against]])
 
 
 def time_order(codes: np.ndarray, stamps: np.ndarray) -> np.ndarray | slice:
