@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +64,7 @@ class Run:
         """The folder's name."""
         return self.folder.name
 
-    @property
+    @functools.cached_property
     def config(self) -> Config:
         """The resolved config. Raises RunDamagedError."""
         try:
