@@ -136,6 +136,13 @@ def test_a_cover_before_the_only_sheet_with_dates_is_passed_over(tmp_path):
     assert prices.readings[0].sureness == "sheet 'Data', the only one with dates"
 
 
+def test_an_empty_date_below_the_table_is_a_blank_row(tmp_path):
+    rows = [*dated(TABLE.close), [None, None, "a note"], ["source: a terminal", None]]
+    prices = read(tmp_path, workbook(tmp_path, Data=rows), name="a.xlsx")
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["blank_row"] == 1
+
+
 def test_two_sheets_after_a_cover_must_be_chosen_from(tmp_path):
     content = workbook(tmp_path, Title=[["Prices"], ["of two funds"]], One=dated(TABLE.close), Two=dated(TABLE.open))
     assert "several, 'One, Two'. Set `data.sheet`" in refused(tmp_path, content, name="a.xlsx")
@@ -218,6 +225,25 @@ def test_rows_out_of_order_are_those_against_the_order_of_most(tmp_path):
     prices = read(tmp_path, csv("Date,Close", back.date.dt.date[order], back.close[order]))
     assert_same(prices, TABLE, ("close",))
     assert kinds(prices)["unsorted"] == 1
+
+
+@pytest.mark.parametrize("clock", ["100000", "1000", "10:00:00"])
+def test_six_digits_of_a_date_may_have_a_time_beside_them(tmp_path, clock):
+    days = [f"{day:%y%m%d}" for day in TABLE.date]
+    prices = read(tmp_path, csv("<DATE>;<TIME>;<CLOSE>".replace(";", ","), days, [clock] * 60, TABLE.close))
+    assert_same(prices, TABLE, ("close",))
+
+
+def test_columns_made_straight_with_blanks_are_read(tmp_path):
+    table = TABLE.set_index("date")[["open", "high", "low", "close"]]
+    assert_same(read(tmp_path, table.to_string(), name="a.txt"), TABLE, BAR[:4])
+    assert_same(read(tmp_path, table.to_string().replace("\n", "  \n"), name="b.txt", separator="space"), TABLE, BAR[:4])
+
+
+@pytest.mark.parametrize("name", ["RAY Index", "AAPL US Equity", "CL1 Comdty"])
+def test_a_terminal_s_name_of_a_security_alone_is_the_close(tmp_path, name):
+    assert_same(read(tmp_path, csv(f"DATES,{name}", DAYS, TABLE.close)), TABLE, ("close",))
+    assert "price column" in refused(tmp_path, csv("DATES,CPI Index", DAYS, TABLE.close))
 
 
 def test_a_german_compound_alone_is_the_close(tmp_path):

@@ -178,6 +178,9 @@ def formats_of(cell: str) -> list[str]:
         plain = {4: ["%Y"], 8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
         return plain.get(digits, [])
     tokens = _TOKENS.findall(cell)
+    if tokens and len(tokens[0]) == 6 and tokens[0].isdigit():
+        tail = _time_format(tokens, 1)
+        return [] if tail is None else [date + tail for date in ("%y%m%d", "%d%m%y", "%m%d%y")]
     parts = [i for i, token in enumerate(tokens) if token.isdigit() or token in _ENGLISH]
     date = parts[: _date_parts(tokens, parts)]
     tail = _time_format(tokens, (date[-1] + 1) if date else 0)

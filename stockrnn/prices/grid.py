@@ -86,8 +86,16 @@ def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
     if re.match(r'\s*(?:\{\s*(?:"[^"]*"\s*:|$)|\[\s*(?:[\[{]|$))', "\n".join(lines[:3])):
         raise DataError(f"{path} must be a table of text. Received: JSON. Convert it to CSV, a row a line.")
     chosen = _separator(lines, separator, path)
+    if chosen == " ":
+        text = _single_blanks(text.decode("utf-8", "replace")).encode()
+        lines = [_single_blanks(line) for line in lines]
     head = find_head([_reunited(row) for row in _split(lines, chosen)], path)
     return _read_cells(text, head, chosen, path)
+
+
+def _single_blanks(text: str) -> str:
+    """Columns that are kept apart by as many blanks as make them straight have one blank between them."""
+    return re.sub(r" +", " ", re.sub(r"(?m)^ +| +$", "", text))
 
 
 def _straight(text: bytes) -> bytes:
@@ -121,7 +129,8 @@ def _separator(lines: Sequence[str], given: str, path: Path) -> str:
             raise DataError(f"`data.separator` must be one of {', '.join(map(repr, SEPARATORS))}. Received: {given!r}. Choose one.")
         return SEPARATORS[given]
     usable = [line for line in lines if line.strip()]
-    scores = {mark: _fitness(_split(usable, mark)) for mark in (",", ";", "\t", "|", " ")}
+    scores = {mark: _fitness(_split(usable, mark)) for mark in (",", ";", "\t", "|")}
+    scores[" "] = _fitness(_split([_single_blanks(line) for line in usable], " "))
     best = max(scores, key=lambda mark: scores[mark])
     if scores[best] <= 0:
         raise DataError(

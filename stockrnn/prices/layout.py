@@ -26,6 +26,7 @@ _NOT_A_TICKER = re.compile(
 )
 """Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
 _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
+_BLOOMBERG = re.compile(r"[A-Z0-9][A-Z0-9./]{0,11}(?: [A-Z]{2})? (?:Index|Equity|Comdty|Curncy|Corp|Govt)")
 _COMPOUNDS = ("preis", "kurs")
 """How German writes the price of something as one word: Goldpreis, Wechselkurs."""
 _VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
@@ -226,7 +227,7 @@ def _wide(
         return []
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
-        return wide if _CODE.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
+        return wide if _CODE.fullmatch(header) or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
     if any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
