@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from stockrnn.prices.dates import looks_like_date
+from stockrnn.prices.dialects import name_dialect
 from stockrnn.prices.words import names_no_price
 from tests.test_dialects import assert_same, read
 from tests.test_redteam import csv, kinds, refused
@@ -244,6 +245,14 @@ def test_columns_made_straight_with_blanks_are_read(tmp_path):
 def test_a_terminal_s_name_of_a_security_alone_is_the_close(tmp_path, name):
     assert_same(read(tmp_path, csv(f"DATES,{name}", DAYS, TABLE.close)), TABLE, ("close",))
     assert "price column" in refused(tmp_path, csv("DATES,CPI Index", DAYS, TABLE.close))
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [("Date,Price,Open,High,Low,Change %", "investing"), ("Tarih,Şimdi,Açılış,Yüksek,Düşük,Fark %", "investing-tr"), ("Date,A", "unknown")],
+)
+def test_a_vendor_s_file_without_volume_is_the_vendor_s(header, name):
+    assert name_dialect(header.split(",")) == name
 
 
 def test_a_german_compound_alone_is_the_close(tmp_path):

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stockrnn.prices.words import normalise
+from stockrnn.prices.words import meanings, normalise
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Dialect:
     def words(self) -> frozenset[str]:
         """The normalised header words."""
         return frozenset(normalise(cell) for cell in self.header.split(self.separator)) if self.header else frozenset()
+
+    @functools.cached_property
+    def without_volume(self) -> frozenset[str]:
+        """The words that are no volume: what a vendor writes of a rate of exchange or of an index."""
+        return frozenset(word for word in self.words if not any(found.role == "volume" for found in meanings(word)))
 
 
 _INVESTING = "https://www.investing.com, Historical Data, Download"
@@ -256,4 +261,6 @@ def name_dialect(headers: Sequence[str]) -> str:
     if exact:
         return exact[0].name
     partial = [dialect for dialect in DIALECTS if dialect.words and dialect.words <= found and len(dialect.words) >= 6]
-    return max(partial, key=lambda dialect: len(dialect.words)).name if partial else "unknown"
+    if partial:
+        return max(partial, key=lambda dialect: len(dialect.words)).name
+    return next((dialect.name for dialect in DIALECTS if len(found) >= 6 and dialect.without_volume == found), "unknown")
