@@ -241,6 +241,10 @@ def test_columns_made_straight_with_blanks_are_read(tmp_path):
     assert_same(read(tmp_path, table.to_string().replace("\n", "  \n"), name="b.txt", separator="space"), TABLE, BAR[:4])
 
 
+def test_a_million_blanks_take_no_time_to_read(tmp_path):
+    assert "dates" in refused(tmp_path, "a" + " " * 1_000_000 + "b\n" + " " * 1_000_000 + "c\n")
+
+
 @pytest.mark.parametrize("name", ["RAY Index", "AAPL US Equity", "CL1 Comdty"])
 def test_a_terminal_s_name_of_a_security_alone_is_the_close(tmp_path, name):
     assert_same(read(tmp_path, csv(f"DATES,{name}", DAYS, TABLE.close)), TABLE, ("close",))

@@ -95,7 +95,7 @@ def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
 
 def _single_blanks(text: str) -> str:
     """Columns that are kept apart by as many blanks as make them straight have one blank between them."""
-    return re.sub(r" +", " ", re.sub(r"(?m)^ +| +$", "", text))
+    return re.sub(r"(?m)^ | $", "", re.sub(r" +", " ", text))  # in this order time grows with the length alone
 
 
 def _straight(text: bytes) -> bytes:
