@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import math
 import os
 import queue
 import signal
@@ -27,6 +28,8 @@ WORTH_S = 15.0
 """Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile."""
 MOST_LOSSES = 3
 """Workers lost one after the other, without a unit done between, after which this process goes on alone."""
+MANY = 4
+"""Units that wait for each worker, above which it is given its next before it asks: short units would else wait for this process."""
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
@@ -146,7 +149,7 @@ def _lost_errors() -> tuple[type[BaseException], ...]:
 
 
 class _Pool:
-    """Worker processes, each with one unit at a time.
+    """Worker processes, each with one unit at a time, and one more in hand while `MANY` wait.
 
     A pipe brings their reports: lines short enough to be written whole, by whoever writes, without a lock that a killed worker
     could keep. The end of another pipe tells them to stop; the kernel closes it when this process dies, however it dies.
@@ -159,7 +162,7 @@ class _Pool:
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         self._lock, self._landed = threading.RLock(), queue.SimpleQueue[tuple[int | None, Future[Any]]]()
-        self._idle, self._flying = 0, set[Future[Any]]()
+        self._ready, self._idle, self._flying = 0, 0, set[Future[Any]]()
         self._run: Run | None = None
         self._reports, self._writer = Pipe(duplex=False)
         self._alive, self._life = Pipe(duplex=False)
@@ -179,12 +182,16 @@ class _Pool:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def serve(self, run: Run) -> None:
-        """Give idle workers the units of this run, now and whenever one is done."""
+        """Give workers the units of this run, now and whenever one is done."""
         with self._lock:
             self._run = run
-            while self._idle and (number := run.take()) is not None:
+            while self._free(run) and (number := run.take()) is not None:
                 self._idle -= 1
                 self._submit(number, _work, run.function, run.shared, run.units[number])
+
+    def _free(self, run: Run) -> bool:
+        """Whether to hand out a unit: a worker is idle, or will be while many still wait."""
+        return self._idle > (-self._ready if len(run.waiting) > MANY * self._ready else 0)
 
     def reports(self) -> Iterator[Any]:
         """What the workers told since the last time."""
@@ -230,6 +237,7 @@ class _Pool:
             self._flying.discard(future)
             whole = future.exception() is None
             self._idle += whole
+            self._ready += whole and number is None
             if number is not None or not whole:
                 self._landed.put((number, future))
             if whole and self._run is not None:
@@ -255,6 +263,7 @@ def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection
     os.set_blocking(reports.fileno(), False)
     threading.Thread(target=_leave_with_parent, args=(alive, os.getppid()), daemon=True).start()
     process_executor._USE_PSUTIL = False  # noqa: SLF001  it takes compiled programs for a leak, and ends the worker
+    process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # noqa: SLF001  a collection takes 0.3 s, and one a second would be made
     for name in modules:
         importlib.import_module(name)
 

@@ -14,7 +14,7 @@ import pytest
 
 from stockrnn import engines, recipes
 from stockrnn.configfile import load_config
-from stockrnn.engines import Place, open_engine
+from stockrnn.engines import LOCAL, Place, open_engine
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.runs.directory import is_complete
@@ -126,24 +126,36 @@ def test_nodes_killed_at_ten_moments_and_then_all_change_no_byte_and_double_no_u
         cluster.shutdown()
 
 
+def train(settings, folder, place=LOCAL):
+    recipes.train(load_config("lstm", settings), folder, place=place)
+
+
+def backtest(settings, folder, place=LOCAL):
+    recipes.backtest(load_config("lstm", settings), recipes.Plan(folds=4), folder, place=place)
+
+
+UNITS = {"tickers": (train, []), "members": (train, ["data.panel=together", "train.ensemble=3"]), "folds": (backtest, ["data.ticker=T0"])}
+
+
 @needs_ray
 def test_one_process_two_processes_and_a_cluster_write_the_same_run(tmp_path):
     from ray.cluster_utils import Cluster
 
     path = tmp_path / "prices.csv"
     prices().drop(columns="filled").to_csv(path, index=False)
-    settings = [*JOB, f"data.path={path}", "train.epochs=5"]
-    recipes.train(load_config("lstm", [*settings, "train.workers=1"]), tmp_path / "one")
-    recipes.train(load_config("lstm", [*settings, "train.workers=2"]), tmp_path / "two")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        cluster.add_node(num_cpus=1)
-        cluster.add_node(num_cpus=1)
-        recipes.train(load_config("lstm", settings), tmp_path / "ray", place=Place("ray", cluster.address))
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        for name, (command, changes) in UNITS.items():
+            settings = [*JOB, f"data.path={path}", "train.epochs=5", *changes]
+            command([*settings, "train.workers=1"], tmp_path / f"{name}1")
+            command([*settings, "train.workers=2"], tmp_path / f"{name}2")
+            command(settings, tmp_path / f"{name}ray", Place("ray", cluster.address))
+            for file in SAME:
+                assert len({(folder / file).read_bytes() for folder in tmp_path.glob(f"{name}*")}) == 1, (name, file)
     finally:
         cluster.shutdown()
-    for name in SAME:
-        assert len({(tmp_path / folder / name).read_bytes() for folder in ("one", "two", "ray")}) == 1, name
 
 
 def test_a_backtest_killed_at_ten_moments_loses_and_doubles_no_fold(tmp_path):

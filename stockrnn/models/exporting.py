@@ -8,6 +8,7 @@ Format: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import tempfile
@@ -102,6 +103,7 @@ class _Template:
         return graph
 
 
+@functools.lru_cache(maxsize=32)  # tickers with networks of their own share a shape
 def _template(spec: NetworkSpec) -> _Template:
     """Export a network whose weights are marks, and look where they went. Raises StockRNNError where one is not found."""
     import onnx

@@ -30,7 +30,7 @@ GOALS = {"members": 1.6, "tickers": 1.8}
 """Least units per second of two processes over those of one."""
 RAY_GOAL = 0.9
 """Least units per second of a Ray cluster of two one-core nodes over those of two processes."""
-FIXED = ["train.epochs=40", "train.early_stopping.patience=40"]
+FIXED = ["train.epochs=15", "train.early_stopping.patience=15"]
 JOBS = {
     "members": [*FIXED, "model.units=[50, 50]", "window.lookback=60", "train.ensemble=2"],
     "tickers": ["train.epochs=10", "train.early_stopping.patience=10", "train.ensemble=1", "data.panel=separate"],
