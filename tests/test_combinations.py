@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stockrnn.configfile import build_config
+from stockrnn.models.backend import tf
 from stockrnn.models.heads import HEADS as HEAD_MATH
 from stockrnn.models.networks import build_network
 from stockrnn.training.recurrent import network_specs
@@ -20,9 +21,14 @@ def check_builds(key):
     config = build_config(tree(*key), "config")
     (spec,) = network_specs(config, 3)
     net = build_network(**vars(spec), seed=0)
-    output = net(np.random.default_rng(0).normal(size=(2, spec.lookback, 3)).astype("float32")).numpy()
+    with tf.GradientTape() as tape:
+        output = net(np.random.default_rng(0).normal(size=(2, spec.lookback, 3)).astype("float32"))
+        total = tf.reduce_sum(output**2)
     assert output.shape == (2, 2, HEAD_MATH[key[2]].params)
-    assert np.isfinite(output).all()
+    assert np.isfinite(output.numpy()).all()
+    gradients = tape.gradient(total, [weight.value for weight in net.trainable_variables])
+    deaf = [weight.path for weight, gradient in zip(net.trainable_variables, gradients, strict=True) if gradient is None]
+    assert deaf == []  # else it could not be trained
 
 
 @pytest.mark.parametrize("option", OPTIONS)

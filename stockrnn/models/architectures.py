@@ -122,13 +122,16 @@ class Layers:
 
     def after(self, before: Any, x: Any, depth: int) -> Any:
         """What follows a recurrent layer: normalisation, and its input added where the widths agree."""
-        if self.known is not None:
-            x = Unmasked(name=f"unmasked_{depth}")(x)
+        x = self.unmasked(x, depth)
         if self.model.layer_norm:
             x = keras.layers.LayerNormalization(name=f"norm_{depth}")(x)
         if self.model.residual and before.shape[-1] == x.shape[-1] and depth > 1:
             x = keras.layers.Add(name=f"residual_{depth}")([before if len(x.shape) == 3 else before[:, -1], x])
         return x
+
+    def unmasked(self, x: Any, depth: int) -> Any:
+        """The states of a recurrent layer without the mask of its input."""
+        return x if self.known is None else Unmasked(name=f"unmasked_{depth}")(x)
 
     def dense(self, units: int, name: str, activation: str | None = None) -> Any:
         """A dense layer."""
@@ -197,7 +200,8 @@ def encoder_decoder(layers: Layers, window: Any, horizon: int) -> Wiring:
     model, x, states = layers.model, window, []
     for depth in range(1, len(model.units) + 1):
         out, *ends = layers.recurrent(depth, sequences=True, state=True)(x, **layers.masked())
-        x = layers.after(x, out, depth)
+        heard = depth < len(model.units) or model.attention != "none"
+        x = layers.after(x, out, depth) if heard else layers.unmasked(out, depth)  # what nobody hears could not be learned
         states.append(_joined(ends, depth) if model.bidirectional else ends)
     taught = keras.Input((horizon, 2), name="taught")
     decoder = _decoder(layers, horizon)
