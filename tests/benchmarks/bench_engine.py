@@ -1,9 +1,10 @@
 """One epoch of the compiled engine beside stock Keras and PyTorch: same windows, weights, order and updates, interleaved.
 
-    python -m tests.benchmarks.bench_engine --torch PATH_OF_A_PYTHON_WITH_TORCH [--grid] [--rounds 9]
+    python -m tests.benchmarks.bench_engine [--peers PATH_OF_A_PYTHON_WITH_TORCH] [--only cells shapes grid] [--rounds 9] [--keep]
 
 Each contender is a process of its own that times an epoch when told to, so that threads and memory do not mix. The
-losses of the first epoch must agree, else the program stops: then the contenders did not do the same work.
+losses of the first epoch must agree, else the program stops: then the contenders did not do the same work. Exit code 1
+where a median misses its goal.
 """
 
 from __future__ import annotations
@@ -22,15 +23,29 @@ import tempfile
 import time
 from pathlib import Path
 
+if __package__:  # a contender with PyTorch alone cannot import this, and need not
+    from tests.benchmarks.figures import figure, keep, tell
+
 FEATURES = 5
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 GOALS = {"lstm": (0.50, 0.35), "gru": (0.20, 0.20), "simple_rnn": (0.22, 0.15)}
 """Largest ratio allowed to PyTorch and to stock Keras at the reference job."""
+PEAK_GOAL, SHAPE_GOAL, GRID_GOALS = 1.25, 0.40, (0.5, 1.0)
+"""Largest ratio to what one core's matrix product needs; of other architectures to stock Keras; geometric mean and worst of the grid."""
+SHAPES = {
+    "bidirectional": {"bidirectional": True},
+    "encoder-decoder with attention": {"architecture": "encoder_decoder", "attention": "additive"},
+}
 TOLERANCE = 2e-3
 
 
 def job(cell, units=50, batch=32, timesteps=60, steps=62, layers=2):
     return {"cell": cell, "units": units, "batch": batch, "timesteps": timesteps, "steps": steps, "layers": layers}
+
+
+def shaped(cell, shape):
+    """The reference job with another architecture, both layers' initial weights from one seed instead of from files."""
+    return {**job(cell), "shape": SHAPES[shape], "horizon": 5 if "architecture" in SHAPES[shape] else 1}
 
 
 def grid():
@@ -54,7 +69,7 @@ def write_inputs(job, folder):
     rng = random.Random(0)
     rows = job["steps"] * job["batch"] + job["timesteps"]
     units, gates = job["units"], GATES[job["cell"]]
-    tensors = [("series", (rows, FEATURES), 1.0), ("targets", (rows, 1), 1.0)]
+    tensors = [("series", (rows, FEATURES), 1.0), ("targets", (rows, job.get("horizon", 1)), 1.0)]
     for layer in range(job["layers"]):
         width = FEATURES if layer == 0 else units
         bias = (2, gates * units) if job["cell"] == "gru" else (gates * units,)
@@ -81,24 +96,32 @@ def weights_in_order(inputs, layers):
 # ---- contenders: a function that makes the epoch of a job; the epoch returns its mean loss
 
 
+def our_network(job, inputs):
+    """The network of a job, with its weights."""
+    from stockrnn.config import ModelConfig
+    from stockrnn.models.networks import NetworkSpec, build_network, network_weights, set_network_weights
+
+    model = ModelConfig(cell=job["cell"], units=(job["units"],) * job["layers"], head="point", **job.get("shape", {}))
+    network = build_network(**vars(NetworkSpec(FEATURES, job["timesteps"], job.get("horizon", 1), model)), seed=0)
+    if "shape" not in job:
+        names = network_weights(network)
+        set_network_weights(network, dict(zip(names, weights_in_order(inputs, job["layers"]), strict=True)))
+    return network
+
+
 def make_ours(job, folder):
     import numpy as np
 
-    from stockrnn.config import ModelConfig
     from stockrnn.features.windows import Windows
     from stockrnn.models.backend import tf
-    from stockrnn.models.networks import NetworkSpec, network_weights, set_network_weights
     from stockrnn.training.engine import TrainingSpec, in_batches, training_engine
 
     inputs = numpy_inputs(folder)
-    model = ModelConfig(cell=job["cell"], units=(job["units"],) * job["layers"], head="point")
-    spec = NetworkSpec(FEATURES, job["timesteps"], 1, model)
-    engine = training_engine(TrainingSpec(spec, "adam", "mse", job["batch"], clip_norm=1.0))
-    names = network_weights(engine.network)
-    set_network_weights(engine.network, dict(zip(names, weights_in_order(inputs, job["layers"]), strict=True)))
+    network = our_network(job, inputs)
+    engine = training_engine(TrainingSpec(network.spec, "adam", "mse", job["batch"], clip_norm=1.0))
     ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
     windows = Windows(inputs["series"], inputs["targets"], ends, job["timesteps"])
-    engine.borrow(engine.network, windows, windows, (0, 0))
+    engine.borrow(network, windows, windows, (0, 0))
     engine.optimizer.learning_rate = 1e-3
     batches, no_teaching = in_batches(ends, job["batch"]).tensors(), (tf.constant(0.0), tf.constant(0, tf.uint32))
     return lambda: float(engine.compiled_epoch(*engine.train_data, *batches, *no_teaching)["loss"])
@@ -112,15 +135,34 @@ def make_keras(job, folder):
     import numpy as np
 
     inputs = numpy_inputs(folder)
+    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    x = inputs["series"][ends[:, None] + np.arange(1 - job["timesteps"], 1)]
+    y = inputs["targets"][ends]
+    if "shape" in job:
+        return _on_stock_layers(job, x, y)
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[job["cell"]]
     stack = [layer(job["units"], return_sequences=k + 1 < job["layers"]) for k in range(job["layers"])]
     net = keras.Sequential([keras.Input((job["timesteps"], FEATURES)), *stack, keras.layers.Dense(1)])
     net.set_weights(weights_in_order(inputs, job["layers"]))
     net.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0), "mse")
-    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
-    x = inputs["series"][ends[:, None] + np.arange(1 - job["timesteps"], 1)]
-    y = inputs["targets"][ends]
     return lambda: net.fit(x, y, batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
+
+
+def _on_stock_layers(job, x, y):
+    """Keras' `fit` of the same network, every cell run by Keras' own pass."""
+    import keras
+
+    from stockrnn.models.cells import stock_layers
+
+    with stock_layers():
+        network = our_network(job, {})
+        network.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0), "mse")
+
+    def epoch():
+        with stock_layers():
+            return network.fit(x, y[..., None], batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
+
+    return epoch
 
 
 def make_torch(job, folder):
@@ -239,30 +281,82 @@ def peak():
 
 def ratios(seconds, other):
     """Ours over another's, round by round: minimum, median, maximum."""
-    each = [a / b for a, b in zip(seconds["ours"], seconds[other], strict=True)]
+    each = rounds_of(seconds, other)
     return min(each), statistics.median(each), max(each)
 
 
 def report(job, seconds, rate):
     ours = statistics.median(seconds["ours"])
-    cells = [f"{job['cell']} {job['layers']}x{job['units']}, batch {job['batch']}, {job['timesteps']} timesteps, {job['steps']} updates"]
-    cells += [f"{ours:.3f}"]
+    shape = " ".join(map(str, job.get("shape", {}).values()))
+    words = (
+        f"{job['cell']} {job['layers']}x{job['units']}, batch {job['batch']}, {job['timesteps']} timesteps, {job['steps']} updates {shape}"
+    )
+    cells = [words, f"{ours:.3f}"]
     cells += ["{1:.2f} ({0:.2f}-{2:.2f})".format(*ratios(seconds, other)) for other in seconds if other != "ours"]
-    cells += [f"{ours / (multiply_adds(job) / rate):.2f}"]
+    cells += [] if shape else [f"{ours / (multiply_adds(job) / rate):.2f}"]
     print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def rounds_of(seconds, other):
+    return [a / b for a, b in zip(seconds["ours"], seconds[other], strict=True)]
+
+
+def bench_cells(contenders, rounds, rate):
+    """The reference job of each cell."""
+    found = []
+    for cell, (torch_goal, keras_goal) in GOALS.items():
+        each = job(cell)
+        seconds = compare(each, list(contenders.values()), rounds)
+        report(each, seconds, rate)
+        if "torch" in seconds:
+            found.append(figure("epoch of the reference job ÷ PyTorch `nn`, 2 threads", cell, rounds_of(seconds, "torch"), torch_goal))
+        found.append(figure("epoch of the reference job ÷ stock Keras `fit`", cell, rounds_of(seconds, "keras"), keras_goal))
+        need = multiply_adds(each) / rate
+        detail = f"{statistics.median(seconds['ours']):.3f} s; one core's peak {2 * rate / 1e9:.0f} GFLOP/s"
+        times = [each / need for each in seconds["ours"]]
+        found.append(figure("the same ÷ what its multiply-adds need at one core's measured peak", cell, times, PEAK_GOAL, detail=detail))
+    return sorted(found, key=lambda each: each.what)
+
+
+def bench_shapes(contenders, rounds, rate):
+    """Other architectures beside the same layers run by Keras."""
+    both, found = [contenders["ours"], contenders["keras"]], []
+    for shape, cell in itertools.product(SHAPES, ("lstm", "gru")):
+        each = shaped(cell, shape)
+        seconds = compare(each, both, rounds)
+        report(each, seconds, rate)
+        found.append(figure(f"the same, {shape} ÷ stock Keras", cell, rounds_of(seconds, "keras"), SHAPE_GOAL))
+    return found
+
+
+def bench_grid(contenders, rounds, rate):
+    """Sizes, against PyTorch."""
+    both, medians = [contenders["ours"], contenders["torch"]], []
+    for each in grid():
+        seconds = compare(each, both, min(rounds, 5))
+        report(each, seconds, rate)
+        medians.append(statistics.median(rounds_of(seconds, "torch")))
+    what = "grid of 18 sizes × 3 cells ÷ PyTorch"
+    values = statistics.geometric_mean(medians), max(medians)
+    return [figure(what, case, [value], goal) for case, value, goal in zip(("geometric mean", "worst"), values, GRID_GOALS, strict=True)]
+
+
+PARTS = {"cells": bench_cells, "shapes": bench_shapes, "grid": bench_grid}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", choices=MAKERS)
-    parser.add_argument("--torch", help="a Python with PyTorch; without it only stock Keras is compared")
-    parser.add_argument("--grid", action="store_true", help="also the grid of sizes, against PyTorch")
+    parser.add_argument("--peers", type=Path, help="a Python with PyTorch; without it only stock Keras is compared")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=None)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--keep", action="store_true", help="put the figures into results.json")
     options = parser.parse_args()
     if options.serve:
         return serve(options.serve)
+    good = True
     with contextlib.ExitStack() as stack:
-        pythons = {"ours": sys.executable, "keras": sys.executable} | ({"torch": options.torch} if options.torch else {})
+        pythons = {"ours": sys.executable, "keras": sys.executable} | ({"torch": options.peers.absolute()} if options.peers else {})
         contenders = {name: Contender(name, python) for name, python in pythons.items()}
         for contender in contenders.values():
             stack.callback(contender.process.kill)
@@ -270,21 +364,13 @@ def main():
         print(f"One core's peak: {2 * rate / 1e9:.0f} GFLOP/s. Seconds and ratios: median (minimum-maximum) of {options.rounds} rounds.\n")
         print("| job | ours, s | " + " | ".join(f"÷ {name}" for name in contenders if name != "ours") + " | ÷ peak |")
         print("|---" * (len(contenders) + 2) + "|")
-        for cell in GATES:
-            report(job(cell), compare(job(cell), list(contenders.values()), options.rounds), rate)
-        if options.grid:
-            _grid(contenders, options.rounds, rate)
-    return None
-
-
-def _grid(contenders, rounds, rate):
-    both, medians = [contenders["ours"], contenders["torch"]], []
-    for each in grid():
-        seconds = compare(each, both, min(rounds, 5))
-        report(each, seconds, rate)
-        medians.append(ratios(seconds, "torch")[1])
-    print(f"\nGrid ÷ torch: geometric mean {statistics.geometric_mean(medians):.2f}, worst {max(medians):.2f}.")
+        for name in options.only or (PARTS if options.peers else ("cells", "shapes")):
+            found = PARTS[name](contenders, options.rounds, rate)
+            good = tell(found) and good
+            if options.keep:
+                keep("engine", found, options.peers)
+    return int(not good)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,20 +1,23 @@
 """Reading a Kaggle-shaped panel (600,000 rows, 500 tickers) against pandas.read_csv: time and peak memory.
 
-Run: python tests/benchmarks/bench_reading.py [--rows 600000]. Prints one JSON document; exit code 1 beyond 2.0 x time or 3 x memory.
+    python -m tests.benchmarks.bench_reading [--rows 600000] [--keep]
+
+Each reading is a fresh process; both take turns. Linux; exit code 1 where a goal is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from tests.benchmarks.figures import figure, keep, ratios, tell
 
 MOST_TIME, MOST_MEMORY = 2.0, 3.0
 _ONE = """
@@ -55,52 +58,38 @@ def write_panel(path: Path, rows: int, tickers: int = 500) -> None:
     frame.to_csv(path, index=False)
 
 
-def measure(path: Path, repeats: int = 7) -> dict[str, dict[str, float]]:
-    """Least seconds and peak memory (MB, of the whole process; Linux) of each reader in fresh processes, taking turns."""
+def measure(path: Path, repeats: int = 7) -> dict[str, list[list[float]]]:
+    """Seconds, peak KiB and KiB after the imports of each reader, round by round."""
     runs: dict[str, list[list[float]]] = {name: [] for name in READERS}
     for _ in range(repeats):
         for name, (imports, call) in READERS.items():
             program = _ONE.format(imports=imports, call=call)
             done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
             runs[name].append([float(value) for value in done.stdout.split()])
-    return {
-        name: {
-            "elapsed_s": min(run[0] for run in each),
-            "peak_mb": max(run[1] for run in each) / 1024,
-            "imports_mb": max(run[2] for run in each) / 1024,
-        }
-        for name, each in runs.items()
-    }
+    return runs
 
 
 def main() -> int:
     """Measure both and compare."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=600_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--keep", action="store_true", help="put the figures into results.json")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "panel.csv"
-        start = time.perf_counter()
-        write_panel(path, rows)
-        made_s = time.perf_counter() - start
-        found = measure(path)
-    time_ratio = found["stockrnn"]["elapsed_s"] / found["pandas"]["elapsed_s"]
-    memory_ratio = found["stockrnn"]["peak_mb"] / found["pandas"]["peak_mb"]
-    above_imports = {name: run["peak_mb"] - run["imports_mb"] for name, run in found.items()}
-    print(
-        json.dumps(
-            {
-                "rows": rows,
-                "made_s": made_s,
-                **found,
-                "time_ratio": time_ratio,
-                "memory_ratio": memory_ratio,
-                "above_imports_mb": above_imports,
-            },
-            indent=1,
-        )
-    )
-    return int(time_ratio > MOST_TIME or memory_ratio > MOST_MEMORY)
+        write_panel(path, options.rows)
+        runs = measure(path)
+    what = f"reading a panel of {options.rows:,} rows ÷ `pandas.read_csv`"
+    found = []
+    for case, place, goal in (("seconds", 0, MOST_TIME), ("memory", 1, MOST_MEMORY)):
+        ours, theirs = ([run[place] for run in runs[name]] for name in ("stockrnn", "pandas"))
+        unit = (1, "s") if case == "seconds" else (1024, "MiB")
+        detail = ", ".join(f"{statistics.median(values) / unit[0]:.3g} {unit[1]}" for values in (ours, theirs))
+        found.append(figure(what, case, ratios(ours, theirs), goal, detail=detail))
+    good = tell(found)
+    if options.keep:
+        keep("reading", found)
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Two processes against one, interleaved in one run: members of an ensemble, and tickers with a network each.
 
-    python -m tests.benchmarks.bench_workers [--rounds 5] [--tickers 100] [--ray] [--only members]
+    python -m tests.benchmarks.bench_workers [--rounds 5] [--tickers 100] [--ray] [--only members] [--keep]
 
 Programs are compiled and the worker is started before the clock runs. Both sides must give the same bytes, or the program
 stops. `--ray` adds a Ray cluster of two one-core nodes on this machine. Beside them stands what the machine itself gives: two
@@ -24,6 +24,7 @@ from stockrnn.config import Config
 from stockrnn.configfile import load_config
 from stockrnn.engines import ONE_THREAD, Place, open_engine
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
+from tests.benchmarks.figures import Figure, figure, keep, ratios, tell
 from tests.factories import garch_path, history, spans_of
 
 GOALS = {"members": 1.6, "tickers": 1.8}
@@ -67,8 +68,8 @@ def cluster():
     nodes.shutdown()
 
 
-def compare(job: str, tickers: int, rounds: int, ray: bool) -> bool:
-    """Measure one job, print its row, and say whether it reaches its goals."""
+def compare(job: str, tickers: int, rounds: int, ray: bool) -> list[Figure]:
+    """Measure one job."""
     config, table = load_config("lstm", JOBS[job]), prices(job, tickers)
     with contextlib.ExitStack() as stack:
         engines = {"one": stack.enter_context(open_engine(1)), "two": stack.enter_context(open_engine(2))}
@@ -86,17 +87,14 @@ def compare(job: str, tickers: int, rounds: int, ray: bool) -> bool:
                 found.add(digest)
     if len(found) > 1:
         raise SystemExit(f"{job}: the sides gave other weights")
-    good = row(job, "two ÷ one", times["one"], times["two"], GOALS[job])
-    return row(job, "ray ÷ two", times["two"], times["ray"], RAY_GOAL) and good if ray else good
+    rows = [row("two processes ÷ one, units per second", job, times["one"], times["two"], GOALS[job])]
+    return [*rows, row("Ray on two one-core nodes ÷ two processes", job, times["two"], times["ray"], RAY_GOAL)] if ray else rows
 
 
-def row(job: str, name: str, before: list[float], after: list[float], goal: float) -> bool:
-    """Print the ratio of units per second."""
-    ratios = sorted(a / b for a, b in zip(before, after, strict=True))
-    median = statistics.median(ratios)
-    seconds = f"{statistics.median(before):7.2f} s {statistics.median(after):7.2f} s"
-    print(f"{job:8} {name:10} {seconds}   min {ratios[0]:.2f}   median {median:.2f}   max {ratios[-1]:.2f}   goal ≥ {goal}", flush=True)
-    return median >= goal
+def row(what: str, job: str, before: list[float], after: list[float], goal: float) -> Figure:
+    """The ratio of units per second."""
+    detail = f"{statistics.median(before):.2f} s, {statistics.median(after):.2f} s"
+    return figure(what, job, ratios(before, after), goal, at_least=True, detail=detail)
 
 
 MULTIPLY = """
@@ -119,13 +117,9 @@ def multiply(processes: int) -> int:
     return sum(int(process.communicate()[0]) for process in started)
 
 
-def ceiling(rounds: int) -> None:
-    """Print what two cores of this machine give over one."""
-    ratios = sorted(multiply(2) / multiply(1) for _ in range(rounds))
-    print(
-        f"machine  two ÷ one   matrix products     min {ratios[0]:.2f}   median {statistics.median(ratios):.2f}   max {ratios[-1]:.2f}",
-        flush=True,
-    )
+def ceiling(rounds: int) -> Figure:
+    """What two cores of this machine give over one."""
+    return figure("two processes ÷ one, units per second", "matrix products alone", [multiply(2) / multiply(1) for _ in range(rounds)])
 
 
 def main() -> int:
@@ -135,10 +129,15 @@ def main() -> int:
     parser.add_argument("--tickers", type=int, default=100)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS))
+    parser.add_argument("--keep", action="store_true", help="put the figures into results.json")
     options = parser.parse_args()
-    ceiling(options.rounds)
-    met = [compare(job, options.tickers, options.rounds, options.ray) for job in options.only]
-    return int(not all(met))
+    found = [ceiling(options.rounds)]
+    for job in options.only:
+        found += compare(job, options.tickers, options.rounds, options.ray)
+    good = tell(found)
+    if options.keep:
+        keep("workers", found)
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -90,12 +90,12 @@ def write(job, forecasts):
     table.assign(t=forecasts["ds"].to_numpy()).to_csv(job["forecasts"], index=False)
 
 
-def fit(job, **more):
-    """Train, and forecast each session of the test span from the one before."""
+def fit(job, callbacks, **more):
+    """Train, and forecast each session of the test span from the one before. `callbacks` makes a list anew: the library adds to it."""
     table = read(job)
     features = [name for name in table.columns if name not in {"ds", "y", "span", "unique_id"}]
     sizes = {"val_size": int((table["span"] == 1).sum()), "test_size": int((table["span"] == 3).sum())}
-    nf = NeuralForecast([model_of(job, features, seed, **more) for seed in job["seeds"]], freq=1)
+    nf = NeuralForecast([model_of(job, features, seed, callbacks=callbacks(), **more) for seed in job["seeds"]], freq=1)
     data = table[["unique_id", "ds", "y", *features]]
     write(job, nf.cross_validation(data, n_windows=None, step_size=1, refit=False, **sizes))
     return nf, data, sizes
@@ -104,7 +104,7 @@ def fit(job, **more):
 def train(job):
     torch.set_num_threads(job["threads"])
     each = job["updates"] // job["epochs"]
-    nf, data, sizes = fit(job, val_check_steps=each, early_stop_patience_steps=-1, callbacks=[Count()])
+    nf, data, sizes = fit(job, lambda: [Count()], val_check_steps=each, early_stop_patience_steps=-1)
     nf.save(job["model"], save_dataset=False, overwrite=True)
     write({**job, "forecasts": job["next"]}, nf.predict(df=data))
     model = nf.models[0]
@@ -127,7 +127,7 @@ def predict(job):
 
 def skill(job):
     torch.set_num_threads(job["threads"])
-    nf, _, sizes = fit(job, val_check_steps=job["check"], early_stop_patience_steps=job["patience"], callbacks=[Best(), Count()])
+    nf, _, sizes = fit(job, lambda: [Best(), Count()], val_check_steps=job["check"], early_stop_patience_steps=job["patience"])
     return {**DONE, **sizes, "parameters": sum(p.numel() for model in nf.models for p in model.parameters())}
 
 
