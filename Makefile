@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-slow check fix bench clean
+.PHONY: demo test test-slow check fix bench bench-skill clean
 
 demo: .venv/installed
 	$(BIN)/stockrnn train
@@ -28,6 +28,12 @@ fix: .venv/developer
 
 bench: .venv/developer
 	$(BIN)/python -m tests.benchmarks
+
+# Price files that the skill of forecasts is compared on with neuralforecast and darts.
+DATA ?= ../shared/data/bench
+
+bench-skill: .venv/developer
+	$(BIN)/python -m tests.benchmarks skill -- $(DATA)
 
 clean:
 	rm -rf .venv .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
