@@ -12,8 +12,11 @@ demo: .venv/installed
 test: .venv/developer
 	$(PYTEST) -n 2 -m "not slow"
 
+# Hours on two cores: the slow tests, half an hour of random runs, half an hour of changed code.
 test-slow: .venv/developer
 	$(PYTEST) -m slow
+	$(BIN)/python -m tests.soak 30
+	$(BIN)/python -m tests.mutation
 
 check: .venv/developer
 	$(BIN)/ruff format --check .
