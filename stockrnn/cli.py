@@ -164,6 +164,35 @@ def backtest(
 
 
 @app.command()
+def tune(
+    config: Config = None,
+    data: Data = None,
+    overrides: Set = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="A YAML file of what to try, else the name of a shipped one; recommended.yaml by default.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many to try; 40 by default, without --time.")] = None,
+    time: Annotated[float | None, typer.Option("--time", metavar="SECONDS", help="Begin no more trials after so many seconds.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="N", help="Walk-forward folds a config is scored over; 4.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Folder of the search; runs/<date>-<config>-tune by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in --run, else with the newest unfinished one in runs/.")
+    ] = False,
+    engine: Engine = EngineKind.local,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Search the settings with the lowest CRPS before the calibration span, and write them as a config.
+
+    Example: stockrnn tune --config lstm.yaml --data prices.csv --trials 40
+    """
+    from stockrnn import commands
+
+    effort = {"trials": trials, "time_s": time, "folds": folds}
+    commands.tune(config, data, overrides or [], space, effort, run, resume, json, {"engine": engine.value, "address": address})
+
+
+@app.command()
 def audit(config: Config = None, data: Data = None, overrides: Set = None, json: Json = False) -> None:
     """Change the future of your data and prove, byte by byte, that nothing before it changes.
 

@@ -19,6 +19,9 @@ from stockrnn.interrupts import SIGNALS, safe_place
 MOST_LOSSES = 5
 """Times that a unit may go down with its node before it is run in this process."""
 
+MOST_CALLS = 100
+"""Units after which a process of a node is replaced: TensorFlow frees no program that it compiled, and aborts after too many."""
+
 ANSWER_S = 5.0
 """How long a cluster may take to answer."""
 
@@ -54,6 +57,7 @@ class Cluster(Engine):
         if self._joined:
             with _own_signals():
                 _join(ray, address)
+        self._task = ray.remote(num_cpus=1, max_retries=0, max_calls=MOST_CALLS)(_on_node)
         ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  it prints to standard output, where results go
 
     def close(self) -> None:
@@ -63,14 +67,13 @@ class Cluster(Engine):
 
     def _run(self, run: Run) -> None:
         shared = self.ray.put((run.function, run.shared))
-        task = self.ray.remote(num_cpus=1, max_retries=0)(_on_node)
         under_way: dict[Any, int] = {}
         losses: collections.Counter[int] = collections.Counter()
         heard = time.monotonic()
         try:
             while run.done < len(run.units):
                 for number in iter(run.take, None):
-                    under_way[task.remote(shared, run.units[number])] = number
+                    under_way[self._task.remote(shared, run.units[number])] = number
                 ready, _ = self.ray.wait(list(under_way), timeout=POLL_S)
                 safe_place()
                 for reference in ready:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from stockrnn import recipes
 from stockrnn.config import Config
-from stockrnn.configfile import config_schema, find_config, load_config, shipped_configs, to_yaml
+from stockrnn.configfile import config_schema, find_config, find_space, load_config, shipped_configs, to_yaml
 from stockrnn.engines import Place
 from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import interruptible
@@ -29,7 +29,7 @@ from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
 
 NAMED_TICKERS, MOST_TICKERS = 5, 20
 """Most tickers whose names are listed, and most whose forecasts are."""
-DEFAULT_CONFIG = "lstm.yaml"
+DEFAULT_CONFIG, DEFAULT_SPACE = "lstm.yaml", "recommended.yaml"
 
 
 def train(
@@ -106,6 +106,61 @@ def backtest(
         _print_json({"run": str(folder), **done.metrics})
     else:
         _print_scores(done.run, done.metrics)
+
+
+def tune(
+    config: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    space: str | None,
+    effort: dict[str, Any],
+    run: str | None,
+    resume: bool,
+    json: bool,
+    place: dict[str, Any],
+) -> None:
+    """`stockrnn tune`. `effort` holds the options that were given; the others are those of `Effort`, or of the search that goes on."""
+    from stockrnn.reports import tuning
+    from stockrnn.runs.searches import is_searching
+    from stockrnn.searchspace import read_space
+
+    where = Place(**place)
+    given = {name: value for name, value in effort.items() if value is not None}
+    if "time_s" in given:
+        given.setdefault("trials", None)
+    if resume:
+        folder, settings, searched, kept = recipes.unfinished_tune(run)
+        settings = _settings(config, data, overrides) if config or data or overrides else settings
+        searched = searched if space is None else read_space(find_space(space))
+        asked = dataclasses.replace(kept, **given)
+    else:
+        asked, searched = recipes.Effort(**given), read_space(find_space(space or DEFAULT_SPACE))
+        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
+        folder = new_run_folder(run, f"{find_config(config or DEFAULT_CONFIG).stem}-tune", dt.datetime.now().astimezone().date())
+    how = f"Go on with: stockrnn tune --resume --run {folder}"
+    with interruptible(how, lambda: is_searching(folder)) as check, step_progress("tune") as tell:
+
+        def on_report(_: Any) -> None:
+            check()
+
+        def on_trial(done: int) -> None:
+            tell(done, asked.trials)
+            check()
+
+        tuned = recipes.tune(settings, searched, folder, asked, on_report, on_trial, where)
+    _tell(tuned.notes)
+    if json:
+        _print_json({"run": str(folder), **tuned.summary})
+        return
+    counts = tuned.summary["trials"]
+    _show(f"{sum(counts.values())} trials: {', '.join(f'{count} {state}' for state, count in counts.items())}; CRPS {_unit(tuned.summary)}")
+    _show(tuning.trial_rows(tuned.summary))
+    _show(tables.verdict(tuned.summary["sentences"]))
+    _show(f"Best config: {folder / 'best.yaml'}\nPictures: {folder / PLOTS}\nTrain it: stockrnn train --config {folder / 'best.yaml'}")
+
+
+def _unit(summary: dict[str, Any]) -> str:
+    return "in the prices' currency" if summary["in_currency"] else "in units of each ticker's naive MAE"
 
 
 def audit(config: str | None, data: str | None, overrides: Sequence[str], json: bool) -> None:

@@ -33,7 +33,7 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
         path, mark, text = item.partition("=")
         if not mark or not path.strip():
             raise ConfigError(f"--set must read section.key=value. Received: {item!r}")
-        _put(tree, path.strip().split("."), parse_scalar(text), item)
+        put(tree, path.strip(), parse_scalar(text), "--set")
     return build_config(tree, str(source or "--set"))
 
 
@@ -42,26 +42,38 @@ def build_config(tree: Mapping[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(dict(tree))
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {_sentence(error.errors()[0])}") from None
+        raise ConfigError(f"{origin}: {sentence(error.errors()[0])}") from None
 
 
 def find_config(source: str | Path) -> Path:
     """The file a config name means: a path, else a shipped name with or without `.yaml`. Raises ConfigError."""
+    return _find(source, "--config", shipped("configs"))
+
+
+def find_space(source: str | Path) -> Path:
+    """The file that the name of a search space means, likewise. Raises ConfigError."""
+    return _find(source, "--space", shipped("configs") / "spaces")
+
+
+def _find(source: str | Path, option: str, folder: Path) -> Path:
     path = Path(source)
-    folder = shipped("configs")
     candidates = [path] if path.is_file() else [folder / path.name, folder / f"{path.name}.yaml"] if path.name == str(source) else []
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     if path.is_dir():
-        raise ConfigError(f"--config must be a YAML file. Received: the folder {path}. Name a file in it.")
-    names = shipped_configs()
-    raise ConfigError(f"--config must be a file or a shipped name ({', '.join(names)}). Received: {source}.{_hint(str(source), names)}")
+        raise ConfigError(f"{option} must be a YAML file. Received: the folder {path}. Name a file in it.")
+    names = _names(folder)
+    raise ConfigError(f"{option} must be a file or a shipped name ({', '.join(names)}). Received: {source}.{nearest(str(source), names)}")
 
 
 def shipped_configs() -> list[str]:
     """The names of the shipped configs."""
-    return sorted(path.name for path in shipped("configs").glob("*.yaml"))
+    return _names(shipped("configs"))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.yaml"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -85,6 +97,14 @@ def config_changes(before: Mapping[str, Any], config: Config) -> list[str]:
     old, new = dict(_leaves(before)), dict(_leaves(config.model_dump(mode="json")))
     paths = [path for path in {**old, **new} if path != WORKERS and old.get(path, _ABSENT) != new.get(path, _ABSENT)]
     return [f"`{path}` was {_flow(old.get(path, _ABSENT))} and is {_flow(new.get(path, _ABSENT))}" for path in paths]
+
+
+def result_tree(config: Config) -> dict[str, Any]:
+    """A config as JSON holds it, without the number of processes, which changes nothing of what comes out."""
+    tree = config.model_dump(mode="json")
+    section, key = WORKERS.split(".")
+    del tree[section][key]
+    return tree
 
 
 _ABSENT = object()
@@ -167,24 +187,29 @@ def _values(annotation: Any) -> str:
     )
 
 
-def _put(tree: dict[str, Any], keys: list[str], value: Any, item: str) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
+def put(tree: dict[str, Any], path: str, value: Any, origin: str) -> None:
+    """Set the value at a key path of a config's tree. Raises ConfigError where a part of the path holds a single value."""
+    *sections, key = path.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"--set must name a key. Received: {item!r}, but {key} is a single value.")
-    tree[keys[-1]] = value
+            raise ConfigError(f"{origin} must name a key. Received: {path}, but {section} is a single value.")
+    tree[key] = value
 
 
-def _sentence(fault: ErrorDetails) -> str:
+def sentence(fault: ErrorDetails) -> str:
+    """What must hold and what came, of the first fault that pydantic found."""
     keys = [str(part) for part in fault["loc"] if part not in (*ENSEMBLE_KINDS, *WORKER_KINDS)]
     path, received = ".".join(keys), repr(fault.get("input"))[:80]
     if fault["type"] == "extra_forbidden":
         known = _known_keys(keys[:-1])
-        return f"`{path}` is not a key.{_hint(keys[-1], known)} Keys here: {', '.join(known)}."
+        return f"`{path}` is not a key.{nearest(keys[-1], known)} Keys here: {', '.join(known)}."
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{message}." if not path else f"`{path}`: {message}."
-    hint = _hint(str(fault.get("input")), str(fault.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+    hint = nearest(
+        str(fault.get("input")), str(fault.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+    )
     return f"`{path}` must be valid: {message[0].lower() + message[1:]}. Received: {received}.{hint}"
 
 
@@ -205,6 +230,7 @@ def _known_keys(keys: list[str]) -> list[str]:
     return list(section.model_fields)
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean `{nearest[0]}`?" if nearest else ""
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The question whether the nearest of the known words was meant; empty where none is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{found[0]}`?" if found else ""

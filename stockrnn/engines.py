@@ -92,7 +92,7 @@ class Engine(abc.ABC):
             Exception: what a unit or a callback raised; the others are stopped.
         """
         run = Run(function, shared, units, on_done, on_report)
-        if len(units) < 2 or self._busy:
+        if self._busy or (len(units) < 2 and not self._worn()):
             run.alone()
             return run.results
         self._busy = True
@@ -104,7 +104,11 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, run: Run) -> None:
-        """Run two or more units."""
+        """Run units that other processes may run too."""
+
+    def _worn(self) -> bool:
+        """Whether this process should run no more units."""
+        return False
 
     def close(self) -> None:  # noqa: B027  most start nothing
         """Stop what was started."""
@@ -155,8 +159,6 @@ def _engine(workers: int | Literal["auto"], place: Place) -> Engine:
         from stockrnn.cluster import Cluster
 
         return Cluster(place.address)
-    if workers == 1:
-        return Alone()
     from stockrnn.workers import Local
 
     return Local(workers)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stockrnn.engines import POLL_S, Engine, Run, Unit, environment
@@ -30,6 +31,9 @@ MOST_LOSSES = 3
 """Workers lost one after the other, without a unit done between, after which this process goes on alone."""
 MANY = 4
 """Units that wait for each worker, above which it is given its next before it asks: short units would else wait for this process."""
+WORN = 0.5
+"""Share of the memory maps that the kernel grants a process (`vm.max_map_count`), beyond which it gets no more units: TensorFlow
+frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
@@ -44,7 +48,7 @@ class Local(Engine):
     def __init__(self, workers: int | Literal["auto"]) -> None:
         """Store how many processes work; none is started yet."""
         super().__init__()
-        self.workers, self._losses, self._began = workers, 0, 0.0
+        self.workers, self._losses, self._began, self._full = workers, 0, 0.0, False
         self._pool: _Pool | None = None
 
     def close(self) -> None:
@@ -56,14 +60,17 @@ class Local(Engine):
     def _run(self, run: Run) -> None:
         self._began = time.monotonic()
         try:
+            if self._pool is not None and self._pool.worn():
+                self.close()
             self._attend(run)
             while run.done < len(run.units):
-                number = run.take()
+                number = None if self._spares else run.take()
                 if number is None:
                     safe_place()
                     self._attend(run, POLL_S)
                 else:
                     run.here(number, functools.partial(self._tell, run))
+                    self._worn()
                     self._attend(run)
         except BaseException:
             self.close()
@@ -123,13 +130,32 @@ class Local(Engine):
         """Whether to start workers: a unit that waits takes, as far as is known, as long as the mean of those before it."""
         if not run.waiting or self._losses >= MOST_LOSSES:
             return False
+        if self._spares:
+            return True
         if self.workers == "auto" and (self.crowded or len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) < WORTH_S):
             return False
         return self._size(run) > 0
 
     def _size(self, run: Run) -> int:
-        """How many workers to start beside this process."""
-        return min(_cores() if self.workers == "auto" else self.workers, len(run.units)) - 1
+        """How many workers to start beside this process, and in its place where it is worn."""
+        return min(_cores() if self.workers == "auto" else self.workers, len(run.units)) - (not self._spares)
+
+    def _worn(self) -> bool:
+        self._full = self._full or is_worn(os.getpid())
+        return self._spares
+
+    @property
+    def _spares(self) -> bool:
+        """Whether this process leaves all units to workers."""
+        return self._full and self._losses < MOST_LOSSES
+
+
+def is_worn(pid: int) -> bool:
+    """Whether a process has more than its share of memory maps. False where the system has no such limit, and for one that ended."""
+    with contextlib.suppress(OSError):
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text("ascii"))
+        return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n") > WORN * limit
+    return False
 
 
 @functools.cache
@@ -192,6 +218,10 @@ class _Pool:
     def _free(self, run: Run) -> bool:
         """Whether to hand out a unit: a worker is idle, or will be while many still wait."""
         return self._idle > (-self._ready if len(run.waiting) > MANY * self._ready else 0)
+
+    def worn(self) -> bool:
+        """Whether a worker should get no more units."""
+        return any(is_worn(pid) for pid in list(self._executor._processes))  # noqa: SLF001  loky says it nowhere else
 
     def reports(self) -> Iterator[Any]:
         """What the workers told since the last time."""

@@ -19,6 +19,7 @@ GROUND = {
     "interrupts",
     "config",
     "configfile",
+    "searchspace",
     "strictyaml",
     "storage",
     "streams",
@@ -41,6 +42,7 @@ HEAVY = {
     "rich",
     "joblib",
     "ray",
+    "optuna",
     "threadpoolctl",
     "multiprocessing",
 }
@@ -137,9 +139,9 @@ def loaded_after(code):
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-def test_one_file_knows_each_engine():
-    users = {path.name for path in FILES if {"joblib", "ray"} & {name.split(".")[0] for name in imports(path)}}
-    assert users == {"workers.py", "cluster.py"}
+@pytest.mark.parametrize(("library", "file"), [("joblib", "workers.py"), ("ray", "cluster.py"), ("optuna", "search.py")])
+def test_one_file_knows_each_library(library, file):
+    assert {path.name for path in FILES if library in {name.split(".")[0] for name in imports(path)}} == {file}
 
 
 def test_the_command_line_starts_without_heavy_libraries():

@@ -10,7 +10,7 @@ import pytest
 
 from stockrnn.configfile import load_config
 from stockrnn.evaluation import audit as audits
-from stockrnn.evaluation import conformal, learning
+from stockrnn.evaluation import conformal, learning, trials
 from stockrnn.evaluation.audit import CHANGES, STAGES, audit
 from stockrnn.evaluation.scoring import cutoff_rows, forecast_span
 from stockrnn.features import indicators, pipeline, scaling, splits, targets, windows
@@ -227,6 +227,10 @@ def naive_of_tomorrow(self, prices, rows, real=Baseline.forecast):
     return real(self, prices.assign(close=prices["close"].shift(-1).fillna(prices["close"])), rows)
 
 
+def uncut_arena(config, prices, folds, real=trials.make_arena):
+    return dataclasses.replace(real(config, prices, folds), prices=prices)
+
+
 LEAKS = {
     "missing closes filled from behind": ("reading", lambda p: p.setitem(cleaning._FILLERS, "ffill", lambda close: close.bfill())),
     "prices as shares of the highest ever": ("reading", lambda p: plant(p, loading._adjusted, last_price_is_one)),
@@ -260,6 +264,7 @@ LEAKS = {
     "width that knows today's miss": ("calibration", lambda p: plant(p, conformal._tracked, width_of_today)),
     "forecast that is told tomorrow": ("forecasts", lambda p: p.setattr(recurrent.RecurrentForecaster, "forecast", told_tomorrow)),
     "forecast from tomorrow's price": ("forecasts", lambda p: p.setattr(pipeline.Pipeline, "to_prices", from_tomorrow)),
+    "search of the whole file": ("search", lambda p: plant(p, trials.make_arena, uncut_arena)),
     "baseline from tomorrow's price": ("baselines", lambda p: p.setattr(Baseline, "forecast", naive_of_tomorrow)),
 }
 TRAINED = ("weights", "calibration", "forecasts", "baselines")

@@ -38,6 +38,19 @@ def test_one_unit_starts_no_worker_and_no_unit_gives_nothing():
         assert engine._pool is None
 
 
+@pytest.mark.skipif(not Path("/proc/sys/vm/max_map_count").exists(), reason="the kernel grants any number of maps")
+def test_a_process_that_is_full_of_compiled_programs_gets_no_more_units(monkeypatch, tmp_path):
+    assert not workers.is_worn(os.getpid())
+    monkeypatch.setattr(workers, "WORN", 0.0)
+    with open_engine(1) as engine:
+        pids = [engine.run(add, 1, range(count))[0][1] for count in (1, 2)]
+    assert os.getpid() not in pids
+    assert len(set(pids)) == 2
+    with open_engine(2) as engine:
+        found = engine.run(kill_workers, (tmp_path, os.getpid(), 0), range(3))
+    assert found == [0, 1, 2]  # where every worker dies, it must do
+
+
 def test_a_run_inside_a_unit_runs_where_the_unit_does():
     with open_engine(2) as engine:
         found = engine.run(nest, engine, [10, 20, 30, 40])

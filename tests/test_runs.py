@@ -3,8 +3,10 @@
 import contextlib
 import datetime as dt
 import hashlib
+import io
 import json
 import os
+import random
 import shutil
 import string
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stockrnn import recipes
 from stockrnn.configfile import to_yaml
 from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError
+from stockrnn.runs import parquet
 from stockrnn.runs.directory import (
     CHECKPOINTS,
     DATA_HASH,
@@ -40,8 +44,9 @@ from stockrnn.runs.directory import (
     unfinished_run,
     write_run,
 )
-from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
-from stockrnn.storage import lock_folder
+from stockrnn.runs.files import FORECASTS, read_forecasts, read_history, to_csv, to_json
+from stockrnn.runs.parquet import forecasts_file, read_parquet, to_parquet
+from stockrnn.storage import lock_folder, sha256, shipped
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
 TODAY = dt.date(2026, 3, 9)
@@ -74,8 +79,9 @@ def seal(run, **changes):
 
 def test_the_layout_is_the_one_that_was_released():
     assert (FORMAT, RUNS, MANIFEST, PLOTS, CHECKPOINTS, DATA_HASH) == (1, "runs", "manifest.json", "plots", "checkpoint", "data.sha256")
-    files = "config.yaml weights.safetensors model.onnx scaler.json metrics.json history.csv forecasts.csv"
+    files = "config.yaml weights.safetensors model.onnx scaler.json metrics.json history.csv"
     assert tuple(files.split()) == REQUIRED
+    assert FORECASTS == ("forecasts.csv", "forecasts.parquet")
     assert model_names(3) == ["model.onnx", "model.1.onnx", "model.2.onnx"]
 
 
@@ -319,7 +325,7 @@ def test_a_picture_may_be_deleted_and_nothing_else(run):
     with pytest.raises(RunDamagedError, match=r"plots/b\.png must be as it was written"):
         open_run(run)
     (run / "plots/b.png").unlink()
-    for name in REQUIRED:
+    for name in (*REQUIRED, "forecasts.csv"):
         (run / name).rename(run / "away")
         with pytest.raises(RunDamagedError, match=rf"{name} must be a plain file .* Received: none"):
             open_run(run)
@@ -415,6 +421,92 @@ def test_history_and_forecasts_come_back_to_the_last_bit():
     words = (GOLDEN / "forecasts.csv").read_text().splitlines()
     with pytest.raises(RunDamagedError, match="other columns"):
         read_forecasts("\n".join([words[0], words[1].rpartition(",")[0] + ",high"]))
+
+
+# --- a forecast table as Parquet ---------------------------------------------------------------------------------------------
+
+
+def test_a_large_forecast_table_is_parquet_of_the_same_bytes_each_time_and_comes_back_to_the_last_bit(monkeypatch):
+    table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes())
+    assert forecasts_file(table) == {"forecasts.csv": to_csv(table)}
+    monkeypatch.setattr(parquet, "MOST_CSV_ROWS", len(table) - 1)
+    monkeypatch.setattr(parquet, "ROWS_A_GROUP", 100)
+    ((name, data),) = forecasts_file(table).items()
+    assert (name, data) == ("forecasts.parquet", to_parquet(table.copy()))
+    table.loc[3, "actual"], table.loc[4, "q50"] = float("nan"), 0.1 + 0.2
+    table.loc[5, ["cutoff", "date"]] += pd.Timedelta(hours=9, minutes=31, seconds=7)
+    table.loc[6, "ticker"] = "=\x1bé"
+    again = read_parquet(to_parquet(table), Path(name))
+    pd.testing.assert_frame_equal(again, table.replace({"ticker": {"=\x1bé": "=\N{REPLACEMENT CHARACTER}é"}}), check_exact=True)
+
+
+def large(run):
+    """The run with its forecast table as Parquet."""
+    files = json.loads((run / MANIFEST).read_text())["files"]
+    data = to_parquet(read_forecasts((run / "forecasts.csv").read_bytes()))
+    (run / "forecasts.csv").unlink()
+    (run / "forecasts.parquet").write_bytes(data)
+    seal(run, files={name: digest for name, digest in files.items() if name != "forecasts.csv"} | {"forecasts.parquet": sha256(data)})
+    return open_run(run)
+
+
+def test_every_command_reads_a_run_whose_forecasts_are_parquet(run, place):
+    small, names = open_run(shutil.copytree(run, place / "small")), []
+    opened = large(run)
+    assert opened.forecasts().equals(small.forecasts())
+    for each, folder in ((opened, place / "a"), (small, place / "b")):
+        names.append({path.name: path.read_bytes() for path in recipes.plot(each, folder, "svg")})
+    assert names[0] == names[1]
+    compared = recipes.compare_runs([opened, small])
+    assert compared.pairs[0].ratios["crps"] == 1
+    assert not recipes.predict(opened, str(shipped("data") / "goog.csv")).rows.empty
+
+
+def test_a_run_has_one_forecast_table(run):
+    files = json.loads((run / MANIFEST).read_text())["files"]
+    for changed in ({**files, "forecasts.parquet": "0" * 64}, {name: digest for name, digest in files.items() if name != "forecasts.csv"}):
+        seal(run, files=changed)
+        with pytest.raises(RunDamagedError, match="name the files of a run"):
+            open_run(run)
+
+
+def test_a_strangers_parquet_is_no_larger_than_its_file():
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = read_forecasts((GOLDEN / "forecasts.csv").read_bytes())
+    data = to_parquet(table)
+    plain = pq.read_table(io.BytesIO(data))
+
+    def written(table, **options):
+        stream = io.BytesIO()
+        pq.write_table(table, stream, **options)
+        return stream.getvalue()
+
+    assert read_parquet(written(plain, compression="none", use_dictionary=False), Path("x")).equals(table)
+    nullable = plain.cast(pa.schema([field.with_nullable(True) for field in plain.schema]))
+    repeated = pa.concat_tables([plain.slice(0, 1)] * 60_000).combine_chunks()
+    for hostile in (
+        written(repeated, use_dictionary=True),
+        written(nullable),
+        written(plain.drop_columns(["q95"])),
+        written(plain.rename_columns([name.upper() for name in plain.column_names])),
+        data[:-9],
+        data[: len(data) // 2],
+        b"",
+        b"PAR1",
+    ):
+        with pytest.raises(RunDamagedError, match=r"forecasts\.parquet must be a forecast table as this package writes it"):
+            read_parquet(hostile, Path("forecasts.parquet"))
+
+
+def test_a_damaged_parquet_is_refused_or_read_whatever_byte_changes():
+    data, chance = to_parquet(read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(40)), random.Random(0)
+    for _ in range(400):
+        place = chance.choice([chance.randrange(len(data)), len(data) - 1 - chance.randrange(2000)])
+        changed = data[:place] + bytes([data[place] ^ (1 << chance.randrange(8))]) + data[place + 1 :]
+        with contextlib.suppress(RunDamagedError):
+            assert len(read_parquet(changed, Path("x"))) <= 40
 
 
 def test_a_ticker_that_looks_like_something_else_stays_a_text():

@@ -21,6 +21,7 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learnt_of, made_of, same_past
 from stockrnn.evaluation.learning import Learned, learn, table_of
 from stockrnn.evaluation.scoring import history_until
+from stockrnn.evaluation.trials import make_arena, searched_spans
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
 from stockrnn.prices.intake import read_file
@@ -41,6 +42,7 @@ STAGES: dict[str, str] = {
     "calibration": "spread and shifts of the intervals, and their width in a walk-forward",
     "forecasts": "forecasts of the network",
     "baselines": "forecasts of the baselines",
+    "search": "prices that the trials of a search see",
 }
 """What is compared, in the order in which data pass; the first that differs is the one that leaks."""
 EPOCHS, MEMBERS = 3, 2
@@ -129,6 +131,7 @@ def audit(config: Config, on_probe: Callable[[int, int], None] | None = None) ->
             on_probe(done, len(cutoffs))
         _probe(subject, cutoff, ledger)
     _check_split(subject, ledger)
+    _check_search(subject, ledger)
     leaks = sorted(dict.fromkeys(ledger.leaks), key=lambda leak: list(STAGES).index(leak.stage))
     checks = {stage: ledger.checks[stage] for stage in STAGES}
     return Audited(tuple(map(_iso, cutoffs)), checks, tuple(leaks), subject.config.train.epochs)
@@ -293,6 +296,19 @@ def _check_split(subject: _Subject, ledger: _Ledger) -> None:
             first, last = dates[rows + 1], dates[rows + pipeline.horizon]
             inside = (first > begin.to_datetime64()) & (last <= ends[name].to_datetime64())
             ledger.note("split", ends[name], UNSEEN, bool(inside.all()))
+
+
+def _check_search(subject: _Subject, ledger: _Ledger) -> None:
+    """Whether the trials of `tune` see the prices up to the validation end alone. Deleting later ones would move that end."""
+    config, prices = subject.config, subject.prices
+    with contextlib.suppress(DataError):  # too little history for a search
+        before, cutoff = make_arena(config, prices.table, 1, prices.known), searched_spans(config, prices.table[DATE]).validation_end
+        for change in ("replaced", "scaled"):
+            whole = subject.changed(cutoff, change)
+            if whole is not None:
+                after = make_arena(config, whole.table, 1, whole.known)
+                inside = before.prices[DATE].max() <= cutoff and before.folds == after.folds
+                ledger.note("search", cutoff, change, inside and same_past(before.prices, after.prices, cutoff, config.data.missing.policy))
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -99,15 +99,30 @@ def learn(
         DataError: too little history.
         DivergedError: a loss that is not finite.
     """
-    from stockrnn.training.recurrent import network_forecaster, parts_of
-
     history = history_until(prices, spans.calibration_end)
-    network = network_forecaster(config, on_epoch, checkpoints, starts, engine, known).fit(history, spans)
+    learned = learn_network(config, history, spans, on_epoch, checkpoints, starts, engine, known)
     tried = [(each, *fit_baseline(each, history, spans)) for each in default_baselines(config.target.column, config.window.horizon)]
     baselines = [fitted for _, fitted, _ in tried if fitted is not None]
     notes = tuple(said if fitted is not None else f"{each.name}: {said}" for each, fitted, said in tried if said)
-    learned = Learned(network, parts_of(network), baselines, Calibration.none(network.horizon), notes)
-    learned = replace(learned, notes=(*notes, *_untold(learned, history)))
+    return replace(learned, baselines=baselines, notes=(*notes, *learned.notes))
+
+
+def learn_network(
+    config: Config,
+    history: pd.DataFrame,
+    spans: Spans,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    checkpoints: Path | None = None,
+    starts: Mapping[str, Start] | None = None,
+    engine: Engine = ALONE,
+    known: Known = NOTHING_KNOWN,
+) -> Learned:
+    """Fit the network and its shifts alone, without baselines; `history` ends with the calibration span. The rest as `learn`."""
+    from stockrnn.training.recurrent import network_forecaster, parts_of
+
+    network = network_forecaster(config, on_epoch, checkpoints, starts, engine, known).fit(history, spans)
+    learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
+    learned = replace(learned, notes=_untold(learned, history))
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))

@@ -36,6 +36,15 @@ class Known:
         places = np.minimum(np.searchsorted(have, days), len(have) - 1)
         return np.where((have[places] == days)[..., None], self.values[ticker][places], np.nan)
 
+    def until(self, end: pd.Timestamp) -> Known:
+        """What is known of the days up to this one."""
+        counts = {
+            ticker: int(np.searchsorted(days, end.to_datetime64().astype("datetime64[D]"), side="right"))
+            for ticker, days in self.days.items()
+        }
+        cut = [{ticker: each[ticker][:count] for ticker, count in counts.items() if count} for each in (self.days, self.values)]
+        return Known(self.names, *cut)
+
 
 NOTHING_KNOWN = Known()
 

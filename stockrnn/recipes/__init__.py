@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from stockrnn.recipes.explaining import Explained, explain_run
     from stockrnn.recipes.prediction import Predicted, predict
     from stockrnn.recipes.training import resume, train
+    from stockrnn.recipes.tuning import Effort, Tuned, tune, unfinished_tune
 
 __all__ = [
     "Audited",
+    "Effort",
     "Explained",
     "Plan",
     "Predicted",
     "Trained",
+    "Tuned",
     "audit",
     "backtest",
     "compare_runs",
@@ -34,7 +37,9 @@ __all__ = [
     "resume",
     "resume_backtest",
     "train",
+    "tune",
     "unfinished_backtest",
+    "unfinished_tune",
 ]
 
 _HOMES = {
@@ -66,6 +71,12 @@ _HOMES = {
     "stockrnn.recipes.training": (
         "resume",
         "train",
+    ),
+    "stockrnn.recipes.tuning": (
+        "Effort",
+        "Tuned",
+        "tune",
+        "unfinished_tune",
     ),
 }
 """Where each name is defined."""

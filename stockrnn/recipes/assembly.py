@@ -31,6 +31,7 @@ from stockrnn.runs.directory import PLOTS, Run, end_run, model_names, open_run, 
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
+from stockrnn.runs.parquet import forecasts_file
 from stockrnn.storage import lock_folder, storage_errors
 from stockrnn.types import DATE, TICKER
 
@@ -154,7 +155,7 @@ def assemble(
         "metrics.json": to_json(metrics),
         "scores.csv": to_csv(score_rows(outcome.metrics["test"])),
         "history.csv": to_csv(outcome.history),
-        "forecasts.csv": to_csv(forecasts),
+        **forecasts_file(forecasts),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }
     counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
@@ -201,10 +202,15 @@ def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
         "seed": config.train.seed,
         "data": {"hash": prices.data_hash, "step": prices.step, "rows": len(prices.table)},
         "findings": [finding.to_dict() for finding in prices.findings],
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}},
+        "versions": versions(),
         "machine": {"processor": platform.machine(), "system": platform.system()},
         "elapsed_s": watch.elapsed_s,
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that a result depends on."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}}
 
 
 def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:

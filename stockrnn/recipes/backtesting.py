@@ -34,9 +34,9 @@ from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, MANIFEST, begin_run, end_run, is_complete, open_run, unfinished_run
-from stockrnn.runs.files import read_forecasts, read_history, to_csv, to_json
+from stockrnn.runs.files import read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.vetting import LARGEST, parse_json
-from stockrnn.storage import make_folder, read_bytes, read_plain_file, sha256, storage_errors, write_bytes
+from stockrnn.storage import make_folder, read_bytes, read_plain_file, storage_errors, write_bytes
 from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -210,8 +210,7 @@ class _Walk:
 
     def save(self, fold: Fold, document: dict[str, Any]) -> None:
         """Keep a finished fold, and drop the training that no later fold needs."""
-        data = to_json(document)
-        write_bytes(self._path(fold), sha256(data).encode() + b"\n" + data)
+        write_bytes(self._path(fold), to_sealed(document))
         following = self.folds[fold.number + 1 : fold.number + 2]
         if following and following[0].refits:
             with storage_errors(self.state, "writable"):
@@ -219,10 +218,7 @@ class _Walk:
 
     def load(self, fold: Fold) -> dict[str, Any] | None:
         """What was kept of a fold; None where nothing whole was."""
-        if not self._path(fold).is_file():
-            return None
-        digest, _, data = read_bytes(self._path(fold)).partition(b"\n")
-        return dict(json.loads(data)) if sha256(data).encode() == digest else None
+        return read_sealed(self._path(fold))
 
     def _path(self, fold: Fold) -> Path:
         return self.state / f"forecasts{fold.number}.json"

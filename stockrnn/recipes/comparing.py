@@ -11,7 +11,6 @@ from stockrnn.evaluation.metrics import REFERENCE
 from stockrnn.reports.comparing import comparison_figure
 from stockrnn.reports.sheet import FORMATS, render_figures
 from stockrnn.runs.directory import Run
-from stockrnn.runs.files import read_forecasts
 from stockrnn.storage import write_bytes
 
 
@@ -36,7 +35,7 @@ def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
         raise ConfigError(f"--output must end in {', '.join(FORMATS)}. Received: {output}. Name the picture so.")
     names = [run.name for run in runs]
     names = names if len({*names, REFERENCE}) > len(names) else [str(run.folder) for run in runs]
-    found = compare({name: (read_forecasts(run.read("forecasts.csv")), network_of(run)) for name, run in zip(names, runs, strict=True)})
+    found = compare({name: (run.forecasts(), network_of(run)) for name, run in zip(names, runs, strict=True)})
     if output is not None and kind is not None:
         (data,) = render_figures({"comparison": comparison_figure(found)}, kind).values()
         write_bytes(output, data)

@@ -14,7 +14,7 @@ from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import PLOTS, Run, add_files
-from stockrnn.runs.files import read_forecasts, read_history
+from stockrnn.runs.files import read_history
 from stockrnn.storage import lock_folder, make_folder
 from stockrnn.types import TICKER
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
-    forecasts = read_forecasts(run.read("forecasts.csv"))
+    forecasts = run.forecasts()
     history = read_history(run.read("history.csv"))
     config, title = run.config, listed(list(forecasts[TICKER].unique()))
     figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)

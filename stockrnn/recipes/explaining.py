@@ -21,7 +21,7 @@ from stockrnn.recipes.prediction import known_tickers
 from stockrnn.reports.insight import insight_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
-from stockrnn.runs.files import read_forecasts, read_history
+from stockrnn.runs.files import read_history
 from stockrnn.runs.origin import prices_of_run
 from stockrnn.runs.vetting import hold
 from stockrnn.types import DATE, TICKER
@@ -71,7 +71,7 @@ def explain_run(
         DataError: the data hold no session of the test span.
         RunDamagedError: the run cannot be read.
     """
-    forecasts = read_forecasts(run.read("forecasts.csv"))
+    forecasts = run.forecasts()
     cutoffs = _cutoffs(run, forecasts)
     path = prices_of_run(run) if data is None else data
     prices = load_prices(run.config.data.model_copy(update={"path": path}), run.config.asked)

@@ -73,7 +73,7 @@ def walk_progress(folds: int, refit: int, stream: Any = None) -> Iterator[WalkPr
 
 
 @contextlib.contextmanager
-def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int], None]]:
+def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int | None], None]]:
     """Show on a terminal how many of some steps are done, and the time that is left.
 
     Args:
@@ -81,7 +81,7 @@ def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int
         stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
 
     Yields:
-        What is called with the number of steps done and of all.
+        What is called with the number of steps done and of all, None where nobody knows.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,7 +1,7 @@
 """A run directory: what it must hold, how it is written (manifest last), and how it is opened (manifest first).
 
 Layout: config.yaml, manifest.json, weights.safetensors, model.onnx, scaler.json, metrics.json, history.csv,
-forecasts.csv, scores.csv, plots/. Every file's SHA-256 stands in the manifest, and the
+forecasts.csv (forecasts.parquet where that is long), scores.csv, plots/. Every file's SHA-256 stands in the manifest, and the
 manifest's own at its end; they are checked before a byte is used.
 """
 
@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from stockrnn.config import Config
 from stockrnn.configfile import build_config, config_changes, to_yaml
 from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
-from stockrnn.runs.files import to_json
+from stockrnn.runs.files import FORECASTS, read_forecasts, to_json
+from stockrnn.runs.parquet import read_parquet
 from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
@@ -42,7 +45,9 @@ MANIFEST = "manifest.json"
 PLOTS = "plots"
 CHECKPOINTS = "checkpoint"
 DATA_HASH = "data.sha256"
-REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv", "forecasts.csv")
+SEARCH = "search.json"
+"""In the state of a search: what is searched."""
+REQUIRED = ("config.yaml", "weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "history.csv")
 _NAME = re.compile(rf"(?:{PLOTS}/)?[A-Za-z0-9_][A-Za-z0-9._-]{{0,99}}")
 _TRIES = 5
 
@@ -79,6 +84,13 @@ class Run:
         data = read_plain_file(self.folder / name, LARGEST[Path(name).suffix])
         _same(sha256(data), digest, self.folder / name)
         return data
+
+    def forecasts(self) -> pd.DataFrame:
+        """The forecast table of the test span. Raises RunDamagedError."""
+        table, large = FORECASTS
+        if table in self.manifest["files"]:
+            return read_forecasts(self.read(table))
+        return read_parquet(self.read(large), self.folder / large)
 
     def json(self, name: str) -> Any:
         """A checked JSON file. Raises RunDamagedError."""
@@ -152,8 +164,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     unsealed = {name: value for name, value in manifest.items() if name != "sha256"}
     hold(data == _sealed(unsealed), path, "be as it was written", "other bytes than its own SHA-256 says")
     files = manifest.get("files")
-    named = isinstance(files, dict) and set(REQUIRED) <= set(files) and all(isinstance(digest, str) for digest in files.values())
-    hold(named, path, f"name the files of a run ({', '.join(REQUIRED)})", "another document")
+    named = (
+        isinstance(files, dict)
+        and set(REQUIRED) <= set(files)
+        and len(set(FORECASTS) & set(files)) == 1
+        and all(isinstance(digest, str) for digest in files.values())
+    )
+    hold(named, path, f"name the files of a run ({', '.join((*REQUIRED, FORECASTS[0]))})", "another document")
     hold(type(manifest.get("onnx_difference", 0.0)) in (int, float), path, "say how far the exported model is off", "another document")
     return unsealed
 
@@ -212,7 +229,7 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
     if chosen is not None:
         folder = Path(chosen)
         refuse_used(folder)
-        if is_unfinished(folder):
+        if is_unfinished(folder) or (folder / CHECKPOINTS / SEARCH).is_file():
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. Add --resume to go on with it.")
         if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which holds something. Choose another.")
@@ -305,7 +322,7 @@ def remove_unfinished(folder: Path, existed: bool) -> None:
     state = folder / CHECKPOINTS
     with contextlib.suppress(RunInUseError, StorageError), lock_folder(folder), storage_errors(folder, "writable"):
         _remove_temporary(folder)
-        if state.is_dir() and {entry.name for entry in state.iterdir()} <= {"config.yaml", DATA_HASH}:
+        if state.is_dir() and {entry.name for entry in state.iterdir()} <= {"config.yaml", DATA_HASH, SEARCH}:
             shutil.rmtree(state)
         if (folder / PLOTS).is_dir() and not any((folder / PLOTS).iterdir()):
             (folder / PLOTS).rmdir()

@@ -11,8 +11,11 @@ import pandas as pd
 
 from stockrnn.errors import RunDamagedError, inert
 from stockrnn.runs.vetting import hold
+from stockrnn.storage import read_bytes, sha256
 from stockrnn.types import DATE, FORECAST_TABLE, TICKER
 
+FORECASTS = ("forecasts.csv", "forecasts.parquet")
+"""The file that holds a run's forecast table: one of these."""
 _ACTS = tuple("=+-@＝＋－＠")  # what a spreadsheet may take for the start of a formula
 _EPOCHS = ("member", "epoch", "loss", "validation_loss")
 
@@ -20,6 +23,20 @@ _EPOCHS = ("member", "epoch", "loss", "validation_loss")
 def to_json(document: Any) -> bytes:
     """JSON as this package writes it: sorted as given, floats to the last bit, NaN refused."""
     return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def to_sealed(document: Any) -> bytes:
+    """JSON below its own SHA-256, as the state of work under way is kept."""
+    data = to_json(document)
+    return sha256(data).encode() + b"\n" + data
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The document that `to_sealed` gave; None where nothing whole is."""
+    if not path.is_file():
+        return None
+    digest, _, data = read_bytes(path).partition(b"\n")
+    return dict(json.loads(data)) if sha256(data).encode() == digest else None
 
 
 def to_csv(table: pd.DataFrame) -> bytes:

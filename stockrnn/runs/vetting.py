@@ -26,6 +26,7 @@ LARGEST = {
     ".yaml": 64 * 1024,
     ".json": 4 * MIB,
     ".csv": 1024 * MIB,
+    ".parquet": 4096 * MIB - 1,
     ".safetensors": 1024 * MIB,
     ".onnx": 1024 * MIB,
     ".png": 64 * MIB,
