@@ -346,6 +346,7 @@ def main() -> None:
         sys.exit(0)
     except OSError as error:  # such as a full disk behind standard output
         _leave(f"{error.filename or 'The output'} must be readable and writable. Received: {error.strerror or error}.", 5)
+    gc.freeze()  # all goes with the process: nothing is worth looking for
     sys.exit(code if isinstance(code, int) else 0)
 
 
