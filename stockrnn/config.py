@@ -117,6 +117,9 @@ class ModelConfig(Section):
     head: Literal["point", "quantile", "student_t", "direction"] = "quantile"
     """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95;
     `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
+    ticker_embedding: Annotated[int, Field(ge=0, le=64)] = 0
+    """Width of a vector that one network of several tickers learns of each and sees beside every session, so that they may differ in more
+    than scale; 0 for none. A ticker it did not learn gets the mean of the vectors."""
     anchor: Literal["none", "ewma", "har"] = "none"
     """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
     regression on past ranges, returns and volume, learned on the training span."""
@@ -276,6 +279,10 @@ def _agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         config.shortest <= config.window.lookback,
         f"`window.shortest` must be at most `window.lookback` {config.window.lookback}. Received: {config.shortest}",
+    )
+    yield (
+        config.model.ticker_embedding == 0 or config.data.panel == "together",
+        f"`model.ticker_embedding` must be 0 for `data.panel: separate`, one network a ticker. Received: {config.model.ticker_embedding}",
     )
     for model, lookback in config.networks():
         yield from _network_agreements(model, config.window.model_copy(update={"lookback": lookback}))

@@ -21,6 +21,8 @@ FILLED = "filled"
 PRICE_TABLE = (TICKER, DATE, *PRICES, VOLUME, FILLED)
 
 
+AHEAD = "ahead"
+"""What a network is given of the steps ahead; `TICKER` also names what it is given of the ticker."""
 OWN = "own "
 """How the price table's columns of the user's own begin: no word of ours can be one."""
 

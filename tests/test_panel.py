@@ -1,6 +1,8 @@
 """Several tickers: one network for all or one each, each ticker forecast by its own rows, all of it in one run."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,9 @@ import pytest
 
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
+from stockrnn.models.networks import build_network, set_network_weights
 from stockrnn.recipes import predict, train
+from stockrnn.training.recurrent import parts_of, restore
 from tests.factories import garch_path, random_walk
 
 pytestmark = pytest.mark.network
@@ -77,18 +81,38 @@ def test_a_separate_network_equals_one_trained_on_that_ticker_alone(file, tmp_pa
 
 
 def test_other_tickers_than_the_runs_are_refused_by_name(trained, tmp_path):
-    random_walk(60, 5).drop(columns="filled").to_csv(tmp_path / "x.csv", index=False)
+    random_walk(15, 5).drop(columns="filled").to_csv(tmp_path / "x.csv", index=False)  # too few to be scaled by themselves
     with pytest.raises(DataError, match=r"AAA, BBB.*WALK"):
         predict(trained.run, str(tmp_path / "x.csv"))
 
 
+def check_unpadded(run, sessions, prices):
+    """A run's network says the same of a padded window and, built for so few sessions, of the window without its padding."""
+    part = parts_of(restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors")))[""]
+    prices = prices.sort_values(["ticker", "date"], ignore_index=True)
+    row = np.flatnonzero(prices["ticker"] == "NEW")[-1:]
+    windows = part.fitted.pipeline.windows_at(prices, row)
+    (window,) = windows.inputs()
+    known = sessions - 1  # the first session has no return
+    assert np.isnan(window[0, :-known]).all()
+    for k, (spec, weights) in enumerate(zip(part.fitted.specs, part.fitted.members, strict=True)):
+        short = build_network(**{**vars(spec), "lookback": known, "masked": False}, seed=0)
+        set_network_weights(short, weights)
+        np.testing.assert_allclose(part.outputs(windows)[:, k], short(window[:, -known:]), rtol=0, atol=1e-6)
+
+
 def test_a_ticker_younger_than_the_lookback_is_learned_from_scored_and_forecast(tmp_path):
-    tables = [random_walk(160, 1, "OLD"), garch_path(160, 2, "NEW").tail(80)]  # 32 sessions in the training span
+    tables = [
+        random_walk(160, 1, "OLD"),
+        garch_path(160, 2, "NEW").tail(80),  # 32 sessions in the training span
+        garch_path(160, 3, "GONE")[40:76],  # 36 sessions in all
+    ]
     path = tmp_path / "prices.csv"
     pd.concat(tables).drop(columns="filled").to_csv(path, index=False, date_format="%Y-%m-%d")
     words = [*SMALL, "window.lookback=40", "window.shortest=5", "model.cell=gru", f"data.path={path}"]
     trained = train(load_config(None, words), tmp_path / "run")
     assert set(trained.metrics["test"]["tickers"]) == {"NEW", "OLD"}
+    assert set(trained.run.json("scaler.json")["parts"][0]["pipeline"]["target"]) == {"NEW", "OLD", "GONE"}
     forecasts = pd.read_csv(tmp_path / "run" / "forecasts.csv", parse_dates=["cutoff", "date"])
     mine = forecasts[(forecasts["model"] == "gru") & (forecasts["ticker"] == "NEW")]
     first = tables[1]["date"].min()
@@ -96,6 +120,10 @@ def test_a_ticker_younger_than_the_lookback_is_learned_from_scored_and_forecast(
     assert ((tables[1]["date"] >= first) & (tables[1]["date"] <= asof)).sum() > 40
     early = tables[1]["date"].iloc[12]  # a window of thirteen sessions, and no history before
     rows = predict(trained.run, asof=early).rows
-    assert set(rows["ticker"]) == {"NEW", "OLD"}
+    assert set(rows["ticker"]) == {"NEW", "OLD", "GONE"}
+    command = [sys.executable, "-m", "stockrnn", "predict", str(trained.run.folder), "--asof", f"{early:%Y-%m-%d}", "--json"]
+    printed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["forecasts"]
+    assert [row["forecast"] for row in printed] == rows["forecast"].tolist()
+    check_unpadded(trained.run, 13, pd.concat(tables).query("date <= @early"))
     scored = predict(trained.run, asof=asof).rows.query("ticker == 'NEW'")
     np.testing.assert_allclose(scored["forecast"], mine[mine["cutoff"] == asof]["forecast"], rtol=1e-5)

@@ -121,7 +121,7 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
     """
     names = tuple(dict.fromkeys(name for subject in subjects for name in subject.fitted.pipeline.names))
     crps = np.concatenate([subject.crps(subject.inputs)[0] for subject in subjects])
-    ahead = (name for subject in subjects for columns in subject.fitted.pipeline.beside.values() for name in columns)
+    ahead = (name for subject in subjects for name in subject.fitted.pipeline.ahead.columns)
     groups = permuted_together(subjects, names, tuple(dict.fromkeys(ahead)))
     steps = len(groups) + len(subjects)
     importance = feature_importance(subjects, groups, seed, lambda done: tell(done, steps))

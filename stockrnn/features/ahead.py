@@ -7,7 +7,7 @@ place after the cutoff is never looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,10 @@ class Ahead:
         cutoffs = prices[DATE].to_numpy().astype("datetime64[D]")
         sessions = expected_sessions(cutoffs, horizon + 1, of_ticker(self.calendars, ticker), self.weekdays)
         return np.concatenate([cutoffs[:, None], sessions], axis=1)
+
+    def joined(self, other: Ahead) -> Ahead:
+        """This for the tickers of another one, too."""
+        return replace(self, calendars={**self.calendars, **other.calendars}, scalers={**self.scalers, **other.scalers})
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""

@@ -20,7 +20,7 @@ from stockrnn.features.windows import Windows, padded, places_after_padding, win
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.tickers import of_ticker, ticker_slices
-from stockrnn.types import DATE, FILLED, TICKER, RowIndex
+from stockrnn.types import AHEAD, DATE, FILLED, TICKER, RowIndex
 
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
@@ -58,6 +58,7 @@ class Pipeline:
         horizon: steps ahead.
         anchors: scale the target is divided by, for each ticker; none for a network without an anchor.
         ahead: what is known of the steps ahead.
+        embedded: the tickers that the network tells apart, in the order of their numbers; none for one without an embedding.
     """
 
     names: tuple[str, ...]
@@ -72,11 +73,12 @@ class Pipeline:
     horizon: int
     anchors: dict[str, Anchor]
     ahead: Ahead = field(default_factory=Ahead)
+    embedded: tuple[str, ...] = ()
 
     @property
     def beside(self) -> dict[str, tuple[str, ...]]:
         """What a network is given beside a window: the name of each input, and of its columns."""
-        return {"ahead": self.ahead.columns} if self.ahead.names else {}
+        return {**({AHEAD: self.ahead.columns} if self.ahead.names else {}), **({TICKER: (TICKER,)} if self.embedded else {})}
 
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.
@@ -101,7 +103,8 @@ class Pipeline:
         series = np.where(usable[:, None], series, unknown)
         scaled = np.where((usable & told)[:, None], scaled, np.float32(np.nan))
         places = self.places(cleaned)
-        beside = {"ahead": padded(np.nan_to_num(ahead), places, between=0.0)} if self.ahead.names else {}
+        beside = {AHEAD: np.nan_to_num(ahead), TICKER: self._numbers(cleaned[TICKER])}
+        beside = {name: padded(beside[name], places, between=0.0) for name in self.beside}
         windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback, beside)
         return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
 
@@ -111,6 +114,22 @@ class Pipeline:
         for ticker, rows in ticker_slices(cleaned[TICKER]).items():
             known[rows] = self.ahead.values(cleaned.iloc[rows], ticker, self.horizon)
         return known
+
+    def _numbers(self, tickers: pd.Series) -> np.ndarray:
+        """The number of each row's ticker, float32, shape (rows, 1)."""
+        numbers = {ticker: number for number, ticker in enumerate(self.embedded, start=1)}
+        return tickers.map(numbers).fillna(0).to_numpy(np.float32)[:, None]
+
+    def joined(self, other: Pipeline) -> Pipeline:
+        """This pipeline for the tickers of another one, too, of the same config; its network does not tell these apart."""
+        return replace(
+            self,
+            limits=replace(self.limits, fitted={**self.limits.fitted, **other.limits.fitted}),
+            features={**self.features, **other.features},
+            target={**self.target, **other.target},
+            anchors={**self.anchors, **other.anchors},
+            ahead=self.ahead.joined(other.ahead),
+        )
 
     def places(self, cleaned: pd.DataFrame) -> RowIndex:
         """Row of each session in the windows' series, which has room before each ticker where windows may be short, shape (rows,)."""
@@ -159,7 +178,8 @@ class Pipeline:
         """A JSON-able state."""
         plain = {name: getattr(self, name) for name in ("column", "transform", "lookback", "shortest", "horizon")}
         scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target", "anchors")}
-        known = {"ahead": self.ahead.to_dict()} if self.ahead.names else {}
+        known: dict[str, Any] = {"ahead": self.ahead.to_dict()} if self.ahead.names else {}
+        known |= {"embedded": list(self.embedded)} if self.embedded else {}
         return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain, **known}
 
     @classmethod
@@ -171,7 +191,8 @@ class Pipeline:
         plain["shortest"] = state.get("shortest", state["lookback"])
         anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
         ahead = Ahead.from_dict(state["ahead"], known) if "ahead" in state else Ahead()
-        return cls(tuple(state["names"]), tuple(state["absent"]), limits, features, target, **plain, anchors=anchors, ahead=ahead)
+        names, absent, embedded = (tuple(state.get(name, ())) for name in ("names", "absent", "embedded"))
+        return cls(names, absent, limits, features, target, **plain, anchors=anchors, ahead=ahead, embedded=embedded)
 
     def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:
         """What a ticker's target is divided by at each of its rows, shape (rows, horizon)."""
@@ -182,7 +203,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
     """Learn outlier limits and scalers from the training span of a price table, whose file tells what is known ahead.
 
     Raises:
-        DataError: too few training sessions for a window, a price that never changes, no usable feature.
+        DataError: too few training sessions for a window, a price that never changes, no usable feature, an embedding of one ticker.
     """
     names, absent = split_available(prices, config.features.columns, config.features.indicators)
     outliers = config.data.outliers
@@ -208,7 +229,26 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
         signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
     ahead = fit_ahead(cleaned[learn], config.features, config.data.calendar, known)
-    return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead)
+    embedded = tuple(features) if config.model.ticker_embedding else ()
+    if len(embedded) == 1:
+        raise DataError(f"`model.ticker_embedding` must have several tickers to tell apart. Received: {embedded[0]} alone. Set it to 0.")
+    return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead, embedded=embedded)
+
+
+def fit_newcomer(prices: pd.DataFrame, config: Config, known: Known = NOTHING_KNOWN) -> Pipeline:
+    """The pipeline of a ticker that no network learned, from all of its history: what it takes to forecast it through a shared one.
+
+    Args:
+        prices: a price table of the ticker up to the cutoff.
+        config: the whole config.
+        known: what the price file tells of days before they come.
+
+    Raises:
+        DataError: as `fit_pipeline`.
+    """
+    last = prices[DATE].max()
+    alone = config.model_copy(update={"model": config.model.model_copy(update={"ticker_embedding": 0})})
+    return fit_pipeline(prices, Spans(last, last, last, last), alone, known)
 
 
 def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:

@@ -24,7 +24,8 @@ class Windows:
         ends: row of each window's cutoff, its last timestep, shape (n,).
         lookback: timesteps of a window.
         beside: what a network is given beside a window, by the name of its input and in their order: float32 of shape (rows, …),
-            of which a window has the row of its cutoff. `ahead`, of shape (rows, horizon, columns), is what is known of the steps.
+            of which a window has the row of its cutoff. `ahead`, of shape (rows, horizon, columns), is what is known of the steps;
+            `ticker`, of shape (rows, 1), the number of the ticker from 1, or 0 for one that was not learned.
     """
 
     series: SeriesArray

@@ -51,6 +51,33 @@ class KnownTimesteps(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="stockrnn")
+class TickerEmbedding(keras.layers.Layer):
+    """A learned vector of each ticker beside every timestep of its window: the mean of all vectors for a ticker without one.
+
+    Source: Guo and Berkhahn 2016, Entity Embeddings of Categorical Variables, arXiv:1604.06737.
+    """
+
+    def __init__(self, tickers: int, width: int, seed: int, **kwargs: Any) -> None:
+        """Take the number of tickers, the width of a vector and the seed of the first ones."""
+        super().__init__(**kwargs)
+        self.tickers, self.width, self.seed = tickers, width, seed
+
+    def build(self, window_shape: tuple[int | None, ...], number_shape: tuple[int | None, ...]) -> None:
+        """Make the vectors."""
+        del window_shape, number_shape
+        initializer = keras.initializers.RandomUniform(-0.05, 0.05, seed=derive_seed(self.seed, "weights", self.name))
+        self.vectors = self.add_weight(shape=(self.tickers, self.width), initializer=initializer, name="vectors")
+
+    def call(self, window: Any, number: Any) -> Any:
+        """The window (batch, timesteps, features) with the vector of its ticker, whose number (batch, 1) counts from 1; 0 has none."""
+        ops = keras.ops
+        mine = ops.cast(ops.equal(number, ops.arange(1.0, self.tickers + 1.0)), window.dtype)
+        shares = ops.where(number < 0.5, 1.0 / self.tickers, mine)  # a mean of weights alone would be a constant to the export
+        vectors = ops.matmul(shares, self.vectors)[:, None]
+        return ops.concatenate([window, ops.repeat(vectors, window.shape[1], axis=1)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="stockrnn")
 class Unmasked(keras.layers.Layer):
     """The same tensor without the mask that Keras attaches to it: masks are handed over by hand here."""
 

@@ -27,13 +27,13 @@ from stockrnn.models.networks import NetworkSpec, build_network, call_network, n
 
 FIRST_MARK = 0x71000000
 """The bits of the first mark as a float32: from 6e29 on, where no number of ours lies, there are 200 million."""
-INPUT, AHEAD, OUTPUT = "window", "ahead", "members"
+INPUT, OUTPUT = "window", "members"
 
 
 def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.ndarray]]) -> bytes:
     """One ONNX model of the whole ensemble: window (batch, lookback, features) → (batch, members, horizon, parameters).
 
-    Where something is known ahead, its second input is `ahead` (batch, horizon, columns).
+    Its other inputs are those of the networks.
 
     Args:
         specs: each network's; the window has the longest lookback, of which each sees the end.
@@ -48,8 +48,8 @@ def export_onnx(specs: Sequence[NetworkSpec], members: Sequence[Mapping[str, np.
     templates = {spec: _template(spec) for spec in dict.fromkeys(specs)}
     longest = max(spec.lookback for spec in specs)
     window = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", longest, specs[0].features])
-    ahead = helper.make_tensor_value_info(AHEAD, TensorProto.FLOAT, ["batch", specs[0].horizon, specs[0].ahead])
-    graph = onnx.GraphProto(name="ensemble", input=[window, ahead] if specs[0].ahead else [window])
+    beside = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape]) for name, shape in specs[0].beside.items()]
+    graph = onnx.GraphProto(name="ensemble", input=[window, *beside])
     one = onnx.numpy_helper.from_array(np.array([1]), "one")
     graph.initializer.append(one)
     for lookback in sorted({spec.lookback for spec in specs} - {longest}):
@@ -98,7 +98,7 @@ class _Template:
                 places = self.places[tensor.name]
                 values = np.where(places >= 0, flat[places], values)
             graph.initializer.append(onnx.numpy_helper.from_array(values, tensor.name))
-        given = zip(self.model.graph.input, (seen, AHEAD), strict=False)
+        given = zip(self.model.graph.input, (seen, *self.network.spec.beside), strict=True)
         _rename(graph, {**{each.name: outer for each, outer in given}, self.model.graph.output[0].name: name}, f"{name}/")
         return graph
 

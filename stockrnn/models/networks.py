@@ -11,9 +11,10 @@ import numpy as np
 
 from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
-from stockrnn.models.architectures import ARCHITECTURES, KnownTimesteps, Layers, Wiring
+from stockrnn.models.architectures import ARCHITECTURES, KnownTimesteps, Layers, TickerEmbedding, Wiring
 from stockrnn.models.backend import keras
 from stockrnn.models.heads import HEADS
+from stockrnn.types import AHEAD, TICKER
 
 _CELL_IN_PATH = re.compile(r"/(simple_rnn|lstm|gru)_cell(_\d+)?(?=/)")
 
@@ -28,6 +29,13 @@ class NetworkSpec:
     model: ModelConfig
     masked: bool = False
     ahead: int = 0
+    tickers: int = 0
+
+    @property
+    def beside(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each input beside the window, in their order, without the batch."""
+        shapes = {AHEAD: (self.horizon, self.ahead), TICKER: (1,)}
+        return {name: shapes[name] for name, size in ((AHEAD, self.ahead), (TICKER, self.tickers)) if size}
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,8 @@ class Learning:
     """How a network is trained.
 
     Attributes:
-        model: what is called in training, over the same weights: windows, what stands beside them (with `every_timestep` beside each of
-            their timesteps), and with `taught` what teaches → outputs.
+        model: what is called in training, over the same weights: windows, what stands beside them (with `every_timestep` what is known
+            ahead of each of their timesteps), and with `taught` what teaches → outputs.
         every_timestep: whether its outputs are (batch, lookback, horizon, params), scored at every timestep.
         taught: whether it takes (batch, horizon, 2): the actual of the step before, and 1 where it is used.
     """
@@ -47,11 +55,20 @@ class Learning:
 
 
 def build_network(
-    *, features: int, lookback: int, horizon: int, model: ModelConfig, seed: int, masked: bool = False, ahead: int = 0
+    *,
+    features: int,
+    lookback: int,
+    horizon: int,
+    model: ModelConfig,
+    seed: int,
+    masked: bool = False,
+    ahead: int = 0,
+    tickers: int = 0,
 ) -> Any:
     """A Keras model from windows (batch, lookback, features) to the head's output (batch, horizon, params).
 
-    Where something is known ahead, it has a second input `ahead` (batch, horizon, columns).
+    Where something is known ahead, it has an input `ahead` (batch, horizon, columns) too, and with an embedding of tickers an input
+    `ticker` (batch, 1): the number of the window's ticker from 1, or 0 for one that was not learned.
 
     Args:
         features: columns of a window.
@@ -61,21 +78,24 @@ def build_network(
         seed: the initial weights derive from it and each weight's name.
         masked: whether windows may begin with timesteps of NaN, before their ticker's first session; they are left out.
         ahead: columns known of each step ahead.
+        tickers: how many tickers an embedding tells apart; 0 without one.
     """
+    spec = NetworkSpec(features, lookback, horizon, model, masked, ahead, tickers)
     window = keras.Input((lookback, features), name="window")
-    coming = keras.Input((horizon, ahead), name="ahead") if ahead else None
-    known_window, known = KnownTimesteps(name="known")(window) if masked else (window, None)
-    wiring = ARCHITECTURES[model.architecture](Layers(model, seed, known, coming), known_window, horizon)
-    network = keras.Model(_one_or_all([window, coming]), wiring.outputs, name=model.cell)
-    network.spec = NetworkSpec(features, lookback, horizon, model, masked, ahead)
-    network.learning = _learning(window, coming, wiring, network)
+    beside = {name: keras.Input(shape, name=name) for name, shape in spec.beside.items()}
+    seen, known = KnownTimesteps(name="known")(window) if masked else (window, None)
+    seen = TickerEmbedding(tickers, model.ticker_embedding, seed, name="embedding")(seen, beside[TICKER]) if tickers else seen
+    wiring = ARCHITECTURES[model.architecture](Layers(model, seed, known, beside.get(AHEAD)), seen, horizon)
+    network = keras.Model(_one_or_all([window, *beside.values()]), wiring.outputs, name=model.cell)
+    network.spec = spec
+    network.learning = _learning(window, beside, wiring, network)
     return network
 
 
-def _learning(window: Any, coming: Any, wiring: Wiring, network: Any) -> Learning:
+def _learning(window: Any, beside: Mapping[str, Any], wiring: Wiring, network: Any) -> Learning:
     if wiring.learned is None:
         return Learning(network)
-    inputs = _one_or_all([window, coming if wiring.ahead is None else wiring.ahead, wiring.taught])
+    inputs = _one_or_all([window, *(beside if wiring.ahead is None else {**beside, AHEAD: wiring.ahead}).values(), wiring.taught])
     return Learning(keras.Model(inputs, wiring.learned, name="learner"), wiring.every_timestep, wiring.taught is not None)
 
 

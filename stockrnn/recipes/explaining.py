@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.conformal import Calibration
 from stockrnn.evaluation.explaining import Explanation, Subject, explain
 from stockrnn.evaluation.learning import rows_of, table_of
+from stockrnn.features.pipeline import Pipeline
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
 from stockrnn.recipes.drawing import keep_pictures
@@ -104,8 +106,9 @@ def _subjects(run: Run, prices: pd.DataFrame, known: Known, cutoffs: pd.DataFram
     state = run.json("scaler.json")
     conformal = Calibration.from_list(state["conformal"])
     lone = prices[TICKER].nunique() == 1  # a run of one ticker takes a file of one, whatever its name
+    pipeline_of = functools.partial(Pipeline.from_dict, known=known)
     wanted = pd.MultiIndex.from_frame(cutoffs[[TICKER, "cutoff"]])
-    for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), known)).items():
+    for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), pipeline_of)).items():
         mine = prices.iloc[rows_of(prices, ticker)]
         if mine.empty:
             continue

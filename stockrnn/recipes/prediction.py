@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +15,12 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.conformal import Calibration, Widths
 from stockrnn.evaluation.metrics import probability_above
 from stockrnn.evaluation.scoring import forecast_span, history_until
+from stockrnn.features.pipeline import Pipeline, fit_newcomer
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
 from stockrnn.prices.sessions import future_sessions
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
@@ -53,8 +58,11 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     if table.empty:
         first = prices.table[DATE].min()
         raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
-    table, unknown = known_tickers(run, table)
-    forecaster = _forecaster(run, prices.known)
+    newcomers = _newcomers(run, table, prices.known)
+    table, unknown = known_tickers(run, table, newcomers)
+    forecaster = _forecaster(
+        run, lambda state: functools.reduce(Pipeline.joined, newcomers.values(), Pipeline.from_dict(state, prices.known))
+    )
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
     forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
     dates: dict[Any, pd.DatetimeIndex] = {}
@@ -63,19 +71,39 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         future = future_sessions(sessions, str(ticker), forecaster.horizon, config.data.calendar, prices.step)
         dates[ticker] = future.dates
         sources.setdefault(f"sessions from {future.calendar} ({future.reason})", []).append(str(ticker))
-    notes = [f"Not forecast, because the run did not learn them: {listed(unknown)}."] if unknown else []
+    notes = _notes(unknown, list(newcomers))
     notes += [f"{listed(tickers)}: {source}." for source, tickers in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
 
 
-def _forecaster(run: Run, known: Known) -> Forecaster:
+def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipeline]:
+    """Tickers that the run did not learn, and what it takes to forecast them through one network of several others."""
+    found: dict[str, Pipeline] = {}
+    (state, *others) = (part["pipeline"] for part in run.json("scaler.json")["parts"])
+    if others or len(state["features"]) == 1:
+        return found
+    for ticker, rows in ticker_slices(table[TICKER]).items():
+        if ticker not in state["features"]:
+            with contextlib.suppress(DataError):  # too little history to be scaled
+                made = fit_newcomer(table.iloc[rows].reset_index(drop=True), run.config, known)
+                found |= {ticker: made} if list(made.names) == state["names"] else {}
+    return found
+
+
+def _notes(unknown: Sequence[str], newcomers: Sequence[str]) -> list[str]:
+    notes = [f"Not forecast, because the run did not learn them: {listed(list(unknown))}."] if unknown else []
+    shared = "Not learned by the run, and forecast through what its tickers share, scaled by their own history"
+    return [*notes, *([f"{shared}: {listed(list(newcomers))}."] if newcomers else [])]
+
+
+def _forecaster(run: Run, pipeline_of: Callable[[dict[str, Any]], Pipeline]) -> Forecaster:
     if run.manifest.get("onnx_difference", 0.0) <= TOLERANCE:
-        return load_forecaster(run, known)
+        return load_forecaster(run, pipeline_of)
     from stockrnn.training.recurrent import restore
 
-    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"), known)
+    return restore(run.config, run.json("scaler.json")["parts"], run.read("weights.safetensors"), pipeline_of)
 
 
 def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
@@ -84,15 +112,24 @@ def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     return Widths.from_dict(state.get("widths", {})).apply(Calibration.from_list(state["conformal"]).apply(forecasts))
 
 
-def known_tickers(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of tickers the run learnt, and the other tickers. A run of one ticker takes a file of one, whatever its name."""
-    known = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of tickers the run learnt and of `newcomers`, and the other tickers.
+
+    A run of one ticker takes a file of one, whatever its name.
+
+    Raises:
+        DataError: no such row.
+    """
+    learnt = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+    known = learnt | set(newcomers)
     here = list(table[TICKER].unique())
     unknown = [ticker for ticker in here if ticker not in known]
     if not unknown or len(known) == len(here) == 1:
         return table, []
     if len(unknown) == len(here):
-        raise DataError(f"The data must hold a ticker the run learnt ({listed(sorted(known))}). Received: {listed(here)}. Train with them.")
+        raise DataError(
+            f"The data must hold a ticker the run learnt ({listed(sorted(learnt))}). Received: {listed(here)}. Train with them."
+        )
     return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
 
 

@@ -21,11 +21,10 @@ from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.windowed import Readout, forecast_windows
-from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.runs.directory import Run
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.vetting import LEAST_S, MIB, hold, most_seconds
-from stockrnn.types import QUANTILES, RowIndex
+from stockrnn.types import AHEAD, QUANTILES, TICKER, RowIndex
 
 BATCH = 1024
 TOLERANCE = 1e-5
@@ -37,12 +36,20 @@ PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction
 """Numbers a step, of each head."""
 
 
-def load_forecaster(run: Run, known: Known = NOTHING_KNOWN) -> Forecaster:
-    """The forecaster of a run, without TensorFlow, for a price file that tells what is known ahead. Raises RunDamagedError."""
+def load_forecaster(run: Run, pipeline_of: Callable[[dict[str, Any]], Pipeline] = Pipeline.from_dict) -> Forecaster:
+    """The forecaster of a run, without TensorFlow.
+
+    Args:
+        run: a run.
+        pipeline_of: makes a pipeline of its state.
+
+    Raises:
+        RunDamagedError: it does not hold what it must.
+    """
     config, parts = run.config, {}
     for part in run.json("scaler.json")["parts"]:
         try:
-            pipeline, readout = Pipeline.from_dict(part["pipeline"], known), Readout.from_dict(part["readout"])
+            pipeline, readout = pipeline_of(part["pipeline"]), Readout.from_dict(part["readout"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
         model, origin = run.read(part["model"]), run.folder / part["model"]
@@ -67,7 +74,8 @@ class OnnxForecaster(Forecaster):
         self._session = open_session(model, ARENA_BYTES + 4 * len(model) + 4 * window, LEAST_S * (1 + networks / 10))
         self._shape = (networks, pipeline.horizon, PARAMETERS[readout.head])
         self._seconds = functools.partial(most_seconds, config)
-        shapes = [(pipeline.lookback, len(pipeline.names)), *([(pipeline.horizon, ahead)] if ahead else [])]
+        beside = {AHEAD: (pipeline.horizon, ahead), TICKER: (1,)}
+        shapes = [(pipeline.lookback, len(pipeline.names)), *(beside[name] for name in pipeline.beside)]
         found = [(each.type, *each.shape[1:]) for each in self._session.get_inputs()]
         hold(found == [("tensor(float)", *shape) for shape in shapes], origin, f"take windows of {shapes}", found)
 

@@ -38,6 +38,8 @@ LEAST_BYTES_A_VALUE = 12
 """Ours have 20 and more; crowded JSON would take thirty times its size of memory."""
 MAX_HORIZON = 1000
 MOST_FEATURES = 16
+MOST_TICKERS = 50_000
+"""Those that an embedding may tell apart."""
 MOST_WIDENED = 1e6
 GRAPH_BYTES = 512 * 1024
 LEAST_S = 0.5
@@ -84,10 +86,13 @@ def most_seconds(config: Config, windows: int) -> float:
 def _most_bytes(model: ModelConfig, config: Config) -> int:
     """Twice what the weights of one network take at most."""
     horizon, ahead = config.window.horizon, sum(7 if name == DAY_OF_WEEK else 1 for name in config.features.known_ahead)
-    gates, widths = GATES[model.cell], [MOST_FEATURES + len(config.features.columns) + ahead, *(2 * units for units in model.units)]
+    gates, widths = (
+        GATES[model.cell],
+        [MOST_FEATURES + len(config.features.columns) + model.ticker_embedding + ahead, *(2 * units for units in model.units)],
+    )
     layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
     head = 2 * (widths[-1] + horizon * ahead + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
-    return 2 * 4 * (layers + head) + 4096
+    return 2 * 4 * (layers + head + model.ticker_embedding * MOST_TICKERS) + 4096
 
 
 def check_weights(data: bytes, config: Config, origin: Path) -> int:
@@ -180,6 +185,8 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
     anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
     hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
+    embedded = list(pipeline["features"]) if config.model.ticker_embedding else []
+    hold(pipeline.get("embedded", []) == embedded, origin, "number the tickers of an embedding in their order", "others")
     _check_ahead(pipeline.get("ahead"), config, pipeline["target"], origin)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():

@@ -21,6 +21,7 @@ from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
+from stockrnn.types import AHEAD
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -87,10 +88,14 @@ def _windows(series: Any, rows: Any, lookback: int) -> Any:
     return tf.gather(series, rows[:, None] + tf.range(1 - lookback, 1))
 
 
-def _inputs(given: tuple[Any, ...], rows: Any, lookback: int, seen_from: Any = None) -> list[Any]:
-    """What a network is given for the windows that end at these rows; beside them what stands there, or at the rows `seen_from`."""
+def _inputs(spec: NetworkSpec, given: tuple[Any, ...], rows: Any, seen_from: Any = None) -> list[Any]:
+    """What a network is given for the windows that end at these rows; what is known ahead as seen from there, or from other rows."""
     series, *beside = given
-    return [_windows(series, rows, lookback), *(tf.gather(each, rows if seen_from is None else seen_from) for each in beside)]
+    places = {AHEAD: rows if seen_from is None else seen_from}
+    return [
+        _windows(series, rows, spec.lookback),
+        *(tf.gather(each, places.get(name, rows)) for name, each in zip(spec.beside, beside, strict=True)),
+    ]
 
 
 def _network(spec: NetworkSpec) -> Any:
@@ -192,7 +197,7 @@ class TrainingEngine(keras.Model):
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
             seen_from = rows[step][:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows[step]
-            inputs = _inputs(given, rows[step], self.lookback, seen_from)
+            inputs = _inputs(self.network.spec, given, rows[step], seen_from)
             if self.learning.taught:
                 inputs.append(self._taught(tf.gather(targets, rows[step]), share, tf.stack([seed, tf.cast(step, tf.uint32)])))
             loss, norm = self._update(inputs, tf.gather(targets, seen_from), weights[step])
@@ -238,7 +243,7 @@ class TrainingEngine(keras.Model):
         """The mean loss of all windows, without penalties and dropout."""
 
         def body(step: Any, total: Any) -> tuple[Any, ...]:
-            output = call_network(self.network, _inputs(given, rows[step], self.lookback))
+            output = call_network(self.network, _inputs(self.network.spec, given, rows[step]))
             return step + 1, total + self._mean_loss(tf.gather(targets, rows[step]), output, weights[step]) * tf.reduce_sum(weights[step])
 
         _, total = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0))
@@ -259,19 +264,19 @@ def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH)
 @functools.lru_cache(maxsize=16)
 def _forecast_engine(spec: NetworkSpec, compiled: bool) -> _ForecastEngine:
     del compiled  # part of the key: a traced function keeps the pass it was traced with
-    return _ForecastEngine(_network(spec), spec.lookback)
+    return _ForecastEngine(_network(spec))
 
 
 class _ForecastEngine:
     """A network and its compiled forecast of all windows."""
 
-    def __init__(self, network: Any, lookback: int) -> None:
-        self.network, self.lookback = network, lookback
+    def __init__(self, network: Any) -> None:
+        self.network = network
         self.compiled = tf.function(self._forecast, jit_compile=not HAS_GPU)
 
     def _forecast(self, given: tuple[Any, ...], rows: Any, steps: Any) -> Any:
         def body(step: Any, outputs: Any) -> tuple[Any, Any]:
-            return step + 1, outputs.write(step, call_network(self.network, _inputs(given, rows[step], self.lookback)))
+            return step + 1, outputs.write(step, call_network(self.network, _inputs(self.network.spec, given, rows[step])))
 
         empty = tf.TensorArray(tf.float32, size=rows.shape[0], element_shape=(rows.shape[1], *self.network.output_shape[1:]))
         return tf.while_loop(lambda step, *_: step < steps, body, (0, empty))[1].stack()

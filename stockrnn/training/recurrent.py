@@ -93,7 +93,7 @@ class RecurrentForecaster(Forecaster):
         config = self.config
         pipeline = fit_pipeline(prices, spans, config, self.known)
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
-        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
+        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns), len(pipeline.embedded))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
         lessons = _Lessons(config, specs, parts["train"], parts["validation"], start, self.checkpoints)
         trained = self.engine.run(_train_member, lessons, range(len(specs)), on_report=self.on_epoch)
@@ -251,8 +251,20 @@ def save_weights(parts: Iterable[RecurrentForecaster]) -> bytes:
     return bytes(save({name: named[name] for name in sorted(named)}))
 
 
-def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes, known: Known = NOTHING_KNOWN) -> Forecaster:
-    """The forecaster of a finished run, from its config, the parts in scaler.json and weights.safetensors, and what is known ahead."""
+def restore(
+    config: Config,
+    parts: Sequence[Mapping[str, Any]],
+    weights: bytes,
+    pipeline_of: Callable[[dict[str, Any]], Pipeline] = Pipeline.from_dict,
+) -> Forecaster:
+    """The forecaster of a finished run.
+
+    Args:
+        config: its config.
+        parts: what scaler.json holds of each network.
+        weights: its weights.safetensors.
+        pipeline_of: makes a pipeline of its state.
+    """
     from safetensors.numpy import load
 
     members: dict[tuple[str, str], dict[str, np.ndarray]] = {}
@@ -261,19 +273,19 @@ def restore(config: Config, parts: Sequence[Mapping[str, Any]], weights: bytes, 
         members.setdefault((part, member), {})[weight] = value
     restored = {}
     for number, state in enumerate(parts):
-        pipeline, readout = Pipeline.from_dict(state["pipeline"], known), Readout.from_dict(state["readout"])
-        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns))
+        pipeline, readout = pipeline_of(state["pipeline"]), Readout.from_dict(state["readout"])
+        specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns), len(pipeline.embedded))
         mine = tuple(members[f"part{number}", f"member{k}"] for k in range(len(specs)))
         restored[state["ticker"]] = RecurrentForecaster(config)
         restored[state["ticker"]].fitted_ = Fitted(pipeline, readout, specs, mine, (), {})
     return restored[""] if "" in restored else SeparateForecaster(lambda ticker: restored[ticker], restored)
 
 
-def network_specs(config: Config, features: int, ahead: int = 0) -> tuple[NetworkSpec, ...]:
-    """The shape of each network of the ensemble, for so many features, and columns known ahead."""
+def network_specs(config: Config, features: int, ahead: int = 0, tickers: int = 0) -> tuple[NetworkSpec, ...]:
+    """The shape of each network of the ensemble, for so many features, columns known ahead, and tickers told apart."""
     horizon = config.window.horizon
     return tuple(
-        NetworkSpec(features, lookback, horizon, model, config.shortest < lookback, ahead) for model, lookback in config.networks()
+        NetworkSpec(features, lookback, horizon, model, config.shortest < lookback, ahead, tickers) for model, lookback in config.networks()
     )
 
 
