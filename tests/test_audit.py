@@ -227,8 +227,8 @@ def naive_of_tomorrow(self, prices, rows, real=Baseline.forecast):
     return real(self, prices.assign(close=prices["close"].shift(-1).fillna(prices["close"])), rows)
 
 
-def uncut_arena(config, prices, folds, real=trials.make_arena):
-    return dataclasses.replace(real(config, prices, folds), prices=prices)
+def uncut_arena(config, prices, folds, known, real=trials.make_arena):
+    return dataclasses.replace(real(config, prices, folds, known), prices=prices)
 
 
 LEAKS = {

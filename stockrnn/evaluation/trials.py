@@ -6,7 +6,6 @@ read once, by `make_check`, when the search is over; the test span never.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -133,14 +132,14 @@ def try_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, An
 def base_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, Any]:
     """A unit of work: `try_fold` that raises what is wrong, as for the base config."""
     config, number = unit
-    learned, rows = _learn(arena, config, number, tell)
-    forecasts = learned.conformal.apply(forecast_span([learned.network], arena.prices, rows))
+    with np.errstate(over="ignore", invalid="ignore"):  # a network that went astray is found out below
+        learned, rows = _learn(arena, config, number, tell)
+        forecasts = learned.conformal.apply(forecast_span([learned.network], arena.prices, rows))
+    if not np.isfinite(forecasts[["forecast", *QUANTILE_COLUMNS]].to_numpy(float)).all():
+        raise DivergedError("The forecasts of a fold must be finite numbers. Received: others. Lower `train.learning_rate`.")
     histories = [history for part in learned.parts.values() for history in part.fitted.histories]
-    crps = float(losses_of(arena, forecasts).mean())
-    if not math.isfinite(crps):
-        raise DivergedError("The CRPS of a fold must be a finite number. Received: another. Lower `train.learning_rate`.")
     return {
-        "crps": crps,
+        "crps": float(losses_of(arena, forecasts).mean()),
         "n": len(forecasts),
         "epochs": sum(len(history.epochs) for history in histories),
         "curves": [[float(f"{report.validation_loss:.{CURVE_DIGITS}g}") for report in history.epochs] for history in histories],
