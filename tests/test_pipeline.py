@@ -200,6 +200,18 @@ def test_tickers_of_a_panel_with_too_little_or_unchanging_history_are_left_out()
     fit_pipeline(prices[prices[TICKER] == "ENOUGH"].reset_index(drop=True), spans, config)
 
 
+@pytest.mark.parametrize(("share", "alone"), [(0.1, ["WHOLE"]), (0.0, ["WHOLE", "DELISTED"])])
+def test_a_ticker_that_was_delisted_before_a_span_teaches_a_common_network_alone(share, alone):
+    """Of 200 sessions it has 142: it ends in the validation span (121 to 150), before a calibration span."""
+    whole = random_walk(200, ticker="WHOLE")
+    gone = whole[:110].assign(ticker="GONE")
+    prices = pd.concat([whole, whole[:142].assign(ticker="DELISTED"), gone], ignore_index=True)
+    words = [*SMALL, f"split.calibration={share}"]
+    spans = split_time(prices[DATE], 0.15, 0.1, 0.15)
+    assert learnable_tickers(prices, spans, load_config("lstm", words))[0] == ["WHOLE", "DELISTED", "GONE"]
+    assert learnable_tickers(prices, spans, load_config("lstm", [*words, "data.panel=separate"]))[0] == alone
+
+
 def test_outliers_are_treated_before_features_and_actuals_are_left_alone():
     prices = random_walk(200)
     prices.loc[100:, CLOSE] *= 1.5

@@ -14,7 +14,7 @@ from stockrnn.features.ahead import Ahead, fit_ahead
 from stockrnn.features.anchors import Anchor, fit_anchor
 from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.scaling import Scaler, fit_scaler
-from stockrnn.features.splits import Spans, label_spans
+from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.features.windows import Windows, padded, places_after_padding, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
@@ -258,13 +258,24 @@ def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -
 
 
 def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str]]:
-    """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first."""
+    """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first.
+
+    One whose network is its own must have been traded after the training span too, where its training is stopped.
+    """
     seen = prices[(prices[DATE] <= spans.train_end) & ~prices[FILLED]].groupby(TICKER)[config.target.column]
     count, distinct = seen.count(), seen.nunique()
     need = max(config.shortest, LEAST_SESSIONS) + config.window.horizon + 1
     tickers = list(prices[TICKER].unique())
-    fit = {ticker: len(tickers) == 1 or (count.get(ticker, 0) >= need and distinct[ticker] > 1) for ticker in tickers}
+    held = _held(prices, spans, config) if config.data.panel == "separate" else set(tickers)
+    fit = {ticker: len(tickers) == 1 or (count.get(ticker, 0) >= need and distinct[ticker] > 1 and ticker in held) for ticker in tickers}
     return [ticker for ticker in tickers if fit[ticker]], [ticker for ticker in tickers if not fit[ticker]]
+
+
+def _held(prices: pd.DataFrame, spans: Spans, config: Config) -> set[str]:
+    """Tickers with a label in each span that a network needs after its training span."""
+    tickers, labels = prices[TICKER].to_numpy(), label_spans(prices, spans, config.window.horizon)
+    asked = ("validation", "calibration") if config.split.calibration > 0 else ("validation",)
+    return set.intersection(*(set(tickers[labels == SPAN_NAMES.index(name)]) for name in asked))
 
 
 def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:
