@@ -243,6 +243,16 @@ def test_more_trials_go_on_from_a_complete_search(quick, config, tmp_path, monke
     assert set(ran().values()) == {1}
 
 
+def test_a_complete_search_loses_no_trial(quick, config, tmp_path):
+    recipes.tune(config, SPACE, tmp_path / "run", Effort(trials=11))
+    whole = ledger(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"--trials must be at least those that are done\. Received: 10, but 11 are"):
+        recipes.tune(config, SPACE, tmp_path / "run", Effort(trials=10))
+    assert ledger(tmp_path / "run") == whole
+    recipes.tune(config, SPACE, tmp_path / "run", Effort(trials=11))
+    assert ledger(tmp_path / "run") == whole
+
+
 def test_equal_settings_are_tried_once(quick, config, tmp_path, monkeypatch):
     ran = marks(tmp_path / "marks", monkeypatch)
     recipes.tune(config, space_of({"model.dropout": [0.1, 0.2]}, "s"), tmp_path / "run", Effort(trials=20))

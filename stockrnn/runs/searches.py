@@ -112,7 +112,7 @@ def begin_search(folder: Path, terms: Terms, trials: int | None) -> Results:
     """Note what is searched in a folder whose lock is held, and how many trials are asked for; the results that are there already.
 
     Raises:
-        ConfigError: the folder holds a search of other terms, or a run.
+        ConfigError: the folder holds a search of other terms, a complete one of more trials, or a run.
     """
     if is_complete(folder):
         raise ConfigError(f"--run must be a new or empty folder. Received: {folder}, a complete run. Choose another.")
@@ -124,6 +124,9 @@ def begin_search(folder: Path, terms: Terms, trials: int | None) -> Results:
         changed = terms.differences(before)
         if changed:
             raise ConfigError(f"--resume needs the config, space and data of the search. Received a difference: {'; '.join(changed)}.")
+    done = len(ledger["trials"]) - 1 if ledger is not None else 0
+    if trials is not None and trials < done:
+        raise ConfigError(f"--trials must be at least those that are done. Received: {trials}, but {done} are. Ask for as many or more.")
     for name, result in ({} if ledger is None else ledger["units"]).items():
         write_bytes(state / f"{name}.json", to_sealed(result))
     write_bytes(state / SEARCH, to_sealed({**terms.to_dict(), "trials": trials}))
