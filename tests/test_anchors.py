@@ -10,7 +10,7 @@ import pytest
 from factories import gappy, garch_path, near_constant, random_walk
 from scipy.optimize import minimize
 
-from stockrnn.features.anchors import LEAST, PRIOR, SCALES, TRUST, WARM_UP, Anchor, _design, _terms, fit_anchor
+from stockrnn.features.anchors import LEAST, PRIOR, SCALES, TRUST, WARM_UP, Anchor, _design, _least_laplace, _terms, fit_anchor
 from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 
@@ -37,6 +37,18 @@ def test_the_weights_are_those_of_an_independent_optimiser():
     best = minimize(loss, np.array([-5.0, *PRIOR.values()]), method="BFGS", options={"gtol": 1e-7})
     assert loss(anchor.weights[0]) <= best.fun + 1e-9
     np.testing.assert_allclose(anchor.scale(prices)[rows, 0], np.exp(x @ best.x), rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_weights_of_a_wild_series_are_an_optimum_too(seed):
+    """Steps that are not bounded lead away from it."""
+    dice = np.random.default_rng(seed)
+    x = np.concatenate([np.ones((400, 1)), dice.standard_t(2, (400, len(PRIOR))).clip(-6, 6)], axis=1)
+    change = np.exp(dice.normal(0, 5, 400))
+    w, prior = _least_laplace(x, change), np.array([0.0, *PRIOR.values()])
+    penalty = np.array([0.0, *(x[:, 1:].var(axis=0) * TRUST / len(x) + LEAST)])
+    slope = x.T @ (1 - change * np.exp(-x @ w)) / len(x) + penalty * (w - prior)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))

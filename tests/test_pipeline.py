@@ -101,6 +101,15 @@ def test_scaled_targets_go_back_to_the_prices_they_came_from(anchor, transform):
             np.testing.assert_allclose(prices[:, step - 1, value], both[CLOSE].to_numpy()[rows + step], rtol=1e-4)
 
 
+def test_the_first_and_the_last_row_of_a_ticker_have_prices_too():
+    both = panel(200)
+    learned = fitted(both, "target.transform=difference")
+    rows = np.array([row for ticker in ("AAA", "BBB") for row in both.index[both[TICKER] == ticker][[0, -1]]])
+    offset = np.array([learned.target[both[TICKER][row]].offset for row in rows])
+    wanted = both[CLOSE].to_numpy()[rows, None] + offset
+    np.testing.assert_allclose(learned.to_prices(np.zeros((4, 2, 1)), both, rows)[..., 0], wanted, rtol=1e-12)
+
+
 def test_a_target_whose_sign_matters_is_scaled_without_an_offset():
     prices = random_walk(300)
     assert set(fitted(prices).target["WALK"].offset) != {0.0}

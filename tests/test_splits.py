@@ -13,6 +13,12 @@ from tests.factories import panel, random_walk
 FRACTIONS = st.sampled_from([0.1, 0.15, 0.2])
 
 
+def test_spans_are_named_in_time_order():
+    spans = split_time(random_walk(100)["date"], 0.2, 0.1, 0.2)
+    assert [name for name, _ in spans.ends()] == ["train", "validation", "calibration", "test"] == list(SPAN_NAMES)
+    assert [end for _, end in spans.ends()] == sorted(end for _, end in spans.ends())
+
+
 @settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.integers(40, 200), FRACTIONS, st.sampled_from([0.0, 0.1]), FRACTIONS)
 def test_each_session_is_in_one_span_in_time_order(sessions, validation, calibration, test):
