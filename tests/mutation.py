@@ -32,7 +32,7 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "stockrnn/runs/": ["hostile", "survival", "storage", "unlike", "runs"],
-    "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead"],
+    "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
     "stockrnn/evaluation/folds.py": ["folds"],
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],
 }
@@ -50,6 +50,12 @@ EXPLAINED = {
     r"folds\.py.*'expanding'  →": "any other word than `rolling` expands",
     r"folds\.py.*0\.0  →  1\.0": "negative shares count from the end of the dates, where the spans end too",
     r"checkpoint\.py:.* (30\.0|0\.05|0\.0|False|0)  →": "fields that no caller gives; a first save is due whatever they are",
+    r"anchors\.py.*'\w+'  →": "names of terms that are read in order",
+    r"anchors\.py.*(-x @ prior|Break|LEAST\)  →|Constant: 0\.0  →)": "where Newton's method begins and stops; the optimum is one",
+    r"targets\.py.*0\.0 \* base": "no price is zero",
+    r"splits\.py.*Constant: 0  →  1": "a file without dates leaves each span empty, which is refused as well",
+    r"graphs\.py:3\d .*'[a-z ]+'  →": "words that only a message shows; those that choose a check have tests",
+    r"'(writable|readable)'  →": "a word of a message",
     r"frozen|Constant: True  →  False": "a frozen value may be changed by no line of ours",
     r"Constant: (80|60|40|200)  →": "how much of what came a message shows",
 }

@@ -511,6 +511,53 @@ def test_a_hostile_run_is_refused_by_the_name_of_its_file(case, tmp_path):
         assert re.search(rf"{re.escape(REFUSED_FILE[case.split(':')[0]])}\b", str(caught.value))
 
 
+def times(count):
+    return tensor(b"times", [], struct.pack("<q", count), kind=7)
+
+
+def body(*nodes):
+    return [field(1, b"body") + field(6, field(2, b"b") + b"".join(field(1, each) for each in nodes)) + field(20, 5)]
+
+
+COPY = node(b"Identity", [b"c"], [b"d"])
+ENDLESS = node(b"Loop", [], [b"out"], attributes=body(COPY))
+IN_A_LOOP = node(b"Loop", [b"times", b""], [b"out"], attributes=body(node(b"Loop", [b"times"], [b"d"])))
+IN_THREE = node(b"Loop", [b"times", b""], [b"out"], attributes=body(node(b"Scan", [b"c"], [b"d"], attributes=body(COPY))))
+LET_IN = {"no loop": HONEST, "a loop of five": model([LOOP], [times(5)]), "a loop of none": model([LOOP], [times(0)])}
+KEPT_OUT = {
+    "a loop of six": (model([LOOP], [times(6)]), "repeat a loop at most 5 times"),
+    "a loop of less than none": (model([LOOP], [times(-1)]), "repeat a loop at most 5 times"),
+    "a loop of a length told twice": (model([LOOP], [times(5), times(6)]), "name each tensor once"),
+    "a loop without a length": (model([ENDLESS], [times(5)]), "hold no loop in a loop"),
+    "a loop in a loop": (model([IN_A_LOOP], [times(5)]), "hold no loop in a loop"),
+    "a graph in a graph in a graph": (model([IN_THREE], [times(5)]), "hold no graph in a graph in a graph"),
+    "two graphs": (HONEST + field(7, field(2, b"g")), "hold one graph"),
+    "no graph": (field(1, 8), "hold one graph"),
+    "our operation in another domain": (
+        model([node(b"Add", [b"window"] * 2, [b"out"], b"evil")]),
+        "use the operations of our networks",
+    ),
+    "another domain": (model([LAST], [AXIS], outside=field(8, field(1, b"evil") + field(2, 1))), "use the standard operations"),
+    "half a number": (HONEST + b"\x80", "be an ONNX file. Received: one cut short"),
+    "a field cut short": (HONEST + b"\x0a\x05a", "be an ONNX file. Received: a field of 5 bytes"),
+    "a fixed field cut short": (HONEST + b"\x09aaaaaaa", "be an ONNX file. Received: a field of 8 bytes"),
+    "a field of no kind": (HONEST + b"\x0b", "be an ONNX file. Received: a field of -1 bytes"),
+    "a number for a graph": (HONEST + field(7, 1), "be an ONNX file. Received: a number for a text"),
+}
+
+
+@pytest.mark.parametrize("case", LET_IN)
+def test_a_model_with_a_loop_of_a_known_length_is_let_in(case):
+    check_model(LET_IN[case], Path("m"), 5)
+
+
+@pytest.mark.parametrize("case", KEPT_OUT)
+def test_what_a_model_may_not_hold_is_named_before_it_is_opened(case):
+    data, said = KEPT_OUT[case]
+    with pytest.raises(RunDamagedError, match=rf"m must {re.escape(said)}"):
+        check_model(data, Path("m"), 5)
+
+
 NOT_OURS = {
     "ModelProto": {"training_info", "functions", "configuration"},
     "GraphProto": {"sparse_initializer", "quantization_annotation", "metadata_props"},

@@ -523,6 +523,7 @@ def test_only_what_a_spreadsheet_would_obey_gets_a_quote():
     plain = [sign for sign in string.ascii_letters + string.digits + "^.&_$#%(é" if sign.isprintable()]
     cells = to_csv(pd.DataFrame({"ticker": plain})).decode().splitlines()[1:]
     assert cells == plain
+    assert to_csv(pd.DataFrame({"ticker": pd.Series([-1.5, "x", 2], dtype=object)})).decode().splitlines()[1:] == ["-1.5", "x", "2"]
     assert to_csv(pd.DataFrame({"ticker": ["=1", "+1", "-1", "@a"]})).decode().splitlines()[1:] == ["'=1", "'+1", "'-1", "'@a"]
 
 
