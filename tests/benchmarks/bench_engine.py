@@ -138,8 +138,6 @@ def make_keras(job, folder):
     ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
     x = inputs["series"][ends[:, None] + np.arange(1 - job["timesteps"], 1)]
     y = inputs["targets"][ends]
-    if "shape" in job:
-        return _on_stock_layers(job, x, y)
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[job["cell"]]
     stack = [layer(job["units"], return_sequences=k + 1 < job["layers"]) for k in range(job["layers"])]
     net = keras.Sequential([keras.Input((job["timesteps"], FEATURES)), *stack, keras.layers.Dense(1)])
@@ -148,21 +146,35 @@ def make_keras(job, folder):
     return lambda: net.fit(x, y, batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
 
 
-def _on_stock_layers(job, x, y):
-    """Keras' `fit` of the same network, every cell run by Keras' own pass."""
-    import keras
+def make_stock(job, folder):
+    """Keras' `fit` of the same network, every cell run by Keras' own pass, with TensorFlow's own threads and kernels."""
+    import os
 
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    import numpy as np
+
+    from stockrnn.models.backend import keras, tf
     from stockrnn.models.cells import stock_layers
 
+    if not make_stock.begun:  # before the first operation alone
+        tf.config.threading.set_intra_op_parallelism_threads(0)
+        tf.config.threading.set_inter_op_parallelism_threads(0)
+        make_stock.begun = True
+    inputs = numpy_inputs(folder)
+    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    x, y = inputs["series"][ends[:, None] + np.arange(1 - job["timesteps"], 1)], inputs["targets"][ends][..., None]
     with stock_layers():
-        network = our_network(job, {})
+        network = our_network(job, inputs)
         network.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0), "mse")
 
     def epoch():
         with stock_layers():
-            return network.fit(x, y[..., None], batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
+            return network.fit(x, y, batch_size=job["batch"], shuffle=False, verbose=0).history["loss"][0]
 
     return epoch
+
+
+make_stock.begun = False
 
 
 def make_torch(job, folder):
@@ -217,7 +229,7 @@ def make_torch(job, folder):
     return epoch
 
 
-MAKERS = {"ours": make_ours, "keras": make_keras, "torch": make_torch}
+MAKERS = {"ours": make_ours, "keras": make_keras, "stock": make_stock, "torch": make_torch}
 
 
 def serve(name):
@@ -306,7 +318,7 @@ def bench_cells(contenders, rounds, rate):
     found = []
     for cell, (torch_goal, keras_goal) in GOALS.items():
         each = job(cell)
-        seconds = compare(each, list(contenders.values()), rounds)
+        seconds = compare(each, [contender for name, contender in contenders.items() if name != "stock"], rounds)
         report(each, seconds, rate)
         if "torch" in seconds:
             found.append(figure("epoch of the reference job ÷ PyTorch `nn`, 2 threads", cell, rounds_of(seconds, "torch"), torch_goal))
@@ -320,12 +332,12 @@ def bench_cells(contenders, rounds, rate):
 
 def bench_shapes(contenders, rounds, rate):
     """Other architectures beside the same layers run by Keras."""
-    both, found = [contenders["ours"], contenders["keras"]], []
+    both, found = [contenders["ours"], contenders["stock"]], []
     for shape, cell in itertools.product(SHAPES, ("lstm", "gru")):
         each = shaped(cell, shape)
         seconds = compare(each, both, rounds)
         report(each, seconds, rate)
-        found.append(figure(f"the same, {shape} ÷ stock Keras", cell, rounds_of(seconds, "keras"), SHAPE_GOAL))
+        found.append(figure(f"the same, {shape} ÷ stock Keras", cell, rounds_of(seconds, "stock"), SHAPE_GOAL))
     return found
 
 
@@ -356,14 +368,15 @@ def main():
         return serve(options.serve)
     good = True
     with contextlib.ExitStack() as stack:
-        pythons = {"ours": sys.executable, "keras": sys.executable} | ({"torch": options.peers.absolute()} if options.peers else {})
+        pythons = dict.fromkeys(("ours", "keras", "stock"), sys.executable) | ({"torch": options.peers.absolute()} if options.peers else {})
         contenders = {name: Contender(name, python) for name, python in pythons.items()}
         for contender in contenders.values():
             stack.callback(contender.process.kill)
         rate = peak()
         print(f"One core's peak: {2 * rate / 1e9:.0f} GFLOP/s. Seconds and ratios: median (minimum-maximum) of {options.rounds} rounds.\n")
-        print("| job | ours, s | " + " | ".join(f"÷ {name}" for name in contenders if name != "ours") + " | ÷ peak |")
-        print("|---" * (len(contenders) + 2) + "|")
+        others = [name for name in contenders if name not in ("ours", "stock")]
+        print("| job | ours, s | " + " | ".join(f"÷ {name}" for name in others) + " | ÷ peak |")
+        print("|---" * (len(others) + 3) + "|")
         for name in options.only or (PARTS if options.peers else ("cells", "shapes")):
             found = PARTS[name](contenders, options.rounds, rate)
             good = tell(found) and good
