@@ -403,7 +403,9 @@ def kill_often(config, tmp_path, chance, workers, kills, again):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_searches_killed_at_random_moments_lose_and_double_no_trial(config, tmp_path, workers):
     whole, chance, killed = tmp_path / "whole", random.Random(workers), 0
-    assert start(whole, *first(config, tmp_path, workers)).wait(120) == 0
+    process = start(whole, *first(config, tmp_path, workers))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
     for again in range(5):
         found, done = kill_often(config, tmp_path, chance, workers, 1 + again % 3, again)
         killed += done
