@@ -1,6 +1,7 @@
 """Every benchmark, one after the other, each printing its figures and keeping them: python -m tests.benchmarks [NAME …] [-- ARGUMENT …].
 
-NAME is engine, memory, process, reading, workers (all by default) or skill, which takes a folder of price files: `skill -- FOLDER`.
+NAME is engine, memory, process, reading, workers (all by default), tune, which takes most of an hour on one core, or skill, which
+takes a folder of price files: `skill -- FOLDER`.
 The peers live in an environment of their own, `.bench/`, made at the first call from `peers.txt`. The figures go into
 `results.json`, and from there into the README's table. Exit code 1 where a goal is missed.
 """
@@ -13,7 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PEERS = Path(".bench")
 BESIDE_PEERS = {"engine", "process", "skill"}
-NEEDS_DATA = {"skill"}
+BY_NAME = {"skill", "tune"}
+"""Benchmarks that run only where they are named."""
 
 
 def peers():
@@ -29,7 +31,7 @@ def peers():
 def main(arguments):
     split = arguments.index("--") if "--" in arguments else len(arguments)
     chosen, more = arguments[:split], arguments[split + 1 :]
-    names = chosen or sorted({path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")} - NEEDS_DATA)
+    names = chosen or sorted({path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")} - BY_NAME)
     failed = 0
     for name in names:
         print(f"\n== {name}", flush=True)

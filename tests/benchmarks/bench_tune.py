@@ -1,6 +1,6 @@
 """What `tune` finds in 40 trials against as many drawn by chance from the same space, on the shipped data, seed by seed.
 
-    python -m tests.benchmarks.bench_tune [--seeds 0 1 2 3 4] [--trials 40] [--folder FOLDER] [--set section.key=value ...]
+    python -m tests.benchmarks.bench_tune [--seeds 0 1 2 3 4] [--trials 40] [--folder FOLDER] [--set section.key=value ...] [--keep]
 
 Both sides are whole searches of the recommended space: the same folds, the same halving, another sampler. Each is kept in the
 folder, so that an interrupted benchmark goes on. Exit code 1 where a goal is missed.
@@ -57,6 +57,7 @@ def main() -> int:
     options.add_argument("--trials", type=int, default=40)
     options.add_argument("--folder", type=Path)
     options.add_argument("--set", action="append", default=[], dest="settings")
+    options.add_argument("--keep", action="store_true", help="put the figures into results.json")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
@@ -84,7 +85,8 @@ def main() -> int:
         ),
         figure("epochs that ending trials early saves (%)", "", saved, 40.0, at_least=True, detail=detail),
     ]
-    keep("tune", told)
+    if chosen.keep:
+        keep("tune", told)
     return 0 if tell(told) else 1
 
 
