@@ -155,14 +155,14 @@ def stops_on_calibration(made, prices, spans, calibrate, real=recurrent.split_wi
     return {**parts, "validation": parts["calibration"]}
 
 
-def scaled_on_all(prices, spans, config, real=pipeline.fit_pipeline):
-    fitted = real(prices, spans, config)
-    later = real(prices, dataclasses.replace(spans, train_end=spans.calibration_end), config)
+def scaled_on_all(prices, spans, config, *known, real=pipeline.fit_pipeline):
+    fitted = real(prices, spans, config, *known)
+    later = real(prices, dataclasses.replace(spans, train_end=spans.calibration_end), config, *known)
     return dataclasses.replace(fitted, features=later.features)
 
 
-def target_scaled_on_all(prices, spans, config, real=pipeline.fit_pipeline):
-    fitted = real(prices, spans, config)
+def target_scaled_on_all(prices, spans, config, *known, real=pipeline.fit_pipeline):
+    fitted = real(prices, spans, config, *known)
     labels = pipeline._targets(prices, fitted.column, fitted.horizon, fitted.transform)
     every = {t: scaling.fit_scaler(labels[(prices["ticker"] == t) & np.isfinite(labels).all(axis=1)], "standard") for t in fitted.target}
     return dataclasses.replace(fitted, target=every)
@@ -201,8 +201,8 @@ def uncut(patch):
     patch.setattr(learning, "history_until", lambda prices, _: prices)
 
 
-def calibrated_on_test(config, prices, spans, *rest, real=learning.learn):
-    learned = real(config, prices, spans, *rest)
+def calibrated_on_test(config, prices, spans, *rest, real=learning.learn, **known):
+    learned = real(config, prices, spans, *rest, **known)
     rows = np.intersect1d(cutoff_rows(prices, spans, "test", config.window.horizon), learned.possible_rows(prices))
     if len(rows) < conformal.LEAST_ROWS:
         return learned
@@ -332,7 +332,7 @@ def test_changes_touch_nothing_up_to_the_cutoff_and_everything_after(csv):
     table = subject.prices.table
     cutoff = table["date"].sort_values().iloc[100]
     for change in CHANGES:
-        other = subject.changed(cutoff, change)
+        other = subject.changed(cutoff, change).table
         past, future = (other[other["date"] <= cutoff], other[other["date"] > cutoff])
         pd.testing.assert_frame_equal(past.reset_index(drop=True), table[table["date"] <= cutoff].reset_index(drop=True), check_exact=True)
         assert len(future) == (0 if change == "deleted" else (table["date"] > cutoff).sum())
