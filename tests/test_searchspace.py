@@ -92,7 +92,7 @@ def test_a_space_is_found_by_path_or_name_and_is_no_config(tmp_path):
         find_space("recomended.yaml")
 
 
-OWN_SPACE = {name: "lookback" for name in ("one_to_many.yaml", "panel.yaml", "quantile.yaml")} | {
+OWN_SPACE = dict.fromkeys(("one_to_many.yaml", "panel.yaml", "quantile.yaml"), "lookback") | {
     "stacked_bidirectional.yaml": "equal neighbours"
 }
 """The shipped configs that need a space of their own, and what of the recommended one they refuse."""
