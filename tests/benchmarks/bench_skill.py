@@ -42,7 +42,7 @@ KEPT = Path(".bench") / "skill"
 OURS, CONFIG = "quantile.yaml", "quantile"
 PEERS = {"neuralforecast GRU": "neuralforecast", "darts BlockRNN": "darts"}
 CLASSICAL = ("garch", "har", "naive")
-COMMON = {"cell": "gru", "units": 32, "learning_rate": 1e-3, "seeds": [1, 2], "threads": 2, "quantiles": list(QUANTILES), "patience": 6}
+COMMON = {"cell": "gru", "units": 32, "learning_rate": 1e-3, "seeds": [1, 2], "threads": 1, "quantiles": list(QUANTILES), "patience": 6}
 TUNED: dict[str, dict[str, Any]] = {
     "neuralforecast": {"decoder_layers": 2, "batch": 128, "updates": 2000, "check": 50},
     "darts": {"hidden_fc_sizes": [32], "batch": 64, "epochs": 100},
@@ -153,7 +153,7 @@ def score(tables: dict[str, pd.DataFrame], seconds: dict[str, dict[str, float]],
         goal = {"garch": 0.985}.get(model, 1.0) if model in (*PEERS, "garch") else None
         found.append(figure(what, case, [float((crps.loc[OURS] / crps.loc[model]).mean())], goal, detail=p.strip()))
         if model in PEERS and test is not None:
-            found.append(figure(f"{what}, pooled DM p", case, [test.p_value], SIGNIFICANT, detail=p.strip()))
+            found.append(figure(what, f"p of the pooled DM test against {model}", [test.p_value], SIGNIFICANT, detail=p.strip()))
     return found
 
 

@@ -153,4 +153,7 @@ def _goal(each: Figure) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+    """Two digits behind the point; four of a ratio within 2 % of one, two that count of what is below a hundredth."""
+    if abs(value) >= 10:
+        return f"{value:.0f}"
+    return f"{value:.4f}" if abs(value - 1) < 0.02 else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.2g}"
