@@ -373,6 +373,7 @@ def command(place, *words):
 
 
 @pytest.mark.network
+@pytest.mark.slow
 def test_the_commands_train_forecast_and_repeat_it(file, tmp_path):
     words = ["--data", file, *(word for each in DECODER for word in ("--set", each))]
     command(tmp_path, "train", *words, "--run", "one")
