@@ -1,4 +1,4 @@
-"""The compiled functions: a whole epoch, a whole validation, a whole forecast, each one XLA program.
+"""The compiled functions: a whole epoch with its validation, and a whole forecast, each one XLA program.
 
 Series and targets stay resident and windows are gathered by the rows of their cutoffs, so memory grows with rows alone.
 Networks of one spec share one engine, and so one compilation, in a process: weights are put in and taken out. The number
@@ -32,8 +32,8 @@ OPTIMIZERS = {
 """The update rule of each `train.optimizer`, with Keras' defaults."""
 
 FORECAST_BATCH = 256
-LEAST_ROWS, LEAST_STEPS = 1024, 32
-"""The shared sizes of a short series: its folds, whose compilation would take ten times their training, are one shape."""
+LEAST_ROWS, LEAST_STEPS, LEAST_FORECAST_STEPS = 1024, 32, 4
+"""The shared sizes of a short series: its spans and folds, whose compilation would take ten times their training, are one shape."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def _inputs(spec: NetworkSpec, given: tuple[Any, ...], rows: Any, seen_from: Any
     ]
 
 
+def compiled(function: Callable[..., Any]) -> Any:
+    """A function of tensors as one XLA program; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already."""
+    return tf.function(function, autograph=False, jit_compile=not HAS_GPU)
+
+
 def _network(spec: NetworkSpec) -> Any:
     return build_network(**vars(spec), seed=0)
 
@@ -124,7 +129,8 @@ def training_engine(spec: TrainingSpec) -> TrainingEngine:
 class TrainingEngine(keras.Model):
     """A network with its optimizer and compiled functions; trainings borrow it one after the other.
 
-    To Keras it is a model whose one batch is a whole epoch: `fit` hands `train_function` the number of the epoch.
+    To Keras it is a model whose one batch is a whole epoch: `fit` hands `train_function` the number of the epoch, and gets the means
+    of training and validation.
     """
 
     def __init__(self, spec: TrainingSpec) -> None:
@@ -138,8 +144,7 @@ class TrainingEngine(keras.Model):
         self.compile(optimizer=OPTIMIZERS[spec.optimizer](), jit_compile=False)
         self.optimizer.build(self.network.trainable_variables)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self.compiled_epoch = tf.function(self._epoch, jit_compile=not HAS_GPU)
-        self.compiled_score = tf.function(self._score, jit_compile=not HAS_GPU)
+        self.compiled_epoch = compiled(self._epoch)
 
     def borrow(
         self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int], teaching: Callable[[int], float] = lambda _: 0.0
@@ -176,11 +181,6 @@ class TrainingEngine(keras.Model):
         del force
         self.train_function = lambda iterator: self._run_epoch(int(next(iterator)))
 
-    def make_test_function(self, force: bool = False) -> None:
-        """Keras' hook: the whole validation set at once."""
-        del force
-        self.test_function = lambda _: self.compiled_score(*self.score_data, *self.score_batches)
-
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         """Derive the epoch's order and dropout from (seed, member, epoch), and run it."""
         seed, member = self.seeds
@@ -189,10 +189,15 @@ class TrainingEngine(keras.Model):
         order = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(len(self.ends))
         batches = in_batches(self.ends[order], self.spec.batch_size)
         teaching = tf.constant(self.teaching(epoch)), tf.constant(derive_seed(seed, "teaching", member, epoch), tf.uint32)
-        means: dict[str, Any] = self.compiled_epoch(*self.train_data, *batches.tensors(), *teaching)
+        lesson = *self.train_data, *batches.tensors(), *teaching
+        means: dict[str, Any] = self.compiled_epoch(lesson, (*self.score_data, *self.score_batches))
         return means
 
-    def _epoch(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any, share: Any, seed: Any) -> dict[str, Any]:
+    def _epoch(self, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
+        """An epoch's updates, and the validation loss after them."""
+        return {**self._learn(*lesson), "val_loss": self._score(*validation)}
+
+    def _learn(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any, share: Any, seed: Any) -> dict[str, Any]:
         """One update a batch, in order; the means of loss and gradient norm."""
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
@@ -239,7 +244,7 @@ class TrainingEngine(keras.Model):
         counts = tf.cast(known, losses.dtype) * tf.reshape(weights, (-1,) + (1,) * (len(y.shape) - 1))
         return tf.reduce_sum(losses * counts) / tf.reduce_sum(counts)
 
-    def _score(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any) -> dict[str, Any]:
+    def _score(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any) -> Any:
         """The mean loss of all windows, without penalties and dropout."""
 
         def body(step: Any, total: Any) -> tuple[Any, ...]:
@@ -247,7 +252,7 @@ class TrainingEngine(keras.Model):
             return step + 1, total + self._mean_loss(tf.gather(targets, rows[step]), output, weights[step]) * tf.reduce_sum(weights[step])
 
         _, total = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0))
-        return {"loss": total / tf.reduce_sum(weights)}
+        return total / tf.reduce_sum(weights)
 
 
 def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH) -> np.ndarray:
@@ -256,7 +261,7 @@ def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH)
         return np.empty((0, *network.output_shape[1:]), np.float32)
     engine = _forecast_engine(network.spec, layers_are_compiled())
     set_network_weights(engine.network, network_weights(network))
-    rows, _, steps = in_batches(windows.ends, batch, least=1).tensors()
+    rows, _, steps = in_batches(windows.ends, batch, LEAST_FORECAST_STEPS).tensors()
     outputs = engine.compiled(_given(windows), rows, steps).numpy()
     return np.asarray(outputs.reshape(-1, *outputs.shape[2:])[: len(windows)])
 
@@ -272,7 +277,7 @@ class _ForecastEngine:
 
     def __init__(self, network: Any) -> None:
         self.network = network
-        self.compiled = tf.function(self._forecast, jit_compile=not HAS_GPU)
+        self.compiled = compiled(self._forecast)
 
     def _forecast(self, given: tuple[Any, ...], rows: Any, steps: Any) -> Any:
         def body(step: Any, outputs: Any) -> tuple[Any, Any]:

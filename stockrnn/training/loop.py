@@ -117,11 +117,9 @@ def _fit(engine: TrainingEngine, watch: _Watch, epochs: int) -> None:
     done = len(watch.progress.reports)
     engine.fit(
         tf.data.Dataset.range(done + 1, epochs + 1),  # the number of each epoch
-        validation_data=tf.data.Dataset.from_tensors(0),  # the validation set is resident
         initial_epoch=done,
         epochs=epochs,
         steps_per_epoch=1,
-        validation_steps=1,
         shuffle=False,
         verbose=0,
         callbacks=[watch],

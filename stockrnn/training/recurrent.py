@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,10 +159,13 @@ class _Lessons:
 
     def first_network(self, member: int) -> Any:
         """The network of a member before its first epoch."""
-        network = build_network(**vars(self.specs[member]), seed=derive_seed(self.config.train.seed, "member", member))
+        spec = self.specs[member]
+        network = _network(spec)
         if self.start is not None:
             set_network_weights(network, self.start.fitted.members[member])
-        elif self.config.model.anchor != "none":
+            return network
+        set_network_weights(network, first_weights(spec, derive_seed(self.config.train.seed, "member", member)))
+        if self.config.model.anchor != "none":
             rest_network(network, self.train.targets[self.train.ends])
         return network
 
@@ -289,13 +293,25 @@ def network_specs(config: Config, features: int, ahead: int = 0, tickers: int = 
     )
 
 
+@functools.lru_cache(maxsize=16)
+def _network(spec: NetworkSpec) -> Any:
+    """A network of this shape for whoever puts weights into it: the next one finds what was left there."""
+    return build_network(**vars(spec), seed=0)
+
+
+@functools.lru_cache(maxsize=16)
+def first_weights(spec: NetworkSpec, seed: int) -> Weights:
+    """The weights before the first epoch; folds and tickers begin with the same."""
+    return network_weights(build_network(**vars(spec), seed=seed))
+
+
 def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[Weights], windows: Windows) -> np.ndarray:
     """Every member's raw outputs, float64, shape (n, members, horizon, parameters)."""
-    networks = {spec: build_network(**vars(spec), seed=0) for spec in specs}
     outputs = []
     for spec, weights in zip(specs, members, strict=True):
-        set_network_weights(networks[spec], weights)
-        outputs.append(predict_windows(networks[spec], windows.last(spec.lookback)).astype(np.float64))
+        network = _network(spec)
+        set_network_weights(network, weights)
+        outputs.append(predict_windows(network, windows.last(spec.lookback)).astype(np.float64))
     return np.stack(outputs, axis=1)
 
 
