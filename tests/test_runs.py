@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import string
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,8 @@ import pytest
 
 from stockrnn import recipes
 from stockrnn.configfile import to_yaml
-from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError
+from stockrnn.errors import ConfigError, DataError, RunDamagedError, RunInUseError
+from stockrnn.recipes.assembly import run_in_the_making
 from stockrnn.runs import parquet
 from stockrnn.runs.directory import (
     CHECKPOINTS,
@@ -135,9 +137,21 @@ def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(place):
 
 def test_a_new_run_is_named_by_date_and_config_and_numbered(place):
     assert new_run_folder(None, "lstm", TODAY) == Path("runs/2026-03-09-lstm")
-    for name in ("2026-03-09-lstm", "2026-03-09-lstm-2"):
-        (place / "runs" / name).mkdir(parents=True)
+    (place / "runs/2026-03-09-lstm-2").mkdir()
     assert new_run_folder(None, "lstm", TODAY) == Path("runs/2026-03-09-lstm-3")
+
+
+def test_runs_that_start_in_the_same_instant_have_names_of_their_own(place):
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: new_run_folder(None, "lstm", TODAY), range(40)))
+    assert set(names) == {Path("runs/2026-03-09-lstm"), *(Path(f"runs/2026-03-09-lstm-{k}") for k in range(2, 41))}
+
+
+def test_a_run_that_fails_takes_the_folder_made_for_it_away(place):
+    folder = new_run_folder(None, "lstm", TODAY)
+    with pytest.raises(DataError), run_in_the_making(folder):
+        raise DataError("no")
+    assert not (place / "runs").exists()
 
 
 def test_a_chosen_folder_must_be_new_or_empty(run, place):

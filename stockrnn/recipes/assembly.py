@@ -27,7 +27,7 @@ from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
-from stockrnn.runs.directory import PLOTS, Run, end_run, model_names, open_run, remove_unfinished, write_run
+from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
@@ -113,14 +113,13 @@ def run_in_the_making(folder: Path) -> Iterator[None]:
     Raises:
         RunInUseError: another process writes there.
     """
-    existed = folder.is_dir()
+    existed = folder.is_dir() and folder.parent != Path(RUNS)  # those there were made for this run
     try:
         with lock_folder(folder):
             yield
-    except InterruptedRunError:
-        raise  # the user is told how to go on with it
-    except BaseException:
-        remove_unfinished(folder, existed)
+    except BaseException as error:
+        if not isinstance(error, InterruptedRunError) or not (folder / CHECKPOINTS).exists():  # else the user is told how to go on
+            remove_unfinished(folder, existed)
         raise
 
 

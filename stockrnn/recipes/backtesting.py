@@ -69,12 +69,11 @@ def backtest(
     Raises:
         StockRNNError: as `train`; nothing half-written stays but the state of an unfinished backtest.
     """
-    watch = Stopwatch()
-    with watch.stage("read"):
-        prices = load_prices(config.data, config.asked)
-        folds = plan.cut(config, prices.table[DATE])
-    state = folder / CHECKPOINTS
+    watch, state = Stopwatch(), folder / CHECKPOINTS
     with run_in_the_making(folder), _dropping_unused(state), open_engine(config.train.workers, place) as engine:
+        with watch.stage("read"):
+            prices = load_prices(config.data, config.asked)
+            folds = plan.cut(config, prices.table[DATE])
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
         walk = _Walk(config, plan, prices.table, prices.known, folds, state, engine, engine.shares_files)

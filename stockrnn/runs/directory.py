@@ -220,11 +220,12 @@ def list_runs() -> list[Path]:
 
 
 def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path:
-    """The folder of a new run: the chosen one, else runs/<date>-<config name>, numbered when taken.
+    """The folder of a new run: the chosen one, else runs/<date>-<config name>, numbered when taken, and made so that nobody else takes it.
 
     Raises:
         RunInUseError: another process is writing the chosen folder.
         ConfigError: it holds something.
+        StorageError: runs/ cannot be written.
     """
     if chosen is not None:
         folder = Path(chosen)
@@ -236,7 +237,15 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
         return folder
     stem = f"{today:%Y-%m-%d}-{config_name}"
     numbered = (Path(RUNS) / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 100_000))
-    return next(folder for folder in numbered if not folder.exists())
+    return next(folder for folder in numbered if _is_made(folder))
+
+
+def _is_made(folder: Path) -> bool:
+    """Whether this process, and no other, made the folder now."""
+    with storage_errors(folder, "writable"), contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+        return True
+    return False
 
 
 def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
