@@ -32,11 +32,12 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "stockrnn/runs/": ["hostile", "survival", "storage", "unlike", "runs"],
+    "stockrnn/runs/searches.py": ["tuning"],
     "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
     "stockrnn/evaluation/folds.py": ["folds"],
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],
 }
-"""The test files that may notice a change."""
+"""The test files that may notice a change, by the longest name of a file or folder that fits."""
 Covered = dict[str, dict[str, tuple[float, set[int]]]]
 """File → test → how long it takes, and the lines of that file that it runs."""
 OPTIONS = ["-q", "-x", "-m", "not slow and not network"]
@@ -47,19 +48,16 @@ ENOUGH = 0.9
 DIE_WITH_PARENT = 1
 """prctl(2): the signal that a process gets when its parent dies."""
 EXPLAINED = {
-    r"folds\.py.*'expanding'  →": "any other word than `rolling` expands",
-    r"folds\.py.*0\.0  →  1\.0": "negative shares count from the end of the dates, where the spans end too",
-    r"checkpoint\.py:.* (30\.0|0\.05|0\.0|False|0)  →": "fields that no caller gives; a first save is due whatever they are",
-    r"anchors\.py.*'\w+'  →": "names of terms that are read in order",
-    r"anchors\.py.*(-x @ prior|Break|LEAST\)  →|Constant: 0\.0  →)": "where Newton's method begins and stops; the optimum is one",
-    r"targets\.py.*0\.0 \* base": "no price is zero",
-    r"splits\.py.*Constant: 0  →  1": "a file without dates leaves each span empty, which is refused as well",
-    r"graphs\.py:3\d .*'[a-z ]+'  →": "words that only a message shows; those that choose a check have tests",
-    r"'(writable|readable)'  →": "a word of a message",
-    r"frozen|Constant: True  →  False": "a frozen value may be changed by no line of ours",
-    r"Constant: (80|60|40|200)  →": "how much of what came a message shows",
+    ("folds.py", r"window: Literal", r"'expanding'  →"): "any other word than `rolling` expands",
+    ("folds.py", r"spans = split_time\(", r" 0\.0  →"): "with the training share below 0 the same dates are counted from the end",
+    ("checkpoint.py", r"_\w+: \w+ = field", r" False  →"): "the constructor takes one argument more, which no caller gives",
+    ("checkpoint.py", r"_took: float = field", r" 0\.0  →"): "the first save is due in any case: the one before was at minus infinity",
+    ("anchors.py", r'^"\w+": -?0\.\d+,$', r"'\w+'  →"): "names of terms, which are read in order",
+    ("targets.py", r'^"level"', r"0\.0 \* base  →  0\.0 / base"): "no price is zero, and 0 / base is 0 as 0 * base is",
 }
-"""Changes that no test needs to notice, by a pattern of file, line and change, with the reason."""
+"""Changes that no test needs to notice: patterns of the file's name, of its line and of the change, with the reason."""
+MESSAGES = {"hold": 2, "_damaged": 1, "storage_errors": 1}
+"""Functions of which all arguments after so many only make the text of a message."""
 OPERATORS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.GtE],
     ast.LtE: [ast.Lt, ast.Gt],
@@ -94,12 +92,15 @@ NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "maximum": "min
 
 
 def parts(node: ast.AST) -> Iterator[ast.AST]:
-    """What is run of a tree: no annotation, no docstring, no text of a message."""
+    """What is run of a tree: no annotation, no docstring, no text of a message, and not `frozen`, which only forbids."""
     yield node
+    called = name_of(node.func) if isinstance(node, ast.Call) else ""
     for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "type_params"} or isinstance(node, (ast.JoinedStr, ast.Import, ast.ImportFrom)):
             continue
-        for child in value if isinstance(value, list) else [value]:
+        if name == "keywords" and called == "dataclass":
+            continue
+        for child in value[: MESSAGES.get(called) if name == "args" else None] if isinstance(value, list) else [value]:
             documents = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
             typing = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
             if isinstance(child, ast.AST) and not documents and not typing:
@@ -131,13 +132,15 @@ def changes(node: ast.AST) -> list[ast.AST]:
         return [ast.Return(ast.Constant(None))]
     if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         return [ast.Pass()]
-    if isinstance(node, ast.Call):
-        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if name in NAMES:
-            other = copy.deepcopy(node)
-            setattr(other.func, "id" if isinstance(other.func, ast.Name) else "attr", NAMES[name])
-            return [other]
+    if isinstance(node, ast.Call) and name_of(node.func) in NAMES:
+        other = copy.deepcopy(node)
+        setattr(other.func, "id" if isinstance(other.func, ast.Name) else "attr", NAMES[name_of(node.func)])
+        return [other]
     return []
+
+
+def name_of(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
 
 
 def other_constants(value: object) -> list[object]:
@@ -154,9 +157,10 @@ def other_constants(value: object) -> list[object]:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed source: its tree, the line that is changed, and what it was and is."""
+    """A changed source: its tree, the line that is changed with its text, and what it was and is."""
 
     line: int
+    text: str
     what: str
     tree: ast.Module
 
@@ -170,7 +174,8 @@ def mutants(source: str) -> Iterator[Mutant]:
             old = next(itertools.islice(parts(tree), number, None))
             replace_node(tree, old, ast.copy_location(changes(old)[choice], old))
             before, after = (ast.unparse(ast.fix_missing_locations(each)).splitlines()[0][:70] for each in (node, new))
-            yield Mutant(node.lineno, f"{type(node).__name__}: {before}  →  {after}", ast.fix_missing_locations(tree))
+            text = source.splitlines()[node.lineno - 1].strip()
+            yield Mutant(node.lineno, text, f"{type(node).__name__}: {before}  →  {after}", ast.fix_missing_locations(tree))
 
 
 def replace_node(tree: ast.Module, old: ast.AST, new: ast.AST) -> None:
@@ -200,7 +205,14 @@ class Trial:
     most_s: float
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.mutant.line} {self.mutant.what}"
+        return f"{self.name}:{self.mutant.line}  {self.mutant.text}  {self.mutant.what}"
+
+    @property
+    def reason(self) -> str:
+        """Why no test needs to notice it."""
+        parts = Path(self.name).name, self.mutant.text, self.mutant.what
+        known = (why for key, why in EXPLAINED.items() if all(map(re.search, key, parts)))
+        return next(known, "NOT EXPLAINED")
 
 
 def trials_of(tree: Path, names: list[str], share: tuple[int, int], covered: Covered) -> list[Trial]:
@@ -261,7 +273,7 @@ class Session:
                 code = self._anew(trial)
             took, said = time.monotonic() - started, "ALIVE" if code == 0 else f"{code}"
             print(f"{trial} {said} {took:.1f}s{'' if swap or rebind else ' anew'}", file=self.log, flush=True)
-            self.alive += [str(trial)] if code == 0 else []
+            self.alive += [f"{trial}  # {trial.reason}"] if code == 0 else []
         self.count = len(trials)
         (self.tree / "alive.json").write_text(json.dumps([self.count, self.alive]))
         return True
@@ -468,13 +480,9 @@ def trial_of(tree: Path, prefix: str, names: list[str], share: tuple[int, int], 
 
 
 def targets(prefix: str) -> list[str]:
-    found = [ROOT / prefix] if prefix.endswith(".py") else sorted((ROOT / prefix).glob("*.py"))
-    return [str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py"]
-
-
-def explained(survivor: str) -> str:
-    """A change that no test noticed, with the reason that is known for it."""
-    return f"{survivor}  # {next((why for pattern, why in EXPLAINED.items() if re.search(pattern, survivor)), 'NOT EXPLAINED')}"
+    paths = [ROOT / prefix] if prefix.endswith(".py") else sorted((ROOT / prefix).glob("*.py"))
+    names = [str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py"]
+    return [name for name in names if max(filter(name.startswith, TESTS), key=len) == prefix]
 
 
 def main(words: list[str]) -> float:
@@ -496,7 +504,7 @@ def main(words: list[str]) -> float:
                 assert code in (0, 5), f"{tree}/tests.log"
                 count, alive = json.loads((tree / "alive.json").read_text())
                 total, left = total + count, left + len(alive)
-                print("\n".join([*map(explained, alive), f"{prefix}: {count - len(alive)} of {count} killed"]), flush=True)
+                print("\n".join([*alive, f"{prefix}: {count - len(alive)} of {count} killed"]), flush=True)
     print(f"{total - left} of {total} killed, {1 - left / total:.1%}")
     return 1 - left / total
 
