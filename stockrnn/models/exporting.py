@@ -24,6 +24,7 @@ from stockrnn.errors import StockRNNError
 from stockrnn.models.backend import quiet_descriptor
 from stockrnn.models.cells import stock_layers
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
+from stockrnn.models.ordering import inner_graphs, put_in_order
 
 FIRST_MARK = 0x71000000
 """The bits of the first mark as a float32: from 6e29 on, where no number of ours lies, there are 200 million."""
@@ -115,7 +116,7 @@ def _template(spec: NetworkSpec) -> _Template:
     pieces = zip(weights.items(), np.split(marks, ends[:-1]), strict=True)
     set_network_weights(network, {name: piece.reshape(weight.shape) for (name, weight), piece in pieces})
     model = onnx.load_from_string(_exported(network))
-    del model.graph.value_info[:]
+    put_in_order(model.graph)
     _rename(model.graph, {}, "", itertools.count())
     places: dict[str, np.ndarray] = {}
     found = np.zeros(ends[-1], bool)
@@ -147,7 +148,7 @@ def _rename(graph: Any, known: dict[str, str], prefix: str, numbers: Iterator[in
         place.name = named(place.name)
     for node in graph.node:
         node.name = ""
-        for inner in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+        for inner in inner_graphs(node):
             _rename(inner, known, prefix, numbers)
         node.input[:] = [named(name) for name in node.input]
         node.output[:] = [named(name) for name in node.output]
