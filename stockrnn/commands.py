@@ -122,9 +122,9 @@ def tune(
     """`stockrnn tune`. `effort` holds the options that were given; the others are those of `Effort`, or of the search that goes on."""
     from stockrnn.reports import tuning
     from stockrnn.runs.searches import is_searching
-    from stockrnn.searchspace import read_space
+    from stockrnn.searchspace import fitting, read_space
 
-    where = Place(**place)
+    where, left_out = Place(**place), ""
     given = {name: value for name, value in effort.items() if value is not None}
     if "time_s" in given:
         given.setdefault("trials", None)
@@ -136,6 +136,7 @@ def tune(
     else:
         asked, searched = recipes.Effort(**given), read_space(find_space(space or DEFAULT_SPACE))
         settings = _settings(config or DEFAULT_CONFIG, data, overrides)
+        searched, left_out = (searched, "") if space else fitting(searched, settings)
         folder = new_run_folder(run, f"{find_config(config or DEFAULT_CONFIG).stem}-tune", dt.datetime.now().astimezone().date())
     how = f"Go on with: stockrnn tune --resume --run {folder}"
     with interruptible(how, lambda: is_searching(folder)) as check, step_progress("tune") as tell:
@@ -148,7 +149,7 @@ def tune(
             check()
 
         tuned = recipes.tune(settings, searched, folder, asked, on_report, on_trial, where)
-    _tell(tuned.notes)
+    _tell((*filter(None, [left_out]), *tuned.notes))
     if json:
         _print_json({"run": str(folder), **tuned.summary})
         return

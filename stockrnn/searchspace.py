@@ -93,6 +93,48 @@ class Space:
         return {path: list(domain.values) if isinstance(domain, Choices) else domain.to_dict() for path, domain in self.domains.items()}
 
 
+def refuse_settled(space: Space, config: Config) -> None:
+    """Make sure that a search of this config would change something by every key. Raises ConfigError."""
+    for path in space.domains:
+        if path in _settled(config):
+            raise ConfigError(
+                f"The space must hold keys that change the config. Received: `{path}`, which every network of `train.ensemble` has of its "
+                f"own. Leave it out, or search with `--set train.ensemble=1`."
+            )
+
+
+def fitting(space: Space, config: Config) -> tuple[Space, str]:
+    """What of a space goes with a config: keys that change it, and of each two or more values that it may have; and what was left out."""
+    base, kept, left = config.model_dump(mode="json"), {}, []
+    for path, domain in space.domains.items():
+        values = domain.values if isinstance(domain, Choices) else (domain.low, domain.high)
+        good = tuple(value for value in values if path not in _settled(config) and _goes(space, base, path, value))
+        if len(good) == len(values):
+            kept[path] = domain
+        elif isinstance(domain, Choices) and len(good) > 1:
+            kept[path] = Choices(good)
+            left.append(f"{path} {', '.join(str(value) for value in values if value not in good)}")
+        else:
+            left.append(path)
+    return Space(
+        kept
+    ), f"Left out of the space, as it changes nothing in this config or does not go with it: {'; '.join(left)}." if left else ""
+
+
+def _settled(config: Config) -> set[str]:
+    """The keys that each network of the ensemble has of its own."""
+    own = [member.model_dump(exclude_none=True) for member in config.train.members]
+    return {f"{'window' if name == 'lookback' else 'model'}.{name}" for name in set.intersection(*(set(each) for each in own))}
+
+
+def _goes(space: Space, base: Mapping[str, Any], path: str, value: Any) -> bool:
+    try:
+        space.config(base, {path: value})
+    except ConfigError:
+        return False
+    return True
+
+
 def read_space(path: Path) -> Space:
     """The space in a YAML file. Raises ConfigError: as `space_of`, or not YAML."""
     return space_of(read_yaml(path), str(path))

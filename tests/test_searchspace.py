@@ -2,10 +2,9 @@
 
 import pytest
 
-from stockrnn.config import Config
 from stockrnn.configfile import find_space, load_config, shipped_configs
 from stockrnn.errors import ConfigError
-from stockrnn.searchspace import Choices, Range, Space, read_space
+from stockrnn.searchspace import Choices, Range, Space, fitting, read_space, refuse_settled, space_of
 
 
 def space(tmp_path, text):
@@ -92,20 +91,33 @@ def test_a_space_is_found_by_path_or_name_and_is_no_config(tmp_path):
         find_space("recomended.yaml")
 
 
-OWN_SPACE = dict.fromkeys(("one_to_many.yaml", "panel.yaml", "quantile.yaml"), "lookback") | {
-    "stacked_bidirectional.yaml": "equal neighbours"
+LEFT_OUT = {
+    "one_to_many.yaml": "window.lookback",
+    "panel.yaml": "model.cell; window.lookback 5, 10",
+    "quantile.yaml": "model.cell; window.lookback 5, 10",
+    "stacked_bidirectional.yaml": "model.units",
 }
-"""The shipped configs that need a space of their own, and what of the recommended one they refuse."""
+"""What of the recommended space a shipped config has no use for."""
 
 
 @pytest.mark.parametrize("name", shipped_configs())
-def test_the_recommended_space_fits_a_shipped_config_or_is_refused_with_a_reason(name):
-    base, shipped = load_config(name).model_dump(mode="json"), read_space(find_space("recommended"))
-    firsts = {path: domain.values[0] if isinstance(domain, Choices) else domain.low for path, domain in shipped.domains.items()}
-    if name in OWN_SPACE:
-        with pytest.raises(ConfigError, match=OWN_SPACE[name]):
-            shipped.config(base, firsts)
-        return
-    for path, domain in shipped.domains.items():
+def test_what_fits_of_the_recommended_space_goes_with_every_shipped_config_and_the_rest_is_said(name):
+    config, shipped = load_config(name), read_space(find_space("recommended"))
+    fitted, said = fitting(shipped, config)
+    assert said == (
+        f"Left out of the space, as it changes nothing in this config or does not go with it: {LEFT_OUT[name]}." if name in LEFT_OUT else ""
+    )
+    refuse_settled(fitted, config)
+    base = config.model_dump(mode="json")
+    firsts = {path: domain.values[0] if isinstance(domain, Choices) else domain.low for path, domain in fitted.domains.items()}
+    assert len(firsts) >= 4
+    for path, domain in fitted.domains.items():
         for value in domain.values if isinstance(domain, Choices) else (domain.low, domain.high):
-            assert isinstance(shipped.config(base, {**firsts, path: value}), Config)
+            assert fitted.config(base, {**firsts, path: value}) != config
+
+
+def test_a_key_that_every_network_has_of_its_own_is_refused():
+    config = load_config("quantile")
+    with pytest.raises(ConfigError, match=r"Received: `model.cell`, which every network of `train.ensemble` has of its own"):
+        refuse_settled(space_of({"model": {"cell": ["lstm", "gru"]}}, "s"), config)
+    refuse_settled(space_of({"window": {"lookback": [40, 60]}}, "s"), config)  # one network has none of its own

@@ -36,7 +36,7 @@ from stockrnn.runs.searches import (
     unfinished_search,
     write_search,
 )
-from stockrnn.searchspace import Space
+from stockrnn.searchspace import Space, refuse_settled
 from stockrnn.types import DATE, TICKER
 
 TRIALS, FOLDS = 40, 4
@@ -104,9 +104,11 @@ def tune(
         place: where trials run.
 
     Raises:
-        StockRNNError: MissingExtraError without Optuna; ConfigError for another search in the folder; what the config itself raises.
+        StockRNNError: MissingExtraError without Optuna; ConfigError for another search in the folder or a key that changes nothing; what
+            the config itself raises.
     """
     asked, watch = effort or Effort(), Stopwatch()
+    refuse_settled(space, config)
     search = Search(space, config.train.seed)
     with run_in_the_making(folder), open_engine(config.train.workers, place) as engine:
         with watch.stage("read"):
