@@ -74,16 +74,10 @@ def main() -> int:
                 )
     best = {side: [summary["best"]["crps"] for summary in summaries] for side, summaries in found.items()}
     saved = [100 * summary["epochs_saved"] for summary in found["tpe"]]
-    detail = f"{chosen.trials} trials a side and seed, {len(chosen.seeds)} seeds"
+    what = f"`tune`, {chosen.trials} trials and {len(chosen.seeds)} seeds, on one core"
     told = [
-        figure(
-            "validation CRPS that `tune` finds ÷ that of as many trials by chance",
-            "",
-            ratios(best["tpe"], best["chance"]),
-            1.0,
-            detail=detail,
-        ),
-        figure("epochs that ending trials early saves (%)", "", saved, 40.0, at_least=True, detail=detail),
+        figure(what, "validation CRPS ÷ that of as many trials by chance", ratios(best["tpe"], best["chance"]), 1.0),
+        figure(what, "epochs saved by ending trials early (%)", saved, 40.0, at_least=True),
     ]
     if chosen.keep:
         keep("tune", told)
