@@ -76,7 +76,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """The hexadecimal SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 

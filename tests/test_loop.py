@@ -13,7 +13,7 @@ import pytest
 
 from stockrnn.config import EarlyStoppingConfig, ModelConfig, TeacherForcingConfig, TrainConfig
 from stockrnn.errors import DivergedError, InterruptedRunError, RunDamagedError
-from stockrnn.features.windows import Windows
+from stockrnn.features.windows import Windows, with_room
 from stockrnn.models.backend import keras
 from stockrnn.models.cells import stock_layers
 from stockrnn.models.networks import build_network, network_weights, set_network_weights
@@ -132,6 +132,28 @@ def test_members_and_folds_of_short_series_share_one_compilation():
         trained(net, split(rows, 90 + 30 * member), member=member, epochs=1, batch_size=8)
     assert engine.training_engine(spec) is shared
     assert shared.compiled_epoch.experimental_get_tracing_count() <= before + 1
+
+
+def test_compiling_before_the_first_update_updates_nothing():
+    data = split(134, 96)
+    net = network(**DROPPING)
+    shared = engine.training_engine(engine.TrainingSpec(net.spec, "adam", "mse", 8, clip_norm=1.0))
+    shared.borrow(net, *data, (3, 0))
+    states = [variable.numpy() for variable in (*shared.network.variables, *shared.optimizer.variables)]
+    shared.compiled_shapes.clear()
+    shared._compile((engine.tf.constant(0.0), engine.tf.constant(1, engine.tf.uint32)))
+    for before, variable in zip(states, (*shared.network.variables, *shared.optimizer.variables), strict=True):
+        np.testing.assert_array_equal(variable.numpy(), before)
+    shared.give_back()
+
+
+def test_the_series_is_not_copied_to_be_resident():
+    series = with_room((1500, 3), 1.0)
+    tensor = engine.resident(series)
+    series[7] = 5.0  # which nobody does, but to see whether it is the same memory
+    assert tensor.shape == (engine.roomy(1500), 3)
+    assert tensor.numpy()[7].tolist() == [5.0] * 3
+    assert not tensor.numpy()[1500:].any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 100, 1000, 12345])

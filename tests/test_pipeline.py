@@ -1,5 +1,6 @@
 """The road from prices to windows and back: by hand for one ticker, apart for each of a panel, learned from training alone."""
 
+import functools
 import json
 
 import numpy as np
@@ -9,8 +10,10 @@ from factories import gappy, panel, random_walk
 
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
+from stockrnn.features import pipeline
 from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline, learnable_tickers
 from stockrnn.features.splits import split_time
+from stockrnn.prices.tickers import ticker_blocks, ticker_slices
 from stockrnn.types import CLOSE, DATE, FILLED, TICKER
 
 PLAIN = ["features.columns=[]", "features.indicators=[log_return]", "model.units=[2]", "data.outliers.method=none"]
@@ -261,3 +264,31 @@ def test_a_ticker_younger_than_the_lookback_needs_short_windows():
     assert learnable_tickers(young, spans_of(old), config)[1] == []
     rows = fit_pipeline(young, spans_of(old), config).prepare(young).rows
     assert (young[TICKER][rows] == name).sum() == (young[TICKER] == name).sum() - 5
+
+
+def test_tickers_are_looked_at_some_at_a_time_each_whole():
+    tickers = pd.Series(np.repeat(list("abcdefg"), [5, 1, 3, 9, 2, 2, 1]))
+    slices = list(ticker_slices(tickers).values())
+    for least in (1, 4, 8, 100):
+        blocks = list(ticker_blocks(tickers, least))
+        np.testing.assert_array_equal(np.concatenate([np.arange(len(tickers))[block] for block in blocks]), np.arange(len(tickers)))
+        assert {block.start for block in blocks} <= {each.start for each in slices}
+        assert all(least <= block.stop - block.start for block in blocks[:-1])
+    assert list(ticker_blocks(tickers, 1)) == slices
+
+
+@pytest.mark.parametrize("words", [[ANCHORED], ["window.shortest=2", "model.ticker_embedding=2", "features.known_ahead=[day_of_week]"]])
+def test_how_many_tickers_are_looked_at_together_changes_nothing(monkeypatch, words):
+    prices = panel(300)
+    words = [*words, "data.panel=together", "features.indicators=[log_return, relative_volume]"]
+    whole = fitted(prices, *words)
+    windows = whole.prepare(prices).windows
+    monkeypatch.setattr(pipeline, "ticker_blocks", functools.partial(ticker_blocks, least=1))
+    apart = fitted(prices, *words)
+    assert apart.to_dict() == whole.to_dict()
+    others = apart.prepare(prices).windows
+    for name in ("series", "targets", "ends"):
+        np.testing.assert_array_equal(getattr(others, name), getattr(windows, name), strict=True)
+    assert set(others.beside) == set(windows.beside)
+    for name, array in windows.beside.items():
+        np.testing.assert_array_equal(others.beside[name], array, strict=True)

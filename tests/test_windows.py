@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stockrnn.features.windows import Windows, window_ends
+from stockrnn.features.windows import ALIGNMENT, Windows, in_room, roomy, window_ends, with_room
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -51,3 +51,35 @@ def test_batches_are_the_tensor_in_pieces(size):
 def test_picking_windows_copies_no_rows():
     w = windows()
     assert w.pick(np.arange(3)).series is w.series
+
+
+def arrays_and_whether_they_have_room():
+    rng = np.random.default_rng(3)
+    roomed = with_room((1500, 3), 0.0)
+    roomed[:] = rng.normal(size=roomed.shape)
+    steps = with_room((3, 2, 4), np.nan)
+    plain = rng.normal(size=(1500, 3)).astype(np.float32)
+    frozen = with_room((40, 2), 1.0)
+    frozen.base.flags.writeable = False
+    return {
+        "made with room": (roomed, True),
+        "of three axes": (steps, True),
+        "without rows": (with_room((0, 3), 0.0), True),
+        "of another's": (plain, False),
+        "the first rows, before others": (roomed[:1100], False),
+        "the last rows": (roomed[400:], False),
+        "not in a row": (roomed[:, ::2], False),
+        "read only": (frozen, False),
+        "flat, of a larger one": (np.arange(5000, dtype=np.float32)[:1500], False),
+    }
+
+
+@pytest.mark.parametrize("kind", arrays_and_whether_they_have_room())
+def test_rows_of_zeros_follow_up_to_a_shared_size_and_what_has_room_is_not_copied(kind):
+    array, has_room = arrays_and_whether_they_have_room()[kind]
+    room = in_room(array)
+    assert room.shape == (roomy(len(array), 1024), *array.shape[1:])
+    np.testing.assert_array_equal(room[: len(array)], array)
+    assert not room[len(array) :].any()
+    assert room.ctypes.data % ALIGNMENT == 0
+    assert (room.ctypes.data == array.ctypes.data) is has_room

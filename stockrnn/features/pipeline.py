@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,10 +17,10 @@ from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.scaling import Scaler, fit_scaler
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
-from stockrnn.features.windows import Windows, padded, places_after_padding, window_ends
+from stockrnn.features.windows import Windows, places_after_padding, window_ends, with_room
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.prices.known import NOTHING_KNOWN, Known
-from stockrnn.prices.tickers import of_ticker, ticker_slices
+from stockrnn.prices.tickers import of_ticker, ticker_blocks, ticker_slices
 from stockrnn.types import AHEAD, DATE, FILLED, TICKER, RowIndex
 
 LEAST_SESSIONS = 20
@@ -87,38 +88,42 @@ class Pipeline:
         known ahead of all its steps.
         """
         cleaned = self.limits.altered(prices)
-        raw = make_features(cleaned, self.names)
-        targets = _targets(cleaned, self.column, self.horizon, self.transform)
-        series = np.empty(raw.shape, np.float32)
-        scaled = np.empty(targets.shape, np.float32)
-        for ticker, rows in ticker_slices(cleaned[TICKER]).items():
-            series[rows] = of_ticker(self.features, ticker).transform(raw[rows])
-            scaled[rows] = of_ticker(self.target, ticker).transform(targets[rows] / self._scale(cleaned.iloc[rows], ticker))
-        usable = np.asarray(np.isfinite(series).all(axis=1))
-        ahead = self._ahead(cleaned)
-        told = np.isfinite(ahead).all(axis=(1, 2))
+        places = self.places(cleaned)
+        rows = int(places[-1]) + 1 if len(places) else 0
+        series = with_room((rows, len(self.names)), np.nan if self.shortest < self.lookback else 0.0)
+        targets = with_room((rows, self.horizon), np.nan)
+        shapes = {AHEAD: (rows, self.horizon, len(self.ahead.columns)), TICKER: (rows, 1)}
+        beside = {name: with_room(shapes[name], 0.0) for name in self.beside}
+        usable, told = np.zeros((2, len(cleaned)), bool)
+        for mine, ticker, features, labels, ahead in self._scaled(cleaned):
+            whole, known = np.isfinite(features).all(axis=1), np.isfinite(ahead).all(axis=(1, 2))
+            usable[mine], told[mine] = whole, known
+            first = int(places[mine.start])
+            its = slice(first, first + len(features))
+            series[its][whole] = features[whole]
+            targets[its][whole & known] = labels[whole & known]
+            values = {AHEAD: np.nan_to_num(ahead), TICKER: self._number(ticker)}
+            for name, array in beside.items():
+                array[its] = values[name]
         ends = window_ends(usable, cleaned[TICKER].to_numpy(), self.shortest)
         ends = ends[(told & ~cleaned[FILLED].to_numpy())[ends]]
-        unknown = np.float32(np.nan if self.shortest < self.lookback else 0.0)
-        series = np.where(usable[:, None], series, unknown)
-        scaled = np.where((usable & told)[:, None], scaled, np.float32(np.nan))
-        places = self.places(cleaned)
-        beside = {AHEAD: np.nan_to_num(ahead), TICKER: self._numbers(cleaned[TICKER])}
-        beside = {name: padded(beside[name], places, between=0.0) for name in self.beside}
-        windows = Windows(padded(series, places), padded(scaled, places), places[ends], self.lookback, beside)
-        return Prepared(windows, cleaned.index.to_numpy()[ends], cleaned)
+        return Prepared(Windows(series, targets, places[ends], self.lookback, beside), cleaned.index.to_numpy()[ends], cleaned)
 
-    def _ahead(self, cleaned: pd.DataFrame) -> np.ndarray:
-        """What each row knows of the steps ahead, float32, shape (rows, horizon, columns); NaN where it cannot know."""
-        known = np.empty((len(cleaned), self.horizon, len(self.ahead.columns)), np.float32)
-        for ticker, rows in ticker_slices(cleaned[TICKER]).items():
-            known[rows] = self.ahead.values(cleaned.iloc[rows], ticker, self.horizon)
-        return known
+    def _scaled(self, cleaned: pd.DataFrame) -> Iterator[tuple[slice, str, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each ticker: its rows, its name, and of each row the features, the labels, and what is known ahead, all float32."""
+        for some in ticker_blocks(cleaned[TICKER]):
+            part = cleaned.iloc[some]
+            raw, targets = make_features(part, self.names), _targets(part, self.column, self.horizon, self.transform)
+            for ticker, rows in ticker_slices(part[TICKER]).items():
+                its = part.iloc[rows]
+                features = of_ticker(self.features, ticker).transform(raw[rows]).astype(np.float32)
+                labels = of_ticker(self.target, ticker).transform(targets[rows] / self._scale(its, ticker)).astype(np.float32)
+                mine = slice(some.start + rows.start, some.start + rows.stop)
+                yield mine, ticker, features, labels, self.ahead.values(its, ticker, self.horizon)
 
-    def _numbers(self, tickers: pd.Series) -> np.ndarray:
-        """The number of each row's ticker, float32, shape (rows, 1)."""
-        numbers = {ticker: number for number, ticker in enumerate(self.embedded, start=1)}
-        return tickers.map(numbers).fillna(0).to_numpy(np.float32)[:, None]
+    def _number(self, ticker: str) -> int:
+        """The number of a ticker that the network tells apart, from 1; 0 for another one."""
+        return self.embedded.index(ticker) + 1 if ticker in self.embedded else 0
 
     def joined(self, other: Pipeline) -> Pipeline:
         """This pipeline for the tickers of another one, too, of the same config; its network does not tell these apart."""
@@ -212,22 +217,24 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
     shape = window.lookback, config.shortest, window.horizon
     empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, *shape, {})
     cleaned = limits.altered(prices)
-    raw = make_features(cleaned, names)
-    targets = _targets(cleaned, target.column, window.horizon, target.transform)
-    learn = (cleaned[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~cleaned[FILLED].to_numpy()
-    labelled = (label_spans(cleaned, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
+    learn = np.zeros(len(cleaned), bool)
     features, scaled_target, anchors = {}, {}, {}
-    for ticker, rows in ticker_slices(cleaned[TICKER]).items():
-        mine, seen = cleaned.iloc[rows], learn[rows]
-        _check_history(mine[seen], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
-        features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
-        changes, labels = targets[rows], labelled[rows]
-        if config.model.anchor != "none":
-            anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels)
-            changes = changes / anchors[ticker].scale(mine)
-        scaler = fit_scaler(changes[labels], config.features.scaler)
-        signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
-        scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
+    for some in ticker_blocks(cleaned[TICKER]):
+        part = cleaned.iloc[some]
+        raw, targets = make_features(part, names), _targets(part, target.column, window.horizon, target.transform)
+        learn[some] = (part[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~part[FILLED].to_numpy()
+        labelled = (label_spans(part, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
+        for ticker, rows in ticker_slices(part[TICKER]).items():
+            mine, seen = part.iloc[rows], learn[some][rows]
+            _check_history(mine[seen], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
+            features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
+            changes, labels = targets[rows], labelled[rows]
+            if config.model.anchor != "none":
+                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels)
+                changes = changes / anchors[ticker].scale(mine)
+            scaler = fit_scaler(changes[labels], config.features.scaler)
+            signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
+            scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
     ahead = fit_ahead(cleaned[learn], config.features, config.data.calendar, known)
     embedded = tuple(features) if config.model.ticker_embedding else ()
     if len(embedded) == 1:

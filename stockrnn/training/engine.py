@@ -10,13 +10,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from stockrnn.features.windows import Windows
-from stockrnn.models.backend import HAS_GPU, keras, tf
+from stockrnn.features.windows import Windows, aligned_zeros, in_room, roomy
+from stockrnn.models.backend import HAS_GPU, keras, spare_memory, tf
 from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
@@ -32,8 +32,8 @@ OPTIMIZERS = {
 """The update rule of each `train.optimizer`, with Keras' defaults."""
 
 FORECAST_BATCH = 256
-LEAST_ROWS, LEAST_STEPS, LEAST_FORECAST_STEPS = 1024, 32, 4
-"""The shared sizes of a short series: its spans and folds, whose compilation would take ten times their training, are one shape."""
+LEAST_STEPS, LEAST_FORECAST_STEPS = 32, 4
+"""As `LEAST_ROWS`, of batches."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,33 @@ class Batches:
 
     def tensors(self) -> tuple[Any, Any, Any]:
         """What the compiled functions take."""
-        return tf.constant(self.rows), tf.constant(self.weights), tf.constant(self.steps)
+        return as_it_lies(self.rows), as_it_lies(self.weights), tf.constant(self.steps)
+
+
+def no_batches(n: int, batch: int, least: int = LEAST_STEPS) -> Batches:
+    """Batches with room for so many windows, `least` or more, and none in use; their memory is not taken before it is written."""
+    shape = (roomy(math.ceil(n / batch), least), batch)
+    return Batches(aligned_zeros(shape, np.int32), aligned_zeros(shape, np.float32), 0)
 
 
 def in_batches(ends: np.ndarray, batch: int, least: int = LEAST_STEPS) -> Batches:
     """Cut windows into batches, `least` or more; the last ones are filled up with repetitions of weight zero."""
     n = len(ends)
-    steps = math.ceil(n / batch)
-    size = roomy(steps, least) * batch
-    rows = np.full(size, ends[0], np.int32)
-    rows[:n] = ends
-    weights = (np.arange(size) < n).astype(np.float32)
-    return Batches(rows.reshape(-1, batch), weights.reshape(-1, batch), steps)
+    batches = no_batches(n, batch, least)
+    rows, weights = batches.rows.reshape(-1), batches.weights.reshape(-1)
+    rows[:n], rows[n:], weights[:n] = ends, ends[0], 1.0
+    return replace(batches, steps=math.ceil(n / batch))
 
 
-def roomy(n: int, least: int = 1) -> int:
-    """Round up so that nearby sizes share a compiled shape: four sizes an octave, a quarter too much at most, and `least` for the small."""
-    step = 1 << max(0, n.bit_length() - 3)
-    return max(least, -(-n // step) * step)
+def as_it_lies(array: np.ndarray) -> Any:
+    """An aligned array that nobody will write to as a tensor of the same memory; a GPU gets a copy."""
+    tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.identity(tensor) if HAS_GPU else tensor
 
 
 def resident(array: np.ndarray) -> Any:
     """An array of the series as a tensor, with rows of zeros at its end up to a shared size."""
-    unused = roomy(len(array), LEAST_ROWS) - len(array)
-    return tf.pad(tf.convert_to_tensor(array), ((0, unused), *((0, 0),) * (array.ndim - 1)))
+    return as_it_lies(in_room(array))
 
 
 def _given(windows: Windows) -> tuple[Any, ...]:
@@ -145,6 +148,7 @@ class TrainingEngine(keras.Model):
         self.optimizer.build(self.network.trainable_variables)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
         self.compiled_epoch = compiled(self._epoch)
+        self.compiled_shapes: set[tuple[Any, ...]] = set()
 
     def borrow(
         self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int], teaching: Callable[[int], float] = lambda _: 0.0
@@ -186,12 +190,23 @@ class TrainingEngine(keras.Model):
         seed, member = self.seeds
         for number, variable in enumerate(self.randomness):
             variable.assign([derive_seed(seed, "dropout", member, epoch, number), 0])
-        order = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(len(self.ends))
-        batches = in_batches(self.ends[order], self.spec.batch_size)
         teaching = tf.constant(self.teaching(epoch)), tf.constant(derive_seed(seed, "teaching", member, epoch), tf.uint32)
-        lesson = *self.train_data, *batches.tensors(), *teaching
+        self._compile(teaching)
+        ends = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(self.ends)
+        lesson = *self.train_data, *in_batches(ends, self.spec.batch_size).tensors(), *teaching
         means: dict[str, Any] = self.compiled_epoch(lesson, (*self.score_data, *self.score_batches))
         return means
+
+    def _compile(self, teaching: tuple[Any, Any]) -> None:
+        """Compile for these shapes, by an epoch of no updates: it takes more memory than all the rest, and is to be over before that."""
+        rows, weights, steps = self.score_batches
+        lesson = *self.train_data, *no_batches(len(self.ends), self.spec.batch_size).tensors(), *teaching
+        scored = *self.score_data, rows, weights, tf.zeros_like(steps)
+        shapes = tuple(array.shape for array in tf.nest.flatten((lesson, scored)))
+        if shapes not in self.compiled_shapes:
+            self.compiled_epoch(lesson, scored)
+            self.compiled_shapes.add(shapes)
+            spare_memory()
 
     def _epoch(self, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
         """An epoch's updates, and the validation loss after them."""

@@ -286,7 +286,7 @@ def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig,
     """What is trained, in 64 characters: spec, settings, seeds, first weights and data."""
     arrays = [*network_weights(network).values()]
     for windows in (train, validation):
-        arrays += [windows.series, windows.targets, windows.ends, *windows.beside.values()]
-    digests = [sha256(np.ascontiguousarray(array).tobytes()) for array in arrays]
+        arrays += [windows.series, windows.targets, windows.ends.astype(np.int64), *windows.beside.values()]
+    digests = [sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data) for array in arrays]
     settings = config.model_dump(exclude={"workers"})  # whoever trains it, it is the same training
     return sha256(repr((network.spec, settings, seeds, digests)).encode())

@@ -42,7 +42,7 @@ def resident(field: str) -> float:
 def serve(tickers: int, epochs: int) -> None:
     """Train one network on so many tickers; print seconds of the last epoch, MiB above the import at the peak, MiB of the series."""
     from stockrnn.config import Config, ModelConfig
-    from stockrnn.features.windows import Windows, window_ends
+    from stockrnn.features.windows import Windows, window_ends, with_room
     from stockrnn.models.networks import build_network
     from stockrnn.training.loop import train_network
 
@@ -50,8 +50,9 @@ def serve(tickers: int, epochs: int) -> None:
     before = resident("VmRSS")
     rows = tickers * SESSIONS
     rng = np.random.default_rng(0)
-    series = rng.standard_normal((rows, FEATURES), np.float32)
-    targets = rng.standard_normal((rows, 1), np.float32)
+    series, targets = with_room((rows, FEATURES), 0.0), with_room((rows, 1), 0.0)  # as the pipeline makes them
+    for array in (series, targets):
+        rng.standard_normal(dtype=np.float32, out=array)
     ends = window_ends(np.ones(rows, bool), np.repeat(np.arange(tickers), SESSIONS), LOOKBACK)
     windows = Windows(series, targets, ends, LOOKBACK)
     late = ends % SESSIONS >= SESSIONS * 85 // 100
