@@ -66,12 +66,33 @@ def test_weights_of_another_network_are_refused_before_any_is_set(change):
     assert all(np.array_equal(value, before[name]) for name, value in network_weights(target).items())
 
 
-def test_penalties_are_those_of_the_kernels_alone():
-    net = network(cell="gru", l1=0.1, l2=0.01)
+@pytest.mark.parametrize(
+    ("shape", "cells"),
+    [
+        ({}, ("recurrent_1", "recurrent_2")),
+        ({"architecture": "many_to_many"}, ("recurrent_1", "recurrent_2")),
+        ({"bidirectional": True, "units": (4,), "attention": "dot"}, ("recurrent_1/forward_cell", "recurrent_1/backward_cell")),
+        ({"architecture": "encoder_decoder", "attention": "additive"}, ("recurrent_1", "recurrent_2", "decoder/cell_1", "decoder/cell_2")),
+    ],
+)
+def test_penalties_are_those_of_the_kernels_alone(shape, cells):
+    net = network(cell="gru", l1=0.1, l2=0.01, **shape)
     weights = network_weights(net)
-    kernels = [weights[f"recurrent_{k}/{name}"] for k in (1, 2) for name in ("kernel", "recurrent_kernel")]
+    kernels = [weights[f"{cell}/{name}"] for cell in cells for name in ("kernel", "recurrent_kernel")]
     wanted = sum(0.1 * np.abs(k).sum() + 0.01 * np.square(k).sum() for k in kernels)
-    np.testing.assert_allclose(float(sum(net.losses)), wanted, rtol=1e-5)
+    np.testing.assert_allclose(float(sum(net.learning.model.losses)), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}, {"layer_norm": True}, {"residual": True}], ids=str)
+@pytest.mark.parametrize("architecture", ["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"])
+def test_an_option_changes_what_is_said_in_training_and_dropout_nothing_else(architecture, change):
+    plain, other = (network(architecture=architecture, units=(4, 4), cell="lstm", **options) for options in ({}, change))
+    taught = [np.zeros((7, SHAPE["horizon"], 2), np.float32)] if plain.learning.taught else []
+    drops = any("dropout" in name for name in change)
+    for training, model in ((True, lambda net: net.learning.model), (False, lambda net: net)):
+        inputs = [windows(), *(taught if training else [])]
+        was, now = (model(net)(inputs if taught and training else inputs[0], training=training).numpy() for net in (plain, other))
+        assert (np.abs(now - was).max(axis=0) > 1e-4).any() == (training or not drops)
 
 
 TARGETS = np.random.default_rng(3).gamma(2.0, size=(500, 2))
