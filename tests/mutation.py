@@ -31,7 +31,7 @@ from typing import IO
 
 ROOT = Path(__file__).parents[1]
 TESTS = {
-    "stockrnn/runs/": ["hostile", "survival", "storage", "unlike", "runs"],
+    "stockrnn/runs/": ["vetting", "inference", "hostile", "survival", "storage", "unlike", "runs"],
     "stockrnn/runs/searches.py": ["tuning"],
     "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
     "stockrnn/evaluation/folds.py": ["folds"],
@@ -52,6 +52,13 @@ EXPLAINED = {
     ("folds.py", r"spans = split_time\(", r" 0\.0  →"): "with the training share below 0 the same dates are counted from the end",
     ("checkpoint.py", r"_\w+: \w+ = field", r" False  →"): "the constructor takes one argument more, which no caller gives",
     ("checkpoint.py", r"_took: float = field", r" 0\.0  →"): "the first save is due in any case: the one before was at minus infinity",
+    ("graphs.py", r"set\(domains\) <= DOMAINS", r"<= DOMAINS  →  set\(domains\) < DOMAINS"): "a record names one domain, never all three",
+    ("graphs.py", r"^raise AssertionError$", r"pass$"): "the line before always raises",
+    ("inference.py", r"^LOOK_S = ", r""): "what takes too long is stopped a moment later",
+    ("anchors.py", r"^prior = ", r" 0\.0  →"): "the intercept has no penalty: nothing is drawn to its prior",
+    ("anchors.py", r"^w\[0\] = ", r""): "where Newton's method begins; the optimum is one",
+    ("anchors.py", r"^break$", r"Break"): "a step from the optimum stays there",
+    ("anchors.py", r"^for _ in range\(50\)", r"50  →  51"): "a step from the optimum stays there",
     ("anchors.py", r'^"\w+": -?0\.\d+,$', r"'\w+'  →"): "names of terms, which are read in order",
     ("targets.py", r'^"level"', r"0\.0 \* base  →  0\.0 / base"): "no price is zero, and 0 / base is 0 as 0 * base is",
 }

@@ -25,6 +25,7 @@ import pytest
 from stockrnn import recipes, storage
 from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DataError, RunDamagedError, StockRNNError, StorageError, inert
+from stockrnn.runs import graphs
 from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run
 from stockrnn.runs.files import read_forecasts, to_csv
 from stockrnn.runs.graphs import check_model
@@ -523,8 +524,84 @@ COPY = node(b"Identity", [b"c"], [b"d"])
 ENDLESS = node(b"Loop", [], [b"out"], attributes=body(COPY))
 IN_A_LOOP = node(b"Loop", [b"times", b""], [b"out"], attributes=body(node(b"Loop", [b"times"], [b"d"])))
 IN_THREE = node(b"Loop", [b"times", b""], [b"out"], attributes=body(node(b"Scan", [b"c"], [b"d"], attributes=body(COPY))))
-LET_IN = {"no loop": HONEST, "a loop of five": model([LOOP], [times(5)]), "a loop of none": model([LOOP], [times(0)])}
+
+
+def holding(*tensors):
+    return model([LAST, node(b"MatMul", [b"last", b"w"], [b"out"])], [ZEROS, AXIS, *tensors])
+
+
+def listing(dims, bytes_of_numbers, number=4):
+    """A tensor whose numbers are listed (4: floats, 5: ints, 7: longs), not raw."""
+    return tensor(b"few", dims, None, kind={4: 1, 5: 6, 7: 7}[number], extra=field(number, bytes(bytes_of_numbers)))
+
+
+def within(*parts):
+    """A model with a graph in a node that is no loop."""
+    return model([LAST, node(b"Identity", [b"last"], [b"out"], attributes=[field(1, b"body") + field(6, b"".join(parts))])], [AXIS])
+
+
+def constant(of):
+    return model([node(b"Constant", [], [b"out"], attributes=[field(1, b"value") + field(5, of)])])
+
+
+LET_IN = {
+    "sixty-four listed numbers": holding(listing([8, 8], 64 * 10)),
+    "a longer number, listed by itself": holding(tensor(b"few", [1], None, kind=7, extra=field(7, 3))),
+    "eighty of them": holding(tensor(b"few", [2], None, kind=7, extra=field(7, 3) * 80)),
+    "a truth": holding(tensor(b"yes", [2], b"\0\1", kind=9)),
+    "a double": holding(tensor(b"fine", [1], struct.pack("<d", 0.5), kind=11)),
+    "one dimension after the other": holding(tensor(b"packed", [], bytes(24), extra=field(1, bytes([2, 3])))),
+    "a graph in a graph": within(field(1, node(b"Identity", [b"c"], [b"d"])), field(2, b"g")),
+    "a constant": constant(tensor(b"c", [2], bytes(8))),
+    "two names of one number in graphs of their own": within(field(5, tensor(b"axis", [1], struct.pack("<q", 1), kind=7)), field(2, b"g")),
+    "a loop of five, told in four bytes": model([LOOP], [tensor(b"times", [1], struct.pack("<i", 5), kind=6)]),
+    "the standard operations by name": HONEST + field(8, field(1, b"ai.onnx") + field(2, 15)),
+    "operations of learning declared": HONEST + field(8, field(1, b"ai.onnx.ml") + field(2, 3)),
+    "no loop": HONEST,
+    "a loop of five": model([LOOP], [times(5)]),
+    "a loop of none": model([LOOP], [times(0)]),
+}
 KEPT_OUT = {
+    "sixty-five listed numbers": (holding(listing([5, 13], 65 * 4)), "hold the numbers of each tensor"),
+    "more floats than their shape": (holding(listing([2], 64 * 10 + 1)), "hold the numbers of each tensor"),
+    "more ints than their shape": (holding(listing([2], 64 * 10 + 1, 5)), "hold the numbers of each tensor"),
+    "more longs than their shape": (holding(listing([2], 64 * 10 + 1, 7)), "hold the numbers of each tensor"),
+    "numbers listed one by one": (
+        holding(tensor(b"few", [2], None, kind=7, extra=field(7, 3) * 81)),
+        "hold the numbers of each tensor",
+    ),
+    "numbers listed and raw": (holding(tensor(b"few", [1], bytes(4), extra=field(7, 0))), "hold tensors that fill their shapes"),
+    "too few numbers": (holding(tensor(b"few", [2, 2], bytes(12))), "hold tensors that fill their shapes"),
+    "too many numbers": (holding(tensor(b"few", [2, 2], bytes(20))), "hold tensors that fill their shapes"),
+    "longs as wide as ints": (holding(tensor(b"few", [2], bytes(8), kind=7)), "hold tensors that fill their shapes"),
+    "no kind of number": (holding(tensor(b"few", [1], bytes(4), kind=0)), "hold tensors of numbers"),
+    "a text for a kind": (holding(tensor(b"few", [1], bytes(4), extra=field(2, b"f"))), "hold tensors of numbers"),
+    "infinity in a constant": (constant(tensor(b"c", [1], struct.pack("<f", float("inf")))), "hold finite numbers"),
+    "infinity in a graph in a graph": (
+        within(field(5, tensor(b"c", [1], struct.pack("<f", float("inf")))), field(2, b"g")),
+        "hold finite numbers",
+    ),
+    "another operation in a graph in a graph": (within(field(1, node(b"If", [b"c"], [b"d"]))), "use the operations of our networks"),
+    "a loop of a length that only another graph tells": (
+        model(
+            [LOOP, node(b"Identity", [b"window"], [b"o"], attributes=[field(1, b"b") + field(6, field(5, times(5)))])],
+        ),
+        "repeat a loop at most 5 times",
+    ),
+    "a loop of a length that only a constant tells": (
+        model([node(b"Constant", [], [b"times"], attributes=[field(1, b"value") + field(5, times(5))]), LOOP]),
+        "repeat a loop at most 5 times",
+    ),
+    "a loop of a fraction": (
+        model([LOOP], [tensor(b"times", [1], struct.pack("<f", 5.0))]),
+        "repeat a loop at most 5 times",
+    ),
+    "a loop of two lengths": (
+        model([LOOP], [tensor(b"times", [2], struct.pack("<2q", 5, 5), kind=7)]),
+        "repeat a loop at most 5 times",
+    ),
+    "a loop of six and another": (model([LOOP, LOOP], [times(6)]), "repeat a loop at most 5 times"),
+    "a loop below a node": (within(field(1, node(b"Loop", [b"times", b""], [b"d"]))), "hold no loop in a loop"),
     "a loop of six": (model([LOOP], [times(6)]), "repeat a loop at most 5 times"),
     "a loop of less than none": (model([LOOP], [times(-1)]), "repeat a loop at most 5 times"),
     "a loop of a length told twice": (model([LOOP], [times(5), times(6)]), "name each tensor once"),
@@ -537,6 +614,7 @@ KEPT_OUT = {
         model([node(b"Add", [b"window"] * 2, [b"out"], b"evil")]),
         "use the operations of our networks",
     ),
+    "an operation that is no text": (model([node(b"Add\xff", [b"window"] * 2, [b"out"])]), "use the operations of our networks"),
     "another domain": (model([LAST], [AXIS], outside=field(8, field(1, b"evil") + field(2, 1))), "use the standard operations"),
     "half a number": (HONEST + b"\x80", "be an ONNX file. Received: one cut short"),
     "a field cut short": (HONEST + b"\x0a\x05a", "be an ONNX file. Received: a field of 5 bytes"),
@@ -574,6 +652,9 @@ def test_of_an_exported_model_only_fields_that_ours_have_are_let_in(message):
 
     fields = getattr(library, message).DESCRIPTOR.fields
     assert NOT_OURS[message] <= {each.name for each in fields}
+    ours = {"ModelProto": graphs._MODEL, "GraphProto": graphs._GRAPH, "NodeProto": graphs._NODE}
+    ours |= {"AttributeProto": graphs._ATTRIBUTE, "TensorProto": graphs._TENSOR}
+    assert ours[message] == {each.number: each.name for each in fields if each.name not in NOT_OURS[message]}
     for number in {each.number for each in fields} | {40, 1000}:
         name = next((each.name for each in fields if each.number == number), "unknown")
         for value in (0, b""):

@@ -199,7 +199,8 @@ def test_too_little_or_unchanging_history_is_refused_by_its_number():
 def test_tickers_of_a_panel_with_too_little_or_unchanging_history_are_left_out():
     config = load_config("lstm", SMALL)
     whole = random_walk(200, ticker="WHOLE")
-    need = LEAST_SESSIONS + 2 + 1
+    assert LEAST_SESSIONS == 20
+    need = 20 + 2 + 1
     spans = spans_of(whole)
     enough, short = (whole[120 - count :].assign(ticker=name) for name, count in (("ENOUGH", need), ("SHORT", need - 1)))
     flat, late = whole.assign(ticker="FLAT", close=5.0), whole[130:].assign(ticker="LATE")
@@ -245,6 +246,7 @@ def test_short_windows_begin_with_unknown_timesteps_and_never_with_another_ticke
     np.testing.assert_array_equal(cut.rows[~added], whole.rows)
     np.testing.assert_array_equal(cut.windows.tensors()[0][~added], whole.windows.tensors()[0])
     np.testing.assert_array_equal(cut.windows.tensors()[1][~added], whole.windows.tensors()[1])
+    assert (len(whole.windows.series), len(cut.windows.series)) == (len(both), len(both) + 2 * 2)  # two rows more for each of two tickers
     x, _ = cut.windows.tensors()
     first = both.groupby(TICKER, sort=False).head(1).index
     for start in first:  # the first session has no return, so the second ends a window of one

@@ -29,6 +29,7 @@ from stockrnn.runs.directory import (
     PLOTS,
     REQUIRED,
     RUNS,
+    SEARCH,
     _sealed,
     add_files,
     begin_run,
@@ -46,7 +47,7 @@ from stockrnn.runs.directory import (
     unfinished_run,
     write_run,
 )
-from stockrnn.runs.files import FORECASTS, read_forecasts, read_history, to_csv, to_json
+from stockrnn.runs.files import FORECASTS, read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.parquet import forecasts_file, read_parquet, to_parquet
 from stockrnn.storage import lock_folder, sha256, shipped
 
@@ -84,6 +85,7 @@ def test_the_layout_is_the_one_that_was_released():
     files = "config.yaml weights.safetensors model.onnx scaler.json metrics.json history.csv"
     assert tuple(files.split()) == REQUIRED
     assert FORECASTS == ("forecasts.csv", "forecasts.parquet")
+    assert SEARCH == "search.json"
     assert model_names(3) == ["model.onnx", "model.1.onnx", "model.2.onnx"]
 
 
@@ -325,6 +327,17 @@ def test_a_config_that_this_version_does_not_read_is_damage(run):
 
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_work_under_way_is_json_below_its_own_hash(tmp_path):
+    """Another first line, or another byte below it, is nothing whole."""
+    data = to_sealed({"epoch": 3})
+    assert data == sha256(b'{\n  "epoch": 3\n}\n').encode() + b'\n{\n  "epoch": 3\n}\n'
+    path = tmp_path / "state.json"
+    assert read_sealed(path) is None
+    for content, wanted in ((data, {"epoch": 3}), (data.replace(b"3", b"4"), None), (data[:-1], None), (b"x" + data, None), (b"", None)):
+        path.write_bytes(content)
+        assert read_sealed(path) == wanted
 
 
 def test_a_picture_may_be_deleted_and_nothing_else(run):

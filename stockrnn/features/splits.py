@@ -53,7 +53,7 @@ def split_time(dates: pd.Series, validation: float, calibration: float, test: fl
     shares = np.array([1.0 - validation - calibration - test, validation, calibration, test])
     lasts = np.round(np.cumsum(shares) * n).astype(int)
     sizes = np.diff(lasts, prepend=0)
-    if n == 0 or np.any((sizes == 0) & (shares > 0)):
+    if np.any((sizes == 0) & (shares > 0)):
         raise DataError(
             f"`split` must leave at least one session in each span. Received: {n} sessions. Give more history or other fractions."
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import itertools
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -236,7 +237,7 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which holds something. Choose another.")
         return folder
     stem = f"{today:%Y-%m-%d}-{config_name}"
-    numbered = (Path(RUNS) / (stem if k == 1 else f"{stem}-{k}") for k in range(1, 100_000))
+    numbered = (Path(RUNS) / (stem if k == 1 else f"{stem}-{k}") for k in itertools.count(1))
     return next(folder for folder in numbered if _is_made(folder))
 
 

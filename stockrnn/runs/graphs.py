@@ -27,12 +27,43 @@ DOMAINS = frozenset({b"", b"ai.onnx", b"ai.onnx.ml"})
 NUMBERS = {1: "<f4", 6: "<i4", 7: "<i8", 9: "|b1", 11: "<f8"}
 """The element types of tensors, by their number in the format."""
 
-# The fields read or known to be harmless; any other one is refused, such as functions and data outside of the file.
-_MODEL = {1: "ir", 2: "producer", 3: "version", 4: "domain", 5: "model version", 6: "doc", 7: "graph", 8: "opset", 14: "metadata"}
-_GRAPH = {1: "node", 2: "name", 5: "tensor", 10: "doc", 11: "input", 12: "output", 13: "value"}
-_NODE = {1: "input", 2: "output", 3: "name", 4: "operation", 5: "attribute", 6: "doc", 7: "domain"}
-_ATTRIBUTE = {1: "name", 2: "f", 3: "i", 4: "s", 5: "tensor", 6: "graph", 7: "fs", 8: "is", 9: "ss", 13: "doc", 20: "type"}
-_TENSOR = {1: "dims", 2: "type", 4: "floats", 5: "ints", 7: "longs", 8: "name", 9: "raw", 12: "doc"}
+# The fields read or known to be harmless, by the format's names; any other one is refused, such as functions and data outside of the file.
+_MODEL = {
+    1: "ir_version",
+    2: "producer_name",
+    3: "producer_version",
+    4: "domain",
+    5: "model_version",
+    6: "doc_string",
+    7: "graph",
+    8: "opset_import",
+    14: "metadata_props",
+}
+_GRAPH = {1: "node", 2: "name", 5: "initializer", 10: "doc_string", 11: "input", 12: "output", 13: "value_info"}
+_NODE = {1: "input", 2: "output", 3: "name", 4: "op_type", 5: "attribute", 6: "doc_string", 7: "domain"}
+_ATTRIBUTE = {
+    1: "name",
+    2: "f",
+    3: "i",
+    4: "s",
+    5: "t",
+    6: "g",
+    7: "floats",
+    8: "ints",
+    9: "strings",
+    13: "doc_string",
+    20: "type",
+}
+_TENSOR = {
+    1: "dims",
+    2: "data_type",
+    4: "float_data",
+    5: "int32_data",
+    7: "int64_data",
+    8: "name",
+    9: "raw_data",
+    12: "doc_string",
+}
 _FEW = 64
 
 
@@ -58,7 +89,7 @@ def check_model(data: bytes, origin: Path, longest: int) -> None:
         if name == "graph":
             graphs += 1
             _check_graph(_bytes(value, origin), found, origin, depth=0)
-        elif name == "opset":
+        elif name == "opset_import":
             domains = [part for number, part in _wire(_bytes(value, origin), origin) if number == 1]
             hold(set(domains) <= DOMAINS, origin, "use the standard operations", domains)
     hold(graphs == 1, origin, "hold one graph", graphs)
@@ -71,7 +102,7 @@ def _check_graph(data: bytes, found: _Found, origin: Path, depth: int) -> None:
     for name, value in _fields(data, _GRAPH, origin):
         if name == "node":
             _check_node(_bytes(value, origin), found, origin, depth)
-        elif name == "tensor":
+        elif name == "initializer":
             _check_tensor(_bytes(value, origin), found if depth == 0 else _Found(), origin)
 
 
@@ -80,7 +111,7 @@ def _check_node(data: bytes, found: _Found, origin: Path, depth: int) -> None:
     for name, value in _fields(data, _NODE, origin):
         if name == "input":
             inputs.append(_bytes(value, origin))
-        elif name == "operation":
+        elif name == "op_type":
             operation = _bytes(value, origin)
         elif name == "domain":
             domain = _bytes(value, origin)
@@ -94,9 +125,9 @@ def _check_node(data: bytes, found: _Found, origin: Path, depth: int) -> None:
 
 def _check_attribute(data: bytes, found: _Found, origin: Path, depth: int) -> None:
     for name, value in _fields(data, _ATTRIBUTE, origin):
-        if name == "tensor":
+        if name == "t":
             _check_tensor(_bytes(value, origin), _Found(), origin)
-        elif name == "graph":
+        elif name == "g":
             hold(depth == 0, origin, "hold no graph in a graph in a graph", "one")
             _check_graph(_bytes(value, origin), found, origin, depth + 1)
 
@@ -107,13 +138,13 @@ def _check_tensor(data: bytes, found: _Found, origin: Path) -> None:
     for name, value in _fields(data, _TENSOR, origin):
         if name == "dims":
             dims += [value] if isinstance(value, int) else list(_varints(value, origin))
-        elif name == "type":
+        elif name == "data_type":
             kind = value if isinstance(value, int) else 0
         elif name == "name":
             label = _bytes(value, origin)
-        elif name == "raw":
+        elif name == "raw_data":
             raw = _bytes(value, origin)
-        elif name in {"floats", "ints", "longs"}:
+        elif name in {"float_data", "int32_data", "int64_data"}:
             listed += 8 if isinstance(value, int) else len(value)
     hold(kind in NUMBERS, origin, "hold tensors of numbers", f"type {kind}")
     size = math.prod(dims)
