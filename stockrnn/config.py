@@ -306,12 +306,14 @@ def _column_agreements(features: FeatureConfig) -> Iterator[tuple[bool, str]]:
 
 def _network_agreements(model: ModelConfig, window: WindowConfig) -> Iterator[tuple[bool, str]]:
     shape = model.architecture
+    summarises = shape in ("many_to_one", "encoder_decoder")
+    why = "its window is one session" if shape == "one_to_many" else "it would read what is to be forecast"
     yield (
-        not model.bidirectional or shape in ("many_to_one", "encoder_decoder"),
-        f"`model.bidirectional` must be false for `model.architecture: {shape}`: it would read what is to be forecast. Received: true",
+        not model.bidirectional or summarises,
+        f"`model.bidirectional` must be false for `model.architecture: {shape}`: {why}. Received: true",
     )
     yield (
-        model.attention == "none" or shape in ("many_to_one", "encoder_decoder"),
+        model.attention == "none" or summarises,
         f"`model.attention` must be none for `model.architecture: {shape}`, which has no summary to weigh. Received: {model.attention}",
     )
     yield (
@@ -321,6 +323,11 @@ def _network_agreements(model: ModelConfig, window: WindowConfig) -> Iterator[tu
     yield (
         not model.residual or any(a == b for a, b in zip(model.units, model.units[1:], strict=False)),
         f"`model.units` must hold two equal neighbours for `model.residual`. Received: {list(model.units)}",
+    )
+    span = "horizon" if shape == "one_to_many" else "lookback"
+    yield (
+        model.recurrent_dropout == 0 or shape == "encoder_decoder" or getattr(window, span) > 1,
+        f"`model.recurrent_dropout` must be 0 for `window.{span}: 1`, where no state is handed on. Received: {model.recurrent_dropout:g}",
     )
     yield (
         shape != "one_to_many" or window.lookback == 1,

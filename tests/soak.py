@@ -18,7 +18,7 @@ from stockrnn.errors import ConfigError
 from stockrnn.runs.directory import is_begun, is_complete, open_run
 from tests.forks import Forks
 
-SAME = ("weights.safetensors", "metrics.json", "forecasts.csv", "history.csv", "scaler.json")
+SAME = ("weights.safetensors", "model.onnx", "metrics.json", "forecasts.csv", "history.csv", "scaler.json")
 CHOICES = {
     "model.cell": ["simple_rnn", "lstm", "gru"],
     "model.architecture": ["many_to_one", "many_to_one", "many_to_many", "encoder_decoder", "one_to_many"],
@@ -31,7 +31,7 @@ CHOICES = {
     "model.head": ["quantile", "point", "student_t", "direction"],
     "model.anchor": ["none", "ewma", "har"],
     "window.horizon": ["1", "3"],
-    "window.lookback": ["2", "5"],
+    "window.lookback": ["1", "2", "5"],
     "train.ensemble": ["1", "2"],
     "train.workers": ["1", "1", "2"],
     "train.optimizer": ["adam", "sgd"],

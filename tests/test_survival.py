@@ -42,7 +42,7 @@ TINY += ["--set", "model.units=[3]", "--set", "window.lookback=3", "--set", "mod
 PAIR = [*TINY, "--set", "train.ensemble=2", "--set", "train.workers=2"]
 PAIR += ["--set", "train.epochs=600", "--set", "train.early_stopping.patience=600"]
 """Two networks, each trained for longer than a worker takes to start."""
-SAME = ("weights.safetensors", "metrics.json", "forecasts.csv", "history.csv", "scaler.json")
+SAME = ("weights.safetensors", "model.onnx", "metrics.json", "forecasts.csv", "history.csv", "scaler.json")
 
 
 # --- every file operation, one at a time -------------------------------------------------------------------------------------

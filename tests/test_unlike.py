@@ -26,7 +26,7 @@ CONFIG = build_config(
     },
     "test",
 )
-FILES = ("weights.safetensors", "scaler.json", "metrics.json", "forecasts.csv")
+FILES = ("weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "forecasts.csv")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tests.factories import panel, random_walk
 from tests.units import meet
 
 pytestmark = pytest.mark.network
-SAME = ("weights.safetensors", "metrics.json", "forecasts.csv", "scaler.json", "history.csv")
+SAME = ("weights.safetensors", "model.onnx", "metrics.json", "forecasts.csv", "scaler.json", "history.csv")
 TINY = ["model.cell=simple_rnn", "model.units=[3]", "window.lookback=3", "model.dropout=0.1", "train.epochs=3", "train.ensemble=3"]
 
 
