@@ -25,6 +25,7 @@ import pytest
 from stockrnn import recipes, storage
 from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DataError, RunDamagedError, StockRNNError, StorageError, inert
+from stockrnn.prices import planned
 from stockrnn.runs import graphs
 from stockrnn.runs.directory import MANIFEST, _sealed, add_files, find_run, open_run
 from stockrnn.runs.files import read_forecasts, to_csv
@@ -698,6 +699,35 @@ def test_the_data_path_of_a_run_made_here_is_followed_wherever_its_folder_is_mov
     copy = shutil.copytree(moved, tmp_path / "copy")
     with pytest.raises(ConfigError, match="--data"):
         recipes.predict(open_run(copy))
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    [[], 3, {}, {"version": "1"}, {"version": "1", "calendars": []}, {"version": "1", "calendars": {"XNYS": {}}}]
+    + [
+        {"version": "1", "calendars": {"XNYS": {"start": day, "end": day, "closed": [], "special": []}}}
+        for day in ("x", None, "2024-02-30")
+    ],
+)
+def test_what_a_run_keeps_of_calendars_is_days_or_the_run_is_damaged(run, monkeypatch, sessions):
+    monkeypatch.chdir(GOLDEN.parents[2])
+    change(run, {MANIFEST: lambda manifest: manifest.update({MADE_IN: mark_of(run), "sessions": sessions})})
+    with pytest.raises(RunDamagedError, match="must keep the sessions of calendars by their days"):
+        recipes.predict(open_run(run))
+
+
+def test_the_calendars_of_a_copied_run_are_not_taken(run, monkeypatch):
+    monkeypatch.setattr(planned, "_kept", {})
+    closed = {
+        "start": "2000-01-01",
+        "end": "2009-12-31",
+        "closed": [f"{day:%Y-%m-%d}" for day in pd.bdate_range("2000", "2009")],
+        "special": [],
+    }
+    lie = {"version": planned.version(), "calendars": dict.fromkeys(("XNYS", "XKRX"), closed)}
+    change(run, {MANIFEST: lambda manifest: manifest.update({"sessions": lie})})
+    assert_same_forecast(recipes.predict(open_run(run), str(PRICES)).rows)
+    assert planned._kept == {}
 
 
 def test_a_run_made_elsewhere_of_shipped_data_needs_no_path(run, tmp_path, monkeypatch):

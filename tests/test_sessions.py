@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import exchange_calendars
 import pandas as pd
 import pytest
 
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import ConfigError
+from stockrnn.prices import planned
 from stockrnn.prices.loading import load_prices
-from stockrnn.prices.sessions import calendar_days, choose_calendar, future_sessions, missing_sessions
+from stockrnn.prices.planned import Planned, keep_sessions
+from stockrnn.prices.sessions import calendar_days, choose_calendar, future_sessions, missing_sessions, sessions_to_keep
 from tests.factories import random_walk
 
 
@@ -163,3 +169,83 @@ def test_holidays_of_the_asked_years_alone_give_the_calendar_s_own_sessions(name
     for start, end in (("1998-05-04", "2001-02-03"), ("2019-12-31", "2024-06-28")):
         expected = whole[(whole >= start) & (whole <= end)]
         assert calendar_days(name, pd.Timestamp(start), pd.Timestamp(end)).equals(expected)
+
+
+def daily(calendar, last="2024-03-14"):
+    return {"A": sessions(calendar, last)}
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    monkeypatch.setattr(planned, "_kept", {})
+    calendar_days.cache_clear()
+    yield
+    calendar_days.cache_clear()
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XKRX", "XTAE", "XBKK", "24/7"])
+def test_what_is_kept_of_a_calendar_is_what_the_calendar_says(calendar, nothing_kept):
+    state = json.loads(json.dumps(sessions_to_keep(daily(calendar), calendar)))
+    kept = Planned.from_dict(state["calendars"][calendar])
+    assert kept.end == pd.Timestamp("2024-03-14") + pd.Timedelta(days=400)
+    for days in ([kept.start, kept.end], pd.to_datetime(["2023-04-29", "2024-03-31"]), pd.to_datetime(["2024-03-15", "2024-12-25"])):
+        pd.testing.assert_index_equal(kept.between(*days), calendar_days(calendar, *days), exact=True, check_names=False)
+    assert kept.between(kept.start - pd.Timedelta(days=1), kept.end) is None
+    assert kept.between(kept.start, kept.end + pd.Timedelta(days=1)) is None
+
+
+@pytest.mark.parametrize("calendar", ["auto", "XNYS"])
+def test_what_is_kept_answers_alike_without_loading_calendars(calendar):
+    dates = load_prices(DataConfig()).table.date
+    state = sessions_to_keep({"goog": pd.DatetimeIndex(dates)}, calendar)
+    code = (
+        "import json, sys; from stockrnn.dataconfig import DataConfig; from stockrnn.prices.loading import load_prices\n"
+        "from stockrnn.prices.planned import keep_sessions; from stockrnn.prices.sessions import future_sessions\n"
+        f"keep_sessions(json.loads({json.dumps(state)!r}))\n"
+        f"found = future_sessions(load_prices(DataConfig()).table.date, 'goog', 40, {calendar!r})\n"
+        "print(json.dumps([[str(day) for day in found.dates], found.calendar, found.reason, 'exchange_calendars' in sys.modules]))"
+    )
+    said = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    wanted = future_sessions(dates, "goog", 40, calendar)
+    assert said == [[str(day) for day in wanted.dates], wanted.calendar, wanted.reason, False]
+
+
+def test_another_version_of_the_calendars_is_asked_itself(nothing_kept):
+    state = sessions_to_keep(daily("XNYS"), "XNYS")
+    keep_sessions({**state, "version": "0.1"})
+    assert planned.kept_sessions("XNYS") is None
+    keep_sessions(state)
+    assert planned.kept_sessions("XNYS") is not None
+
+
+def test_of_a_file_without_an_exchange_nothing_is_kept():
+    days = pd.bdate_range("2022-01-03", periods=400)
+    days = days[days.dayofweek != 2]
+    assert sessions_to_keep({"A": days}, "auto")["calendars"] == {}
+
+
+def test_of_tickers_of_one_exchange_all_days_that_one_asks_for_are_kept(nothing_kept):
+    both = {"A.KS": sessions("XKRX", "2024-03-14"), "B.KS": sessions("XKRX", "2021-03-12")}
+    (kept,) = (Planned.from_dict(each) for each in sessions_to_keep(both, "auto")["calendars"].values())
+    assert kept.start == both["B.KS"][-375]
+    assert kept.end == both["A.KS"][-1] + pd.Timedelta(days=400)
+
+
+ODD = {"start": "2024-01-01", "end": "2024-12-31", "closed": [], "special": []}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "x"},
+        {"start": None},
+        {"end": "2023-12-31"},
+        {"end": "2099-12-31"},
+        {"closed": 3},
+        {"special": ["2024-01-01"] * 400},
+        {"end": 7},
+    ],
+)
+def test_days_that_cannot_be_kept_are_refused(change):
+    with pytest.raises((TypeError, ValueError)):
+        Planned.from_dict({**ODD, **change})

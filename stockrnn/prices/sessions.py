@@ -10,7 +10,7 @@ import difflib
 import functools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import ConfigError
+from stockrnn.prices.planned import Planned, kept_sessions, version
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place
 from stockrnn.types import DATE, TICKER
 
@@ -65,6 +66,8 @@ _RECENT, _GOOD, _FAIR = 375, 0.003, 0.03
 _DAY = pd.Timedelta(days=1)
 _AHEAD = 60 * _DAY
 """How far a calendar is asked beyond the file's last day at least, so that it is asked once for its fit and for what comes."""
+_KEPT = 400 * _DAY
+"""How far beyond the last day of its file a run keeps its calendar."""
 _AROUND = 400 * _DAY
 """Farther than any rule moves a holiday."""
 
@@ -147,6 +150,8 @@ def _hinted(ticker: str) -> str | None:
 
 
 def _known(name: str) -> str:
+    if kept_sessions(name) is not None:
+        return name
     import exchange_calendars
 
     names = exchange_calendars.get_calendar_names()
@@ -160,6 +165,12 @@ def _known(name: str) -> str:
 @functools.lru_cache(maxsize=256)  # tickers of a panel ask for the same days
 def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """A calendar's sessions from start to end, as far as it reaches."""
+    kept = kept_sessions(name)
+    found = None if kept is None else kept.between(start, end)
+    return _worked_out(name, start, end) if found is None else found
+
+
+def _worked_out(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     import exchange_calendars
     from exchange_calendars.errors import CalendarError
 
@@ -178,6 +189,24 @@ def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.Datet
 def _holidays(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """The weekdays from start to end that are no sessions of a calendar."""
     return pd.bdate_range(start, end).difference(calendar_days(name, start, end + _AHEAD))
+
+
+def sessions_to_keep(dates: Mapping[str, pd.DatetimeIndex], calendar: str) -> dict[str, Any]:
+    """What `planned.keep_sessions` takes, of the calendars of daily files: from their last rows to a year after them.
+
+    Args:
+        dates: the sessions of each ticker, ascending.
+        calendar: as `data.calendar`.
+    """
+    spans: dict[str, list[pd.Timestamp]] = {}
+    for ticker, past in dates.items():
+        days = past.normalize()
+        name, _ = choose_calendar(days, ticker, calendar)
+        if name != PATTERN:
+            spans.setdefault(name, []).extend((days[-_RECENT:][0], days[-1] + _KEPT))
+    found = {name: (min(days), max(days), calendar_days(name, min(days), max(days))) for name, days in spans.items()}
+    whole = {name: Planned(*each) for name, each in found.items() if len(each[2]) and each[1] - each[2][-1] < _AHEAD}
+    return {"version": version(), "calendars": {name: each.to_dict() for name, each in whole.items()}}
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ from stockrnn.evaluation.scores import score_rows, without_crowds
 from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
+from stockrnn.prices.sessions import sessions_to_keep
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import render_figures, run_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
@@ -38,6 +40,8 @@ from stockrnn.types import DATE, TICKER
 if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
+CALENDAR_TICKERS = 20
+"""Most tickers whose calendars a run keeps."""
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
 
 
@@ -158,7 +162,12 @@ def assemble(
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }
     counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
-    found = {"windows": counts, "onnx_difference": difference, "outliers": _outliers(learned, table)}
+    found = {
+        "windows": counts,
+        "onnx_difference": difference,
+        "outliers": _outliers(learned, table),
+        **_sessions(config, prices.step, table),
+    }
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
     notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference), *engine.notes))
@@ -210,6 +219,14 @@ def _facts(config: Config, prices: Prices, watch: Stopwatch) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that a result depends on."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}}
+
+
+def _sessions(config: Config, step: str, table: pd.DataFrame) -> dict[str, Any]:
+    """The calendars that `predict` will ask for, as the first tickers speak for them."""
+    if step != "daily":
+        return {}
+    some = list(ticker_slices(table[TICKER]).items())[:CALENDAR_TICKERS]
+    return {"sessions": sessions_to_keep({ticker: pd.DatetimeIndex(table[DATE].iloc[rows]) for ticker, rows in some}, config.data.calendar)}
 
 
 def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:

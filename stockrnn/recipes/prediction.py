@@ -24,7 +24,7 @@ from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
-from stockrnn.runs.origin import prices_of_run
+from stockrnn.runs.origin import made_here, prices_of_run
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
 
@@ -52,6 +52,8 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         RunDamagedError: the run cannot be read.
     """
     config = run.config
+    if made_here(run):  # a stranger's word for a calendar is not taken
+        run.recall_sessions()
     path = prices_of_run(run) if data is None else data
     prices = load_prices(config.data.model_copy(update={"path": path}), config.asked)
     table = prices.table if asof is None else history_until(prices.table, asof)

@@ -23,6 +23,7 @@ import pandas as pd
 from stockrnn.config import Config
 from stockrnn.configfile import build_config, config_changes, to_yaml
 from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, StorageError
+from stockrnn.prices.planned import NO_SESSIONS, keep_sessions
 from stockrnn.runs.files import FORECASTS, read_forecasts, to_json
 from stockrnn.runs.parquet import read_parquet
 from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
@@ -96,6 +97,16 @@ class Run:
     def json(self, name: str) -> Any:
         """A checked JSON file. Raises RunDamagedError."""
         return parse_json(self.read(name), self.folder / name)
+
+    def recall_sessions(self) -> None:
+        """Let calendars answer from what the run keeps of them, instead of being loaded. Raises RunDamagedError."""
+        try:
+            keep_sessions(self.manifest.get("sessions", NO_SESSIONS))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            path = self.folder / MANIFEST
+            raise RunDamagedError(
+                f"{path} must keep the sessions of calendars by their days. Received: {error!r:.80}. Train again."
+            ) from None
 
     def check(self) -> None:
         """Check every file: its name, size and SHA-256, then weights and state against the config. Raises RunDamagedError."""

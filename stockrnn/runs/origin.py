@@ -20,6 +20,12 @@ def mark_of(folder: Path) -> int:
     return folder.stat().st_ino
 
 
+def made_here(run: Run) -> bool:
+    """Whether a run lies in the folder that was trained into."""
+    mark = run.manifest.get(MADE_IN)
+    return type(mark) is int and mark == mark_of(run.folder)
+
+
 def prices_of_run(run: Run) -> str:
     """The path of the prices that a run learnt from, to read what they are now.
 
@@ -27,8 +33,7 @@ def prices_of_run(run: Run) -> str:
         ConfigError: the run was not made in its folder, and they are no shipped file.
     """
     path = run.config.data.path
-    mark = run.manifest.get(MADE_IN)
-    if (type(mark) is int and mark == mark_of(run.folder)) or _is_shipped(path):
+    if made_here(run) or _is_shipped(path):
         return path
     raise ConfigError(
         f"--data is needed with a run that was copied or made elsewhere: its word for a path is not followed. "

@@ -14,6 +14,7 @@ import argparse
 import functools
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ OURS = str(Path(sys.executable).with_name("stockrnn"))
 TRAIN = ["train.epochs=50", "train.early_stopping.patience=50"]
 WALK = ["train.epochs=10", "train.early_stopping.patience=10", "train.ensemble=1", "split.validation=0.02"]
 FOLDS = 20
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""The environment of a user: the bytecode of an installed package lies beside it, and is not compiled at each start."""
 CRPS_TOLERANCE, SIZE_TOLERANCE = 0.05, 0.06
 """Largest relative differences of the test span's CRPS, and of windows, updates and parameters (PyTorch's cells have two biases)."""
 
@@ -64,7 +67,7 @@ def timed(*commands: Sequence[str], folder: Path, said: list[str] | None = None)
     """Seconds that processes take, one after the other; what they print goes to `said`."""
     start = time.perf_counter()
     for command in commands:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=INSTALLED, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
         if said is not None:
