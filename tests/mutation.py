@@ -60,7 +60,16 @@ EXPLAINED = {
     ("anchors.py", r"^break$", r"Break"): "a step from the optimum stays there",
     ("anchors.py", r"^for _ in range\(50\)", r"50  →  51"): "a step from the optimum stays there",
     ("anchors.py", r'^"\w+": -?0\.\d+,$', r"'\w+'  →"): "names of terms, which are read in order",
-    ("targets.py", r'^"level"', r"0\.0 \* base  →  0\.0 / base"): "no price is zero, and 0 / base is 0 as 0 * base is",
+    ("ahead.py", r"np\.isnan\(self\.known\.at", r"all\("): "the values of a day are known together, or none is: reading refuses others",
+    ("ahead.py", r"days <= self\.known", r"  →  days < "): "the last day that the file tells of has a row",
+    ("ahead.py", r"learn\.groupby", r" False  →"): "a price table is sorted by its tickers",
+    (
+        "pipeline.py",
+        r"beside = \{name: with_room",
+        r" 0\.0  →",
+    ): "no window ends in a row that is put before a ticker, and it has those of its end",
+    ("indicators.py", r"sort=False", r" False  →"): "a transformation leaves each row where it is, whichever group comes first",
+    ("targets.py", r'^"level"', r"→  (\w+ - 0\.0 \* base|0\.0 / base)$"): "no price is zero, so each of them adds nothing",
 }
 """Changes that no test needs to notice: patterns of the file's name, of its line and of the change, with the reason."""
 MESSAGES = {"hold": 2, "_damaged": 1, "storage_errors": 1}

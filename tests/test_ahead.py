@@ -134,6 +134,13 @@ def test_the_state_is_json_and_comes_back():
     assert "ahead" not in fit_pipeline(prices, spans_of(prices), load_config("lstm", SMALL)).to_dict()
 
 
+def test_every_day_of_the_week_may_be_traded_on_and_no_eighth():
+    state = {"names": ["day_of_week"], "weekdays": list(range(7)), "calendars": {"A": "pattern"}}
+    assert Ahead.from_dict(state).to_dict() == state
+    with pytest.raises(ValueError, match="0 to 6"):
+        Ahead.from_dict({**state, "weekdays": [4, 7]})
+
+
 def test_padding_leaves_what_is_known_ahead_at_its_rows():
     config = load_config("lstm", [*SMALL, KNOWN, "window.shortest=2"])
     prices = panel(260)

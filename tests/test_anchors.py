@@ -48,7 +48,7 @@ def test_the_weights_of_a_wild_series_are_an_optimum_too(seed):
     w, prior = _least_laplace(x, change), np.array([0.0, *PRIOR.values()])
     penalty = np.array([0.0, *(x[:, 1:].var(axis=0) * TRUST / len(x) + LEAST)])
     slope = x.T @ (1 - change * np.exp(-x @ w)) / len(x) + penalty * (w - prior)
-    np.testing.assert_allclose(slope, 0.0, atol=1e-4)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))

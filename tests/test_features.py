@@ -12,6 +12,7 @@ from stockrnn.errors import DataError
 from stockrnn.features.indicators import INDICATORS, make_features, split_available
 from stockrnn.features.scaling import SCALERS, Scaler, fit_scaler
 from stockrnn.features.targets import TRANSFORMS, make_targets
+from stockrnn.types import own
 from tests.factories import panel, random_walk
 
 NAMES = [*INDICATORS, "open", "high", "low", "close", "volume"]
@@ -65,6 +66,12 @@ def test_a_column_is_there_while_one_of_its_sessions_is():
     assert split_available(prices, ("high", "volume"), ("range", "relative_volume"))[1] == ["volume", "relative_volume"]
     prices["close"] = 0.0  # a price of zero is another's business
     assert split_available(prices, ("close", "volume"), ()) == (["close"], ["volume"])
+
+
+def test_a_column_of_the_users_own_is_absent_where_it_is_empty():
+    prices = random_walk(50).assign(**{own("mood"): np.nan, own("event"): np.nan})
+    prices.loc[7, own("event")] = 0.0
+    assert split_available(prices, ("mood", "event"), ()) == (["event"], ["mood"])
 
 
 def test_volume_is_compared_with_five_sessions_at_least_and_sixty_at_most():

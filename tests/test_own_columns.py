@@ -1,5 +1,6 @@
 """The user's own columns: read as numbers, what has happened is seen to the cutoff, what is known ahead at its day, never filled."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -176,6 +177,11 @@ def test_a_planned_session_without_a_row_is_never_filled_and_said(tmp_path):
     told = rows()
     told.loc[150, ["open", "high", "low", "close", "volume"]] = np.nan  # a row that tells of it, without prices
     whole = loaded(written(tmp_path, told))
+    later = loaded(written(tmp_path, rows().drop(index=300)))  # the next one, of which a later row says nothing
+    assert pipeline.ahead.untold(later.table, ticker, 2) == [f"{rows()['date'][150]:%Y-%m-%d}"]
+    known = dataclasses.replace(pipeline.ahead, known=later.known)
+    assert known == pipeline.ahead  # what a file tells is no part of what was learned
+    assert known.untold(later.table, ticker, 2) == [f"{rows()['date'][300]:%Y-%m-%d}"]
     assert {148, 149} <= set(fit_pipeline(whole.table, spans_of(whole.table), config, whole.known).prepare(whole.table).rows)
 
 

@@ -136,6 +136,20 @@ def test_a_filled_close_ends_no_window_and_is_no_label():
     assert learned.features["GAPPY"].offset[0] == pytest.approx(returns[usable & np.isfinite(returns)].mean())
 
 
+def test_a_session_without_the_price_that_is_forecast_teaches_no_step():
+    prices = random_walk(200)
+    opens = prices["open"].where(prices.index != 50)
+    pipeline = fitted(prices.assign(open=opens), "target.column=open")
+    logged = np.log(opens.to_numpy())
+    changes = np.stack([np.roll(logged, -step) - logged for step in (1, 2)], axis=1)[
+        : (prices[DATE] <= spans_of(prices).train_end).sum() - 2
+    ]
+    learned = changes[np.isfinite(changes).all(axis=1)]
+    assert len(changes) - len(learned) == 3
+    (target,) = pipeline.target.values()
+    np.testing.assert_allclose([target.offset, target.scale], [learned.mean(axis=0), learned.std(axis=0)], rtol=1e-9)
+
+
 def test_the_state_is_json_and_brings_back_the_same_windows():
     both = panel(200)
     for words in ([], ["model.anchor=har", "data.outliers.method=hampel"]):

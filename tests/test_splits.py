@@ -58,7 +58,14 @@ def test_an_empty_calibration_span_ends_with_validation():
     assert spans.calibration_end == spans.validation_end
 
 
+def test_a_span_may_hold_one_session():
+    dates = random_walk(4)["date"]
+    assert [end for _, end in split_time(dates, 0.25, 0.25, 0.25).ends()] == dates.tolist()
+
+
 def test_a_span_without_a_session_is_refused():
+    with pytest.raises(DataError, match="at least one session"):
+        split_time(random_walk(3)["date"], 0.3, 0.3, 0.3)
     with pytest.raises(DataError, match="at least one session"):
         split_time(random_walk(4)["date"], 0.15, 0.1, 0.15)
     with pytest.raises(DataError, match="0 sessions"):
