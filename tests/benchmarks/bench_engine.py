@@ -124,7 +124,9 @@ def make_ours(job, folder):
     engine.borrow(network, windows, windows, (0, 0))
     engine.optimizer.learning_rate = 1e-3
     batches, no_teaching = in_batches(ends, job["batch"]).tensors(), (tf.constant(0.0), tf.constant(0, tf.uint32))
-    return lambda: float(engine.compiled_epoch(*engine.train_data, *batches, *no_teaching)["loss"])
+    rows, weights, steps = engine.score_batches
+    lesson, nothing_scored = (*engine.train_data, *batches, *no_teaching), (*engine.score_data, rows, weights, tf.zeros_like(steps))
+    return lambda: float(engine.compiled_epoch(lesson, nothing_scored)["loss"])
 
 
 def make_keras(job, folder):
