@@ -136,6 +136,7 @@ def _orphans() -> list[str]:
 
 
 def _become(arguments, out, err) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
     code = 1
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
