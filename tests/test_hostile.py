@@ -548,6 +548,9 @@ def constant(of):
 LET_IN = {
     "sixty-four listed numbers": holding(listing([8, 8], 64 * 10)),
     "a longer number, listed by itself": holding(tensor(b"few", [1], None, kind=7, extra=field(7, 3))),
+    "a fraction in four bytes": model(
+        [node(b"Clip", [b"window"], [b"out"], attributes=[field(1, b"min") + bytes([2 << 3 | 5]) + struct.pack("<f", 0.5)])]
+    ),
     "eighty of them": holding(tensor(b"few", [2], None, kind=7, extra=field(7, 3) * 80)),
     "a truth": holding(tensor(b"yes", [2], b"\0\1", kind=9)),
     "a double": holding(tensor(b"fine", [1], struct.pack("<d", 0.5), kind=11)),
@@ -606,7 +609,15 @@ KEPT_OUT = {
     "a loop of six": (model([LOOP], [times(6)]), "repeat a loop at most 5 times"),
     "a loop of less than none": (model([LOOP], [times(-1)]), "repeat a loop at most 5 times"),
     "a loop of a length told twice": (model([LOOP], [times(5), times(6)]), "name each tensor once"),
-    "a loop without a length": (model([ENDLESS], [times(5)]), "hold no loop in a loop"),
+    "a loop without a length": (model([ENDLESS], [times(5)]), "tell the length of each loop"),
+    "a loop that leaves its length out": (
+        model([node(b"Loop", [b"", b""], [b"out"], attributes=body(COPY))], [tensor(b"", [], struct.pack("<q", 5), kind=7)]),
+        "tell the length of each loop",
+    ),
+    "a loop of a length without a name": (
+        model([node(b"Loop", [b"x"], [b"out"], attributes=body(COPY))], [field(2, 7) + field(9, struct.pack("<q", 5))]),
+        "repeat a loop at most 5 times",
+    ),
     "a loop in a loop": (model([IN_A_LOOP], [times(5)]), "hold no loop in a loop"),
     "a graph in a graph in a graph": (model([IN_THREE], [times(5)]), "hold no graph in a graph in a graph"),
     "two graphs": (HONEST + field(7, field(2, b"g")), "hold one graph"),

@@ -29,7 +29,6 @@ from stockrnn.runs.directory import (
     PLOTS,
     REQUIRED,
     RUNS,
-    SEARCH,
     _sealed,
     add_files,
     begin_run,
@@ -85,7 +84,6 @@ def test_the_layout_is_the_one_that_was_released():
     files = "config.yaml weights.safetensors model.onnx scaler.json metrics.json history.csv"
     assert tuple(files.split()) == REQUIRED
     assert FORECASTS == ("forecasts.csv", "forecasts.parquet")
-    assert SEARCH == "search.json"
     assert model_names(3) == ["model.onnx", "model.1.onnx", "model.2.onnx"]
 
 
@@ -180,6 +178,10 @@ def test_a_chosen_folder_must_be_new_or_empty(run, place):
     begin_run(place / "begun", config)
     with pytest.raises(ConfigError, match=r"an unfinished run\. Add --resume"):
         new_run_folder("begun", "lstm", TODAY)
+    (place / "searched/checkpoint").mkdir(parents=True)
+    (place / "searched/checkpoint/search.json").write_text("")
+    with pytest.raises(ConfigError, match=r"an unfinished run\. Add --resume"):
+        new_run_folder("searched", "lstm", TODAY)
     (place / "used").mkdir()
     with lock_folder(place / "used"), pytest.raises(RunInUseError):
         new_run_folder("used", "lstm", TODAY)
@@ -218,6 +220,9 @@ def test_a_training_is_begun_once_and_goes_on_with_the_same_config_and_data(run,
     note_data(folder, "a" * 64, "p.csv")
     with pytest.raises(ConfigError, match=r"Received: p\.csv with SHA-256 bbbbbbbbbbbb…, not aaaaaaaaaaaa…"):
         note_data(folder, "b" * 64, "p.csv")
+    (folder / CHECKPOINTS / DATA_HASH).write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="needs the data of the unfinished run"):
+        note_data(folder, "a" * 64, "p.csv")
     with pytest.raises(ConfigError, match=r"run, a complete run\. Choose another"):
         begin_run(run, config)
     (folder / ".1-1.tmp").write_text("left by the dead")

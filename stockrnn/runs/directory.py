@@ -349,7 +349,7 @@ def remove_unfinished(folder: Path, existed: bool) -> None:
             (folder / PLOTS).rmdir()
         if existed or _holds_something(folder):
             return
-        (folder / LOCK_NAME).unlink(missing_ok=True)
+        (folder / LOCK_NAME).unlink()
         folder.rmdir()
         if folder.parent == Path(RUNS) and not any(folder.parent.iterdir()):
             folder.parent.rmdir()

@@ -119,7 +119,8 @@ def _check_node(data: bytes, found: _Found, origin: Path, depth: int) -> None:
             _check_attribute(_bytes(value, origin), found, origin, depth)
     hold(operation.decode("ascii", "replace") in OPERATIONS and domain in DOMAINS, origin, "use the operations of our networks", operation)
     if operation == b"Loop":
-        hold(depth == 0 and len(inputs) > 0, origin, "hold no loop in a loop", "one")
+        hold(depth == 0, origin, "hold no loop in a loop", "one")
+        hold(inputs[:1] not in ([], [b""]), origin, "tell the length of each loop", "none")
         found.lengths.append(inputs[0])
 
 
