@@ -32,6 +32,7 @@ from typing import IO
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "stockrnn/runs/": ["vetting", "inference", "hostile", "survival", "storage", "unlike", "runs"],
+    "stockrnn/runs/vetting.py": ["vetting", "hostile"],
     "stockrnn/runs/searches.py": ["tuning"],
     "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
     "stockrnn/evaluation/folds.py": ["folds"],
@@ -57,6 +58,13 @@ EXPLAINED = {
     ("graphs.py", r"depth \+ 1\)$", r" 1  →  2"): "all that is asked of a depth is whether it is 0",
     ("graphs.py", r"^raise AssertionError$", r"pass$"): "the line before always raises",
     ("inference.py", r"^LOOK_S = ", r""): "what takes too long is stopped a moment later",
+    ("inference.py", r"^received = ", r" 200  →"): "how much of what came a message shows",
+    ("parquet.py", r"^ROWS_A_GROUP = ", r""): "a table in groups of any size is read",
+    ("parquet.py", r"strict=True", r" True  →"): "both are made of one schema",
+    ("parquet.py", r"write_statistics=", r" False  →"): "statistics that nobody reads",
+    ("parquet.py", r"BYTES_A_ROW <= len", r" < len\(data\)$"): "a file has a footer beside its rows",
+    ("parquet.py", r"use_threads=", r" False  →"): "threads read the same",
+    ("parquet.py", r"^raise$", r"pass$"): "the line before always raises",
     ("anchors.py", r"^prior = ", r" 0\.0  →"): "the intercept has no penalty: nothing is drawn to its prior",
     ("anchors.py", r"^w\[0\] = ", r""): "where Newton's method begins; the optimum is one",
     ("anchors.py", r"^break$", r"Break"): "a step from the optimum stays there",

@@ -7,13 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-from test_hostile import AXIS, GOLDEN, HONEST, LAST, PRICES, field, model, node, onnx, rehash, tensor, values
+from test_hostile import AXIS, GOLDEN, HONEST, LAST, OF_THE_WINDOW, PRICES, field, model, node, onnx, rehash, squared, tensor, values
 
 from stockrnn.config import Config
 from stockrnn.errors import RunDamagedError
 from stockrnn.features.ahead import Ahead
 from stockrnn.features.pipeline import Pipeline
+from stockrnn.features.splits import Spans
 from stockrnn.models.windowed import Readout
 from stockrnn.prices.loading import load_prices
 from stockrnn.recipes import prediction
@@ -170,8 +172,31 @@ def test_the_difference_of_an_export_is_relative_to_its_largest_output(windows):
     assert export_difference(data, windows, np.zeros_like(given)) == pytest.approx(np.abs(given).max() / 1e-12)
 
 
-@pytest.mark.parametrize(("difference", "by"), [(0.0, "onnx"), (1e-5, "onnx"), (1.01e-5, "keras"), (1.0, "keras")])
-def test_a_model_is_trusted_where_it_is_off_by_a_hundred_thousandth_at_most(monkeypatch, difference, by):
-    monkeypatch.setattr(prediction, "load_forecaster", lambda *_: "onnx")
+def test_a_model_is_trusted_where_it_is_off_by_a_hundred_thousandth_at_most(monkeypatch):
     monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", SimpleNamespace(restore=lambda *_: "keras"))
-    assert prediction._forecaster(Run(GOLDEN, {**RUN.manifest, "onnx_difference": difference}), Pipeline.from_dict) == by
+    for difference, trusted in ((0.0, True), (1e-5, True), (1.01e-5, False), (1.0, False)):
+        run = Run(GOLDEN, {**RUN.manifest, "onnx_difference": difference})
+        assert (prediction._forecaster(run, Pipeline.from_dict) != "keras") == trusted
+
+
+def test_an_opened_model_has_learned_and_takes_one_thread():
+    forecaster = opened(HONEST)
+    assert forecaster.fit(pd.DataFrame(), Spans(*[pd.Timestamp("2020-01-01")] * 4)) is forecaster
+    options = forecaster._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_a_model_takes_no_more_memory_than_it_is_given(windows):
+    data = squared(1, OF_THE_WINDOW, side=700)  # two MB a matrix
+    assert run_session(inference.open_session(data, 64 << 20), windows.pick(np.arange(1))).shape == (1, 1, 19)
+    small = inference.open_session(data, 1 << 20)
+    with pytest.raises(inference._refusals()):
+        run_session(small, windows.pick(np.arange(1)))
+
+
+def test_a_model_is_stopped_after_its_time_and_not_before(windows):
+    session = inference.open_session(squared(30, OF_THE_WINDOW, side=1000), 256 << 20)
+    one = windows.pick(np.arange(1))
+    assert run_session(session, one, seconds=60.0).shape == (1, 1, 19)
+    with pytest.raises(inference._refusals()):
+        run_session(session, one, seconds=0.01)

@@ -532,6 +532,24 @@ def test_a_strangers_parquet_is_no_larger_than_its_file():
             read_parquet(hostile, Path("forecasts.parquet"))
 
 
+def test_a_strangers_parquet_holds_as_many_rows_as_its_bytes_can():
+    import pyarrow.parquet as pq
+
+    one = read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(1)
+
+    def written(count):
+        table = pq.read_table(io.BytesIO(to_parquet(pd.concat([one] * count, ignore_index=True))))
+        stream = io.BytesIO()
+        pq.write_table(table, stream, compression="none")  # each number is kept once
+        return stream
+
+    assert len(read_parquet(written(5).getvalue(), Path("forecasts.parquet"))) == 5
+    stream = written(5000)
+    assert len(stream.getvalue()) < 5000 * 8
+    with pytest.raises(RunDamagedError, match="must be a forecast table as this package writes it"):
+        read_parquet(stream.getvalue(), Path("forecasts.parquet"))
+
+
 def test_a_damaged_parquet_is_refused_or_read_whatever_byte_changes():
     data, chance = to_parquet(read_forecasts((GOLDEN / "forecasts.csv").read_bytes()).head(40)), random.Random(0)
     for _ in range(400):

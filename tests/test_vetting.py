@@ -285,6 +285,21 @@ def test_the_most_bytes_of_a_network_that_knows_days_and_tickers_by_hand():
     assert most_seconds(thinned, 10) == pytest.approx(LEAST_S + 10 * 3 * (network // 4) * 5 / 1e8)
 
 
+def test_no_file_of_a_run_is_larger_than_this():
+    mib = 1024 * 1024
+    sizes = {
+        ".yaml": 65_536,
+        ".json": 4 * mib,
+        ".csv": 1024 * mib,
+        ".parquet": 4096 * mib - 1,
+        ".safetensors": 1024 * mib,
+        ".onnx": 1024 * mib,
+    }
+    assert sizes | dict.fromkeys((".png", ".svg", ".pdf"), 64 * mib) == LARGEST
+    largest = largest_files(config_of(cell="lstm", units=[8000] * 3), 2)
+    assert largest == {".safetensors": 1024 * mib, ".onnx": 1024 * mib}
+
+
 def test_the_members_of_an_ensemble_take_their_bytes_together():
     one, two = (config_of(*members) for members in (UNLIKE.train.members[:1], UNLIKE.train.members[1:]))
     both, *apart = (largest_files(each, 1) for each in (UNLIKE, one, two))
