@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 TESTS = {
     "stockrnn/runs/": ["vetting", "inference", "hostile", "survival", "storage", "unlike", "runs"],
     "stockrnn/runs/vetting.py": ["vetting", "hostile"],
-    "stockrnn/runs/searches.py": ["tuning"],
+    "stockrnn/runs/searches.py": ["runs", "tuning"],
     "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
     "stockrnn/evaluation/folds.py": ["folds"],
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from stockrnn import recipes
-from stockrnn.configfile import to_yaml
+from stockrnn.configfile import load_config, to_yaml
 from stockrnn.errors import ConfigError, DataError, RunDamagedError, RunInUseError
 from stockrnn.recipes.assembly import run_in_the_making
 from stockrnn.runs import parquet
@@ -48,6 +48,8 @@ from stockrnn.runs.directory import (
 )
 from stockrnn.runs.files import FORECASTS, read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.parquet import forecasts_file, read_parquet, to_parquet
+from stockrnn.runs.searches import Terms, read_summary, terms_of, write_search
+from stockrnn.searchspace import space_of
 from stockrnn.storage import lock_folder, sha256, shipped
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
@@ -343,6 +345,18 @@ def test_work_under_way_is_json_below_its_own_hash(tmp_path):
     for content, wanted in ((data, {"epoch": 3}), (data.replace(b"3", b"4"), None), (data[:-1], None), (b"x" + data, None), (b"", None)):
         path.write_bytes(content)
         assert read_sealed(path) == wanted
+
+
+def test_a_search_is_written_in_the_form_that_was_released(place):
+    config = load_config("lstm", ["data.start=2020-01-02"])
+    terms = Terms(config, space_of({"train.learning_rate": [0.1, 0.2]}, "space"), 4, {"sha256": "0" * 64})
+    written = json.loads(to_json(terms.to_dict()))  # dates as texts
+    assert (list(written), written["format"], written["folds"]) == (["format", "config", "space", "folds", "data"], 1, 4)
+    assert written["config"]["data"]["start"] == "2020-01-02"
+    assert terms_of(written, place) == terms
+    assert write_search(place / "search", {"trials.csv": b"x"}, {"folds": 4}) == read_summary(place / "search")
+    assert read_summary(place / "search") == {"format": 1, "folds": 4, "files": {"trials.csv": sha256(b"x")}}
+    assert (place / "search/trials.csv").read_bytes() == b"x"
 
 
 def test_a_picture_may_be_deleted_and_nothing_else(run):
