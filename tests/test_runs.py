@@ -29,6 +29,7 @@ from stockrnn.runs.directory import (
     PLOTS,
     REQUIRED,
     RUNS,
+    SEARCH,
     _sealed,
     add_files,
     begin_run,
@@ -48,7 +49,7 @@ from stockrnn.runs.directory import (
 )
 from stockrnn.runs.files import FORECASTS, read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.parquet import forecasts_file, read_parquet, to_parquet
-from stockrnn.runs.searches import Terms, read_summary, terms_of, write_search
+from stockrnn.runs.searches import Terms, read_summary, terms_of, unfinished_search, write_search
 from stockrnn.searchspace import space_of
 from stockrnn.storage import lock_folder, sha256, shipped
 
@@ -357,6 +358,18 @@ def test_a_search_is_written_in_the_form_that_was_released(place):
     assert write_search(place / "search", {"trials.csv": b"x"}, {"folds": 4}) == read_summary(place / "search")
     assert read_summary(place / "search") == {"format": 1, "folds": 4, "files": {"trials.csv": sha256(b"x")}}
     assert (place / "search/trials.csv").read_bytes() == b"x"
+
+
+def test_a_search_of_another_format_is_refused_with_the_version_that_wrote_it(place):
+    write_search(place / "done", {}, {"versions": {"stockrnn": "9.1"}})
+    path = place / "done/tune.json"
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    with pytest.raises(RunDamagedError, match=r"tune\.json must have format 1\. Received: 2, written by stockrnn 9\.1\."):
+        unfinished_search("done")
+    (place / "begun/checkpoint").mkdir(parents=True)
+    (place / "begun/checkpoint" / SEARCH).write_bytes(to_sealed({"format": 2}))
+    with pytest.raises(RunDamagedError, match=r"must have format 1\. Received: 2"):
+        unfinished_search("begun")
 
 
 def test_a_picture_may_be_deleted_and_nothing_else(run):

@@ -26,7 +26,7 @@ from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, Storage
 from stockrnn.prices.planned import NO_SESSIONS, keep_sessions
 from stockrnn.runs.files import FORECASTS, read_forecasts, to_json
 from stockrnn.runs.parquet import read_parquet
-from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, largest_files, parse_json
+from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, hold_format, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
     TEMPORARY,
@@ -168,11 +168,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     data = read_plain_file(path, LARGEST[".json"])
     manifest: dict[str, Any] = parse_json(data, path)
     hold(isinstance(manifest, dict), path, "be the manifest of a run", "another document")
-    if manifest.get("format") != FORMAT or isinstance(manifest["format"], bool):
-        versions = manifest.get("versions")
-        version = str(versions.get("stockrnn", "unknown") if isinstance(versions, dict) else "unknown")[:40]
-        received = f"{str(manifest.get('format'))[:40]}, written by stockrnn {version}"
-        raise RunDamagedError(f"{path} must have format {FORMAT}. Received: {received}. Read it with that version, or train again.")
+    hold_format(manifest, path, FORMAT)
     unsealed = {name: value for name, value in manifest.items() if name != "sha256"}
     hold(data == _sealed(unsealed), path, "be as it was written", "other bytes than its own SHA-256 says")
     files = manifest.get("files")

@@ -18,7 +18,7 @@ from stockrnn.configfile import build_config, config_changes, result_tree
 from stockrnn.errors import ConfigError
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, is_complete
 from stockrnn.runs.files import read_sealed, to_json, to_sealed
-from stockrnn.runs.vetting import hold, parse_json
+from stockrnn.runs.vetting import hold, hold_format, parse_json
 from stockrnn.searchspace import Space, space_of
 from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
 
@@ -79,7 +79,9 @@ def is_searched(folder: Path) -> bool:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """What tune.json holds. Raises RunDamagedError."""
-    return dict(parse_json(read_bytes(folder / SUMMARY), folder / SUMMARY))
+    summary = dict(parse_json(read_bytes(folder / SUMMARY), folder / SUMMARY))
+    hold_format(summary, folder / SUMMARY, FORMAT)
+    return summary
 
 
 def unfinished_search(chosen: str | None) -> tuple[Path, dict[str, Any]]:
@@ -96,7 +98,7 @@ def unfinished_search(chosen: str | None) -> tuple[Path, dict[str, Any]]:
     if not found:
         raise ConfigError(f"--resume needs an unfinished search. Received: {chosen or 'none in ' + RUNS}. Tune without --resume.")
     folder = max(found, key=lambda each: each.stat().st_mtime_ns)
-    if _is_unfinished(folder) and (kept := read_sealed(folder / CHECKPOINTS / SEARCH)) is not None:
+    if _is_unfinished(folder) and (kept := _read_terms(folder)) is not None:
         return folder, kept
     ledger = _read_ledger(folder)
     return folder, {**ledger, "trials": len(ledger["trials"]) - 1}
@@ -120,7 +122,7 @@ def begin_search(folder: Path, terms: Terms, trials: int | None) -> Results:
         hold(not place.is_symlink(), place, "be a folder", "a link")
     state = make_folder(folder / CHECKPOINTS)
     ledger = _read_ledger(folder) if is_searched(folder) else None
-    for before in filter(None, (ledger, read_sealed(state / SEARCH))):
+    for before in filter(None, (ledger, _read_terms(folder))):
         changed = terms.differences(before)
         if changed:
             raise ConfigError(f"--resume needs the config, space and data of the search. Received a difference: {'; '.join(changed)}.")
@@ -160,6 +162,15 @@ def _is_unfinished(folder: Path) -> bool:
     return (folder / CHECKPOINTS / SEARCH).is_file()
 
 
+def _read_terms(folder: Path) -> dict[str, Any] | None:
+    """What is searched in a folder, as it was noted; None where nothing whole was. Raises RunDamagedError."""
+    path = folder / CHECKPOINTS / SEARCH
+    noted = read_sealed(path)
+    if noted is not None:
+        hold_format(noted, path, FORMAT)
+    return noted
+
+
 def _kept(state: Path) -> Results:
     """The results that were kept whole."""
     named = [(path, _UNIT.fullmatch(path.name)) for path in sorted(state.iterdir())]
@@ -168,7 +179,7 @@ def _kept(state: Path) -> Results:
 
 
 def _read_ledger(folder: Path) -> dict[str, Any]:
-    path, data = folder / LEDGER, read_bytes(folder / LEDGER)
     digest = read_summary(folder)["files"].get(LEDGER)
+    path, data = folder / LEDGER, read_bytes(folder / LEDGER)
     hold(digest == sha256(data), path, "be as it was written", f"other bytes than {SUMMARY} says")
     return dict(json.loads(data))

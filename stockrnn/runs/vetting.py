@@ -166,6 +166,15 @@ def _check_widths(widths: Mapping[str, Any], horizon: int, origin: Path) -> None
         hold(fits, origin, f"widen the intervals of at most {horizon} steps by factors that can be", steps)
 
 
+def hold_format(document: Mapping[str, Any], path: Path, known: int) -> None:
+    """Refuse a document in a format that this version does not read, with the version that wrote it. Raises RunDamagedError."""
+    if document.get("format") != known or isinstance(document["format"], bool):
+        versions = document.get("versions")
+        version = str(versions.get("stockrnn", "unknown") if isinstance(versions, dict) else "unknown")[:40]
+        received = f"{str(document.get('format'))[:40]}, written by stockrnn {version}"
+        raise RunDamagedError(f"{path} must have format {known}. Received: {received}. Read it with that version, or train again.")
+
+
 def hold(condition: bool, origin: Path, must: str, received: Any) -> None:
     """Raise RunDamagedError unless a condition holds."""
     if not condition:
