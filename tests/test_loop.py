@@ -156,13 +156,6 @@ def test_the_series_is_not_copied_to_be_resident():
     assert not tensor.numpy()[1500:].any()
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 100, 1000, 12345])
-def test_shared_sizes_are_at_most_a_quarter_too_large(n):
-    assert n <= engine.roomy(n) <= max(1, 1.25 * n)
-    assert engine.roomy(n, 100) == max(100, engine.roomy(n))
-    assert len({engine.roomy(k) for k in range(2**10, 2**11)}) <= 5
-
-
 def test_batches_hold_every_window_once_and_the_rest_weighs_nothing():
     ends = np.arange(100, 147)
     batches = engine.in_batches(ends, 10)

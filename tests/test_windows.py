@@ -53,11 +53,25 @@ def test_picking_windows_copies_no_rows():
     assert w.pick(np.arange(3)).series is w.series
 
 
+def test_windows_are_cut_to_their_last_timesteps():
+    w = windows()
+    np.testing.assert_array_equal(w.last(3).tensors()[0], w.tensors()[0][:, -3:])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 100, 1000, 12345])
+def test_shared_sizes_are_at_most_a_quarter_too_large(n):
+    assert n <= roomy(n) <= max(1, 1.25 * n)
+    assert roomy(n, 100) == max(100, roomy(n))
+    assert len({roomy(k) for k in range(2**10, 2**11)}) <= 5
+
+
 def arrays_and_whether_they_have_room():
     rng = np.random.default_rng(3)
     roomed = with_room((1500, 3), 0.0)
     roomed[:] = rng.normal(size=roomed.shape)
     steps = with_room((3, 2, 4), np.nan)
+    half = with_room((1500, 3), 0.0)
+    half[1400:1450] = 1.0
     plain = rng.normal(size=(1500, 3)).astype(np.float32)
     frozen = with_room((40, 2), 1.0)
     frozen.base.flags.writeable = False
@@ -68,6 +82,7 @@ def arrays_and_whether_they_have_room():
         "of another's": (plain, False),
         "the first rows, before others": (roomed[:1100], False),
         "the last rows": (roomed[400:], False),
+        "some rows, before some of zeros": (half[:1400], False),
         "not in a row": (roomed[:, ::2], False),
         "read only": (frozen, False),
         "flat, of a larger one": (np.arange(5000, dtype=np.float32)[:1500], False),
