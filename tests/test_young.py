@@ -82,6 +82,7 @@ def check(got, wanted, scale, tolerance):
     np.testing.assert_allclose(got / scale, wanted / scale, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow  # the equations say more
 def test_a_short_window_is_forecast_as_by_the_network_of_that_lookback(trained, file):
     """The same weights in networks built for twelve timesteps, without a mask."""
     _, run = trained
