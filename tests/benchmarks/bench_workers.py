@@ -27,6 +27,7 @@ from stockrnn.training.recurrent import network_forecaster, parts_of, save_weigh
 from tests.benchmarks.figures import Figure, figure, keep, ratios, tell
 from tests.factories import garch_path, history, spans_of
 
+WHAT = "two processes ÷ one, units per second"
 GOALS = {"members": 1.6, "tickers": 1.8}
 """Least units per second of two processes over those of one."""
 RAY_GOAL = 0.9
@@ -87,14 +88,14 @@ def compare(job: str, tickers: int, rounds: int, ray: bool) -> list[Figure]:
                 found.add(digest)
     if len(found) > 1:
         raise SystemExit(f"{job}: the sides gave other weights")
-    rows = [row("two processes ÷ one, units per second", job, times["one"], times["two"], GOALS[job])]
-    return [*rows, row("Ray on two one-core nodes ÷ two processes", job, times["two"], times["ray"], RAY_GOAL)] if ray else rows
+    rows = [row(job, times["one"], times["two"], GOALS[job])]
+    return [*rows, row(f"{job}, Ray's two one-core nodes ÷ two processes", times["two"], times["ray"], RAY_GOAL)] if ray else rows
 
 
-def row(what: str, job: str, before: list[float], after: list[float], goal: float) -> Figure:
+def row(case: str, before: list[float], after: list[float], goal: float) -> Figure:
     """The ratio of units per second."""
     detail = f"{statistics.median(before):.2f} s, {statistics.median(after):.2f} s"
-    return figure(what, job, ratios(before, after), goal, at_least=True, detail=detail)
+    return figure(WHAT, case, ratios(before, after), goal, at_least=True, detail=detail)
 
 
 MULTIPLY = """
@@ -119,7 +120,7 @@ def multiply(processes: int) -> int:
 
 def ceiling(rounds: int) -> Figure:
     """What two cores of this machine give over one."""
-    return figure("two processes ÷ one, units per second", "matrix products alone", [multiply(2) / multiply(1) for _ in range(rounds)])
+    return figure(WHAT, "matrix products alone", [multiply(2) / multiply(1) for _ in range(rounds)])
 
 
 def main() -> int:
