@@ -116,9 +116,8 @@ def fitting(space: Space, config: Config) -> tuple[Space, str]:
             left.append(f"{path} {', '.join(str(value) for value in values if value not in good)}")
         else:
             left.append(path)
-    return Space(
-        kept
-    ), f"Left out of the space, as it changes nothing in this config or does not go with it: {'; '.join(left)}." if left else ""
+    said = f"Left out of the space, as it changes nothing in this config or does not go with it: {'; '.join(left)}."
+    return Space(kept), said if left else ""
 
 
 def _settled(config: Config) -> set[str]:

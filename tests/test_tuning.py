@@ -331,6 +331,14 @@ def test_a_config_that_cannot_be_trained_on_the_data_leaves_nothing(config, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_a_space_that_changes_nothing_leaves_no_folder_of_a_default_name(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, cells = new_run_folder(None, "lstm-tune", dt.date(2026, 1, 1)), space_of({"model": {"cell": ["lstm", "gru"]}}, "s")
+    with pytest.raises(ConfigError, match=r"every network of `train\.ensemble` has of its own"):
+        recipes.tune(load_config("quantile", [f"data.path={config.data.path}"]), cells, folder)
+    assert not Path("runs").exists()
+
+
 # --- the real thing ----------------------------------------------------------------------------------------------------------
 
 

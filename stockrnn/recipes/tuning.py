@@ -108,9 +108,9 @@ def tune(
             the config itself raises.
     """
     asked, watch = effort or Effort(), Stopwatch()
-    refuse_settled(space, config)
-    search = Search(space, config.train.seed)
     with run_in_the_making(folder), open_engine(config.train.workers, place) as engine:
+        refuse_settled(space, config)
+        search = Search(space, config.train.seed)
         with watch.stage("read"):
             prices = load_prices(config.data, config.asked)
             arena = make_arena(config, prices.table, asked.folds, prices.known)
