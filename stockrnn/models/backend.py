@@ -2,10 +2,6 @@
 
 TensorFlow reads its environment at import and its C++ start-up lines go straight to file descriptor 2, whatever the
 log level; so the environment is set first and descriptor 2 points to a temporary file while the import lasts.
-
-Compiled programs are not kept from process to process. XLA's own cache (TF_XLA_FLAGS=--tf_xla_persistent_cache_directory)
-works on a CPU and cut a first epoch from 11.6 to 3.5 s with the same result, but its entries are never removed, and one cut
-short by a crash ends every later training of that shape with an error; it is left to those who set it themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +12,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+
+from stockrnn.engines import environment
+from stockrnn.errors import StorageError
+from stockrnn.models.programs import VARIABLE, Programs, open_programs
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
@@ -57,9 +57,17 @@ def spare_memory() -> None:
         trim(0)
 
 
+def _open_programs() -> tuple[Programs | None, str]:
+    try:
+        return open_programs(os.environ), ""
+    except StorageError as error:  # said where the user named the folder
+        return None, f"Compiled programs are not kept. {error}" if os.environ.get(VARIABLE) else ""
+
+
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
-with quiet_descriptor():
+PROGRAMS, PROGRAMS_NOTE = _open_programs()
+with quiet_descriptor(), environment(PROGRAMS.flags() if PROGRAMS else {}):
     import keras
     import tensorflow as tf
 
@@ -71,4 +79,4 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 tf.get_logger().setLevel("ERROR")  # it warns of each new shape that is compiled
 
-__all__ = ["HAS_GPU", "keras", "quiet_descriptor", "spare_memory", "tf"]
+__all__ = ["HAS_GPU", "PROGRAMS", "PROGRAMS_NOTE", "keras", "quiet_descriptor", "spare_memory", "tf"]

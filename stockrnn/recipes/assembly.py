@@ -104,10 +104,11 @@ class Stopwatch:
 def load_training(watch: Stopwatch, engine: Engine) -> None:
     """Load TensorFlow, which takes seconds, apart from what is timed after it."""
     with watch.stage("import"):
-        from stockrnn.models.backend import HAS_GPU
+        from stockrnn.models.backend import HAS_GPU, PROGRAMS_NOTE
         from stockrnn.training import recurrent  # noqa: F401
 
     engine.crowded = HAS_GPU
+    engine.notes += [PROGRAMS_NOTE] if PROGRAMS_NOTE else []
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
+from stockrnn.training.compiling import Program
 from stockrnn.types import AHEAD
 
 OPTIMIZERS = {
@@ -101,11 +102,6 @@ def _inputs(spec: NetworkSpec, given: tuple[Any, ...], rows: Any, seen_from: Any
     ]
 
 
-def compiled(function: Callable[..., Any]) -> Any:
-    """A function of tensors as one XLA program; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already."""
-    return tf.function(function, autograph=False, jit_compile=not HAS_GPU)
-
-
 def _network(spec: NetworkSpec) -> Any:
     return build_network(**vars(spec), seed=0)
 
@@ -144,10 +140,10 @@ class TrainingEngine(keras.Model):
         self.learning, self.head = self.network.learning, HEADS[spec.network.model.head]
         self.window_loss = LOSSES[spec.loss]
         self.built = True
-        self.compile(optimizer=OPTIMIZERS[spec.optimizer](), jit_compile=False)
+        self.compile(optimizer=OPTIMIZERS[spec.optimizer](name="optimizer"), jit_compile=False)
         self.optimizer.build(self.network.trainable_variables)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self.compiled_epoch = compiled(self._epoch)
+        self.compiled_epoch = Program(self._epoch, spec)
         self.compiled_shapes: set[tuple[Any, ...]] = set()
 
     def borrow(
@@ -283,16 +279,15 @@ def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH)
 
 @functools.lru_cache(maxsize=16)
 def _forecast_engine(spec: NetworkSpec, compiled: bool) -> _ForecastEngine:
-    del compiled  # part of the key: a traced function keeps the pass it was traced with
-    return _ForecastEngine(_network(spec))
+    return _ForecastEngine(_network(spec), compiled)  # a traced function keeps the pass it was traced with
 
 
 class _ForecastEngine:
     """A network and its compiled forecast of all windows."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, compiled: bool) -> None:
         self.network = network
-        self.compiled = compiled(self._forecast)
+        self.compiled = Program(self._forecast, (network.spec, compiled))
 
     def _forecast(self, given: tuple[Any, ...], rows: Any, steps: Any) -> Any:
         def body(step: Any, outputs: Any) -> tuple[Any, Any]:

@@ -1,0 +1,254 @@
+"""Kept programs: the same bytes with and without them, whatever lies in their folder, and nobody else's code."""
+
+import fcntl
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stockrnn.models.programs import MOST_BYTES, OFF, VARIABLE, Entry, cache_folder, machine_mark
+
+NETWORKS = """
+import json, sys
+import numpy as np
+from stockrnn.models.backend import tf
+from stockrnn.training.compiling import Program
+
+def made(k):
+    def double(x):
+        return tf.while_loop(lambda i, _: i < 5, lambda i, y: (i + 1, tf.tanh(y @ y) + k), (0, x))[1]
+    return Program(double, k)
+
+x = tf.constant(np.random.default_rng(0).standard_normal((8, 8)), tf.float32)
+order = json.loads(sys.argv[1])
+for _ in range(order[0] * 7):
+    x + 1  # TensorFlow numbers every tensor
+print(json.dumps({k: made(k)(x).numpy().tobytes().hex() for k in order}, sort_keys=True))
+"""
+EIGHT = list(range(8))
+ALONE = "from stockrnn.models.programs import open_programs\nimport os\nkept = open_programs(os.environ)\n"
+
+
+def run(code, folder, *arguments, wrap=(), **changes):
+    variables = {**os.environ, VARIABLE: str(folder), **changes}
+    return subprocess.run([*wrap, sys.executable, "-c", code, *arguments], env=variables, capture_output=True, text=True, check=False)
+
+
+def networks(folder, order=EIGHT, **options):
+    done = run(NETWORKS, folder, json.dumps(list(order)), **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def kept_files(folder):
+    return {path: path.stat().st_ino for path in Path(folder).glob("programs/*/*.program")}
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """A folder in which two processes that began together have kept eight programs, and what each said."""
+    folder = tmp_path_factory.mktemp("cache")
+    with ThreadPoolExecutor(2) as pool:
+        said = [*pool.map(networks, [folder, folder], [EIGHT, EIGHT[::-1]])]
+    return folder, said
+
+
+@pytest.mark.network
+def test_what_is_kept_is_loaded_to_the_same_bytes_in_any_order(cold):
+    folder, said = cold
+    before = kept_files(folder)
+    assert len(before) == len(EIGHT)
+    assert {*said, networks(folder, EIGHT[::-1]), networks(OFF)} == {said[0]}
+    assert kept_files(folder) == before  # nothing was compiled again
+    assert [*folder.glob("programs/at-hand/*")] == []
+
+
+@pytest.mark.network
+def test_what_was_damaged_is_compiled_again_and_never_read(cold):
+    folder, said = cold
+    paths = sorted(kept_files(folder))
+    whole = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(whole[0][: len(whole[0]) // 2])
+    paths[1].write_bytes(b"")
+    paths[2].write_bytes(whole[2][:-9] + bytes([whole[2][-9] ^ 1]) + whole[2][-8:])
+    paths[3].write_bytes(whole[4])  # a good one under another's name
+    paths[5].unlink()
+    paths[5].symlink_to(paths[6])
+    paths[7].unlink()
+    os.mkfifo(paths[7])
+    untouched = {path: number for path, number in kept_files(folder).items() if path in {paths[4], paths[6]}}
+    assert networks(folder) == said[0]
+    assert all(stat.S_ISREG(path.lstat().st_mode) for path in paths[:5])
+    for path, good in zip(paths[:5], whole[:5], strict=True):
+        place = f"{path.parent.name}/{path.name}"
+        assert Entry.unpack(path.read_bytes(), place).name == Entry.unpack(good, place).name
+    assert untouched.items() <= kept_files(folder).items()
+
+
+@pytest.mark.network
+def test_an_entry_that_xla_refuses_is_compiled_again(cold):
+    """Its hash is right: what it holds is not, as after an error of TensorFlow's own."""
+    folder, said = cold
+    path = min(kept_files(folder))
+    place = f"{path.parent.name}/{path.name}"
+    entry = Entry.unpack(path.read_bytes(), place)
+    path.write_bytes(Entry(entry.name, entry.data[:500]).pack(place))
+    assert networks(folder) == said[0]
+    assert networks(folder) == said[0]
+    made = Entry.unpack(path.read_bytes(), place)
+    assert (made.name, len(made.data) > 500) == (entry.name, True)
+
+
+@pytest.mark.network
+def test_a_full_disk_and_one_that_cannot_be_written_end_nothing(cold, tmp_path):
+    _, said = cold
+    assert networks("/proc") == said[0]
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        assert networks(small) == said[0]  # two fit in, and XLA writes elsewhere
+        assert 0 < len(kept_files(small)) < len(EIGHT)
+        assert networks(small) == said[0]
+    finally:
+        subprocess.run(["umount", small], check=True)
+    limited = ["bash", "-c", 'ulimit -f 20; exec "$@"', "-"]
+    assert networks(tmp_path / "limited", wrap=limited) == said[0]  # no disk takes a program
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o755])
+def test_a_folder_that_is_not_the_users_alone_is_refused(tmp_path, mode):
+    own = tmp_path / "programs"
+    own.mkdir()
+    own.chmod(mode)
+    refused = run(ALONE, tmp_path)
+    assert "must be a folder that nobody else can write or replace" in refused.stderr.splitlines()[-1]
+    assert "Received: one where others may write" in refused.stderr
+    assert [*own.iterdir()] == []
+
+
+def test_a_folder_that_others_can_replace_is_refused(tmp_path):
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    assert "must be a folder that nobody else" in run(ALONE, open_to_all / "cache").stderr
+    open_to_all.chmod(0o1777)  # as /tmp: nobody may rename what is another's
+    assert run(ALONE, open_to_all / "cache").stderr == ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to somebody else")
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "programs").mkdir(0o700)
+    os.chown(tmp_path / "programs", 1234, 1234)
+    assert "must be a folder that nobody else" in run(ALONE, tmp_path).stderr
+
+
+def test_the_user_is_told_of_the_folder_that_he_named(tmp_path):
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs").chmod(0o777)
+    code = "from stockrnn.recipes.assembly import Stopwatch, load_training\nfrom stockrnn.engines import Alone\n"
+    done = run(f"{code}engine = Alone()\nload_training(Stopwatch(), engine)\nprint(engine.notes)", tmp_path)
+    assert "Compiled programs are not kept." in done.stdout
+    assert str(tmp_path) in done.stdout
+
+
+def test_a_process_that_dies_with_a_program_at_hand_takes_it_with_it(tmp_path):
+    """It may have died of it: of an instruction that the processor does not have."""
+    entry = "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
+    writes = f"from pathlib import Path\nfirst = lambda: Path(kept._shown, '{entry}').write_bytes(b'code')\n"
+    dies = "import os, signal\ndie = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+    assert run(f"{ALONE}{writes}kept.first_call('a', first, first)\nkept.first_call('b', first, first)", tmp_path).returncode == 0
+    assert len(kept_files(tmp_path)) == 2
+    assert run(f"{ALONE}{dies}kept.first_call('a', die, die)", tmp_path).returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "programs" / "at-hand").iterdir()
+    os.utime(left, (0, 0))
+    handle = os.open(left, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    assert run(ALONE, tmp_path).returncode == 0
+    assert left.is_dir()  # a living process has it
+    os.close(handle)
+    assert run(ALONE, tmp_path).returncode == 0
+    assert not left.exists()
+    assert len(kept_files(tmp_path)) == 1
+
+
+def test_those_used_longest_ago_make_room(tmp_path):
+    writes = "from pathlib import Path\nimport stockrnn.models.programs as module, sys\nmodule.MOST_BYTES = 2600\n"
+    writes += "entry = 'xla_compile_cache__1__2__XLA_CPU_JIT.pb'\n"
+    writes += "for name in sys.argv[1:]:\n    shown = kept._shown / entry\n"
+    writes += "    write = lambda: shown.exists() or shown.write_bytes(bytes(1000))\n    kept.first_call(name, write, write)\n"
+    run(f"{ALONE}{writes}", tmp_path, "a", "b")
+    (older, newer) = sorted(kept_files(tmp_path), key=lambda path: path.stat().st_mtime_ns)
+    run(f"{ALONE}{writes}", tmp_path, "a", "c")  # a is used once more
+    assert older.exists()
+    assert not newer.exists()
+    assert len(kept_files(tmp_path)) == 2
+    assert MOST_BYTES == 256 * 2**20
+
+
+def test_where_programs_are_kept():
+    assert cache_folder({VARIABLE: OFF, "XDG_CACHE_HOME": "/a"}) is None
+    assert cache_folder({VARIABLE: "/b", "XDG_CACHE_HOME": "/a"}) == Path("/b/programs")
+    assert cache_folder({"XDG_CACHE_HOME": "/a"}) == Path("/a/stockrnn/programs")
+    assert cache_folder({"XDG_CACHE_HOME": "not/absolute"}) == Path.home() / ".cache/stockrnn/programs"
+    flags = {"TF_XLA_FLAGS": "--tf_xla_persistent_cache_directory=/own"}
+    assert "None" in run(f"{ALONE}print(kept)", "/nowhere", **flags).stdout  # the user's own is left to him
+
+
+def test_programs_of_other_machines_settings_and_versions_lie_apart(monkeypatch, tmp_path):
+    mark = machine_mark()
+    assert mark == machine_mark()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    assert machine_mark() != mark
+    monkeypatch.undo()
+    assert machine_mark() == mark
+    library = tmp_path / "tensorflow"
+    library.mkdir()
+    (library / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    assert machine_mark() != mark
+    monkeypatch.undo()
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *a, **k: read(path, *a, **k).replace("avx2", ""))
+    assert machine_mark() != mark
+    monkeypatch.setattr(Path, "read_text", lambda path, *a, **k: f"{read(path, *a, **k)}\nprocessor : 9\ncpu MHz : 12.5\n")
+    assert machine_mark() == mark
+
+
+TRAIN = """
+import hashlib, sys
+import numpy as np
+from stockrnn.configfile import load_config
+from stockrnn.engines import open_engine
+from stockrnn.features.splits import split_time
+from stockrnn.prices.loading import load_prices
+from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
+
+config = load_config(sys.argv[1], ["train.epochs=2", "train.ensemble=1"])
+prices = load_prices(config.data, config.asked)
+spans = split_time(prices.table["date"], config.split.validation, config.split.calibration, config.split.test)
+with open_engine(1) as engine:
+    network = network_forecaster(config, engine=engine).fit(prices.table, spans)
+    made = network.forecast(prices.table, np.arange(900, 1000))
+for said in (save_weights(parts_of(network).values()), made.quantiles.tobytes(), repr(network.history_table().iloc[:, :4]).encode()):
+    print(hashlib.sha256(said).hexdigest())
+"""
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    "config", ["lstm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "simple_rnn", "encoder_decoder", "many_to_many"))]
+)
+def test_a_training_is_the_same_cold_warm_and_off(tmp_path, config):
+    said = [run(TRAIN, folder, config) for folder in (tmp_path, tmp_path, OFF)]
+    assert [(done.returncode, done.stderr) for done in said] == [(0, "")] * 3
+    assert len(kept_files(tmp_path)) == 2
+    assert {done.stdout for done in said} == {said[0].stdout}
