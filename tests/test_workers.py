@@ -92,7 +92,8 @@ def test_a_backtest_gives_the_same_bytes_with_one_process_and_with_two(shared, t
 
 # --- processes that die ------------------------------------------------------------------------------------------------------
 
-LONG = [*TINY, "train.ensemble=2", "train.epochs=4000", "train.early_stopping.patience=4000"]
+LONG = [*TINY, "train.ensemble=4", "train.epochs=4000", "train.early_stopping.patience=4000"]
+"""One process must not be done with all it has before the other has begun, four starts long."""
 
 
 def command(*words, run):
@@ -111,7 +112,7 @@ def start(run):
 
 
 def worker_of(process):
-    """The worker, once both members have kept a state of this start."""
+    """The worker, once two members have kept a state of this start."""
     run, started, deadline = Path(process.args[-1]), time.time(), time.monotonic() + 180
     kept = set()
     while len(kept) < 2:

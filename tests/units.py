@@ -50,6 +50,14 @@ def threads(shared, unit, tell):
     return {library["num_threads"] for library in threadpool_info()}
 
 
+def policies(shared, unit, tell):
+    """How the threads of a process wait for a core, those of TensorFlow's pools too."""
+    from stockrnn.models.backend import tf
+
+    assert float(tf.reduce_sum(tf.ones(3))) == 3.0
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}, os.getpid()
+
+
 def kill_once(marks, unit, tell):
     """Units 3 and 6 die in the middle of their first attempt."""
     mark = Path(marks) / str(unit)
