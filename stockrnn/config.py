@@ -16,7 +16,7 @@ from stockrnn.dataconfig import Asked, DataConfig, Fraction, Positive, Section
 Units = Annotated[int, Field(ge=1)]
 Cell = Literal["simple_rnn", "lstm", "gru"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
-Indicator = Literal["log_return", "abs_return", "range", "overnight", "relative_volume"]
+Indicator = Literal["log_return", "abs_return", "range", "overnight", "relative_volume", "close_location"]
 OURS = ("open", "high", "low", "close", "volume")
 """The columns of every price table that may be features as they are."""
 CALENDAR = ("day_of_week", "month_end", "days_since_last_session")
@@ -122,7 +122,8 @@ class ModelConfig(Section):
     than scale; 0 for none. A ticker it did not learn gets the mean of the vectors."""
     anchor: Literal["none", "ewma", "har"] = "none"
     """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
-    regression on past ranges, returns and volume, learned on the training span."""
+    regression on past ranges, returns and volume, learned on the training span. `har` starts a little below the last close where
+    that was near the session's high, and above it near the low, as far as the past has come back from there."""
 
 
 class EarlyStoppingConfig(Section):

@@ -10,7 +10,21 @@ import pytest
 from factories import gappy, garch_path, near_constant, random_walk
 from scipy.optimize import minimize
 
-from stockrnn.features.anchors import LEAST, PRIOR, SCALES, TRUST, WARM_UP, Anchor, _design, _least_laplace, _terms, fit_anchor
+from stockrnn.features.anchors import (
+    LEAST,
+    PRIOR,
+    REVERSAL,
+    REVERSAL_MEMORY,
+    REVERSAL_TRUST,
+    SCALES,
+    TRUST,
+    WARM_UP,
+    Anchor,
+    _design,
+    _least_laplace,
+    _terms,
+    fit_anchor,
+)
 from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 
@@ -52,22 +66,24 @@ def test_the_weights_of_a_wild_series_are_an_optimum_too(seed):
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))
-def test_nothing_after_a_session_changes_its_scale(kind):
+def test_nothing_after_a_session_changes_its_start(kind):
     prices = garch_path(500)
     anchor, other = fitted(prices, kind, 3), prices.copy()
     other.loc[300:, [OPEN, HIGH, LOW, CLOSE, VOLUME]] *= np.random.default_rng(0).lognormal(size=(200, 1))
-    np.testing.assert_array_equal(anchor.scale(prices)[:300], anchor.scale(other)[:300])
-    assert (anchor.scale(prices)[300:] != anchor.scale(other)[300:]).any()
+    other.loc[300:, HIGH] *= 1.1
+    for part, (before, after) in zip(("location", "scale"), zip(anchor.start(prices), anchor.start(other), strict=True), strict=True):
+        np.testing.assert_array_equal(before[:300], after[:300])
+        assert (before[300:] != after[300:]).any() == (part == "scale" or kind == "har")
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))
-def test_a_session_without_a_future_has_the_same_scale_to_the_last_bit(kind):
+def test_a_session_without_a_future_has_the_same_start_to_the_last_bit(kind):
     prices = garch_path(500)
     for horizon in (1, 3):
         anchor = fitted(prices, kind, horizon)
-        whole = anchor.scale(prices)
+        whole = anchor.start(prices)
         for rows in range(100, 500, 7):
-            assert anchor.scale(prices.iloc[:rows]).tobytes() == whole[:rows].tobytes()
+            assert [part.tobytes() for part in anchor.start(prices.iloc[:rows])] == [part[:rows].tobytes() for part in whole]
 
 
 @pytest.mark.parametrize("kind", sorted(SCALES))
@@ -84,11 +100,33 @@ def test_the_state_brings_back_the_same_anchor_to_the_last_bit():
     prices = garch_path(400)
     anchor = fitted(prices, horizon=2)
     again = Anchor.from_dict(json.loads(json.dumps(anchor.to_dict())))
-    assert again.scale(prices).tobytes() == anchor.scale(prices).tobytes()
-    assert anchor.scale(prices).shape == (400, 2)
+    for first, second in zip(again.start(prices), anchor.start(prices), strict=True):
+        assert first.tobytes() == second.tobytes()
+        assert first.shape == (400, 2)
 
 
-@pytest.mark.parametrize("change", [{"kind": "arch"}, {"centre": [0.0]}, {"weights": [0.0]}, {"floor": float("nan")}, {"weights": [["x"]]}])
+def test_a_state_of_before_there_was_a_location_has_none():
+    prices = garch_path(300)
+    state = {name: value for name, value in fitted(prices, horizon=2).to_dict().items() if name not in ("middle", "reversal")}
+    location, scale = Anchor.from_dict(state).start(prices)
+    assert not location.any()
+    np.testing.assert_array_equal(scale, fitted(prices, horizon=2).scale(prices))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "arch"},
+        {"centre": [0.0]},
+        {"weights": [0.0]},
+        {"floor": float("nan")},
+        {"weights": [["x"]]},
+        {"reversal": [0.0, 0.0]},
+        {"reversal": [float("inf")]},
+        {"reversal": 0.0},
+        {"middle": float("nan")},
+    ],
+)
 def test_a_state_that_is_none_is_refused(change):
     with pytest.raises(ValueError, match=r"an anchor that does not fit|could not convert"):
         Anchor.from_dict(fitted(garch_path(300)).to_dict() | change)
@@ -139,6 +177,69 @@ def test_ewma_is_the_recursion():
     scale, returns = fitted(prices, "ewma").scale(prices)[:, 0], np.diff(np.log(prices[CLOSE]))
     for t in (5, 100, 299):
         assert scale[t] ** 2 == pytest.approx(0.94 * scale[t - 1] ** 2 + 0.06 * returns[t - 1] ** 2)
+
+
+# --- location -----------------------------------------------------------------------------------------------------------------
+
+
+def reversing(rows, weight, seed=0):
+    """A table whose change is `weight` % lower after a close at the high than after one in the middle of the range."""
+    dice = np.random.default_rng(seed)
+    place = dice.uniform(-1, 1, rows)
+    change = 0.01 * dice.standard_normal(rows)
+    change[1:] += 0.01 * weight * place[:-1]
+    close = 100 * np.exp(np.cumsum(change))
+    low = close * (1 - 0.01 * (place + 1) / 2)
+    return garch_path(rows).assign(**{CLOSE: close, OPEN: close, LOW: low, HIGH: low + 0.01 * close})
+
+
+def test_the_reversal_is_that_of_weighted_least_squares_drawn_to_the_shared_one():
+    prices = garch_path(700)
+    anchor, changes = fitted(prices, horizon=2), changes_of(prices, 2)
+    rows = slice(WARM_UP, len(prices) - 2)
+    place = (2 * (prices[CLOSE] - prices[LOW]) / (prices[HIGH] - prices[LOW]) - 1).to_numpy()[rows]
+    change = np.clip(changes / anchor.scale(prices), -4, 4)[rows]
+    weight = 0.5 ** (np.arange(len(place))[::-1] / REVERSAL_MEMORY)
+    root = np.sqrt(weight)[:, None]
+    own = np.linalg.lstsq(root * np.stack([np.ones(len(place)), place], axis=1), root * change)[0][1]
+    share = weight.sum() / (weight.sum() + REVERSAL_TRUST)
+    np.testing.assert_allclose(anchor.reversal, share * own + (1 - share) * REVERSAL, rtol=1e-9)
+    assert anchor.middle == pytest.approx(np.average(place, weights=weight))
+    location, scale = anchor.start(prices)
+    np.testing.assert_allclose(location[rows], anchor.reversal * (place[:, None] - anchor.middle) * scale[rows], rtol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [-1.0, 1.0])
+def test_a_reversal_or_its_opposite_is_found_and_makes_the_change_smaller(weight):
+    prices = reversing(6000, weight)
+    anchor, changes = fitted(prices), changes_of(prices)[:-1, 0]
+    location = anchor.start(prices)[0][:-1, 0]
+    assert np.mean((changes - location) ** 2) < 0.97 * np.mean(changes**2)
+    assert np.sign(anchor.reversal[0]) == np.sign(weight)
+
+
+def test_a_short_history_starts_from_the_shared_reversal():
+    assert fitted(reversing(130, 0.0)).reversal[0] == pytest.approx(REVERSAL, abs=0.05)
+
+
+@pytest.mark.parametrize("lost", [[HIGH, LOW], [HIGH], [LOW]])
+def test_where_the_place_is_not_told_the_start_is_the_last_price(lost):
+    prices = garch_path(400)
+    learned = fitted(prices)
+    prices.loc[200:210, lost] = np.nan
+    location = learned.start(prices)[0]
+    assert not location[200:211].any()
+    assert location[[199, 211]].all()
+    prices[lost] = np.nan
+    assert not fitted(prices).start(prices)[0].any()
+
+
+@pytest.mark.parametrize(("kind", "column"), [("ewma", CLOSE), ("har", OPEN)])
+def test_other_anchors_and_other_prices_start_from_no_change(kind, column):
+    prices = reversing(600, -0.5)
+    changes = changes_of(prices)
+    anchor = fit_anchor(kind, prices, changes, np.isfinite(changes).all(axis=1), column)
+    assert not anchor.start(prices)[0].any()
 
 
 # --- by hand ------------------------------------------------------------------------------------------------------------------

@@ -46,8 +46,20 @@ def test_indicators_by_hand():
         np.log(prices["high"][70] / prices["low"][70]),
         np.log(prices["open"][70] / close[69]),
         volume[70] - volume[10:70].mean(),
+        2 * (close[70] - prices["low"][70]) / (prices["high"][70] - prices["low"][70]) - 1,
     ]
     np.testing.assert_allclose(got, hand, rtol=1e-12)
+
+
+def test_the_place_of_a_close_is_within_its_range_and_nowhere_without_one():
+    prices = random_walk(6)
+    prices.loc[0, ["low", "high", "close"]] = 5.0, 9.0, 9.0
+    prices.loc[1, ["low", "high", "close"]] = 5.0, 9.0, 5.0
+    prices.loc[2, ["low", "high", "close"]] = 5.0, 9.0, 10.0
+    prices.loc[3, ["low", "high", "close"]] = 5.0, 5.0, 5.0
+    prices.loc[4, ["low", "high", "close"]] = 9.0, 5.0, 6.0
+    prices.loc[5, ["low", "high", "close"]] = np.nan, 9.0, 6.0
+    np.testing.assert_array_equal(INDICATORS["close_location"][0](prices), [1.0, -1.0, 1.0, 0.0, np.nan, np.nan])
 
 
 def test_features_without_their_columns_are_named():

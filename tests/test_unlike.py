@@ -81,7 +81,7 @@ def test_weights_of_other_members_are_refused(run):
         check_weights(data, swapped, run.folder)
 
 
-@pytest.mark.parametrize("change", ["drop", "shorten", "widen"])
+@pytest.mark.parametrize("change", ["drop", "shorten", "widen", "steps"])
 def test_a_state_with_another_anchor_is_refused(run, change):
     state = run.json("scaler.json")
     check_state(state, CONFIG, run.folder, ["model.onnx"])
@@ -92,6 +92,7 @@ def test_a_state_with_another_anchor_is_refused(run, change):
         "drop": anchors.clear,
         "shorten": anchors[ticker]["weights"].pop,
         "widen": lambda: [row.append(0.0) for row in anchors[ticker]["weights"]],
+        "steps": anchors[ticker]["reversal"].pop,
     }
     changes[change]()
     with pytest.raises(RunDamagedError):

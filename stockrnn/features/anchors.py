@@ -1,18 +1,19 @@
-"""The scale a forecast starts from: how far the price is likely to move, by a volatility model of a few weights.
+"""Where a forecast starts: how far the price is likely to move, and from where, by a model of a few weights.
 
-A network with an anchor learns changes in units of this scale, so it begins as a volatility model and learns what that
-leaves out. A scale is causal: that of a session is made from it and the sessions before. Knows one ticker's prices.
+A network with an anchor learns changes from this location and in units of this scale, so it begins as a volatility model and
+learns what that leaves out. Both are causal: those of a session are made from it and the sessions before. Knows one ticker's prices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stockrnn.features.indicators import close_location
 from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
 LEAST = 1e-6
@@ -45,10 +46,20 @@ mean log range of the last 1, 5, 22 sessions; log root mean square return with h
 overnight gap, the falls of the last 1 and 5 and the mean return of the last 22 sessions, in units of the 22 sessions'
 range; log volume today and over 5 sessions, less its mean over 60."""
 
+REVERSAL = -0.08
+"""How much lower the change is after a close at the session's high than after one in the middle of its range, in units of the
+scale: what twelve daily series share (pooled, first 55 % of each, recent sessions weighing most)."""
+REVERSAL_TRUST = 3000.0
+"""Sessions of evidence that it counts as."""
+REVERSAL_MEMORY = 1000.0
+"""Sessions after which one counts half as much in it: the weight was near zero before 1990 and is not the same in all years since."""
+WILDEST = 4.0
+"""A change beyond this many scales counts as one of so many in it."""
+
 
 @dataclass(frozen=True)
 class Anchor:
-    """A fitted scale.
+    """A fitted location and scale.
 
     Attributes:
         kind: name in `SCALES`.
@@ -56,6 +67,8 @@ class Anchor:
         floor: least range, log.
         centre: training mean of each term, shape (terms,).
         weights: intercept and weight of each term for each step, shape (horizon, 1 + terms).
+        middle: training mean of the place of the close in its range, -1 at the low, 1 at the high.
+        reversal: what a place 1 above the middle adds to the change over each step, in units of the scale, shape (horizon,).
     """
 
     kind: str
@@ -63,45 +76,62 @@ class Anchor:
     floor: float
     centre: np.ndarray
     weights: np.ndarray
+    middle: float
+    reversal: np.ndarray
 
     def __post_init__(self) -> None:
         """Refuse a state that is none. Raises ValueError."""
         terms = len(PRIOR)
         shapes = self.centre.shape == (terms,) and self.weights.ndim == 2 and self.weights.shape[1] == 1 + terms
-        if self.kind not in SCALES or not shapes or not np.isfinite([self.floor, *self.centre, *self.weights.flat]).all():
+        shapes = shapes and self.reversal.shape == self.weights.shape[:1]
+        numbers = [self.floor, *self.centre, *self.weights.flat, self.middle, *self.reversal.flat]
+        if self.kind not in SCALES or not shapes or not np.isfinite(numbers).all():
             raise ValueError("an anchor that does not fit")
 
     def scale(self, prices: pd.DataFrame) -> np.ndarray:
         """Likely size of the log change over step 1 … horizon, seen from each session of a ticker, shape (rows, horizon)."""
         return np.asarray(np.maximum(SCALES[self.kind](self, prices), LEAST))
 
+    def start(self, prices: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Location and scale of the log change over step 1 … horizon, seen from each session of a ticker, both (rows, horizon)."""
+        scale = self.scale(prices)
+        return self.reversal * (_places(prices, self.middle) - self.middle)[:, None] * scale, scale
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state; floats keep every bit."""
-        plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor}
-        return {**plain, "centre": self.centre.tolist(), "weights": self.weights.tolist()}
+        plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor, "middle": self.middle}
+        return {**plain, **{name: getattr(self, name).tolist() for name in ("centre", "weights", "reversal")}}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Anchor:
-        """The anchor of a state written by `to_dict`. Raises ValueError for one that is none."""
-        arrays = (np.asarray(state[name], np.float64) for name in ("centre", "weights"))
-        return cls(str(state["kind"]), bool(state["ranged"]), float(state["floor"]), *arrays)
+        """The anchor of a state written by `to_dict`, or before there was a location. Raises ValueError for one that is none."""
+        centre, weights = (np.asarray(state[name], np.float64) for name in ("centre", "weights"))
+        reversal = np.asarray(state.get("reversal", [0.0] * len(weights)), np.float64)
+        plain = str(state["kind"]), bool(state["ranged"]), float(state["floor"])
+        return cls(*plain, centre, weights, float(state.get("middle", 0.0)), reversal)
 
 
-def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.ndarray) -> Anchor:
-    """Learn a scale from one ticker.
+def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.ndarray, column: str = CLOSE) -> Anchor:
+    """Learn a scale, and for `har` a location, from one ticker.
 
     The weights of `har` minimise the mean of |change| / scale + log scale, the likelihood of a Laplace distribution, which
     is convex in them; a penalty draws them towards those that many series share, as those of one series are noisy.
     `ewma` has none to learn.
 
+    The location says that a close near the session's high is followed by a lower change than one near its low, as liquidity
+    provided into the close and the bid-ask bounce make it. Its weights are least squares of the change in units of the scale
+    on the place of the close, recent sessions weighing most, and are drawn to what many series share.
+
     Sources: Corsi 2009, doi:10.1093/jjfinec/nbp001; Corsi and Renò 2012, doi:10.1080/07350015.2012.663261 (falls);
-    Bollerslev et al. 2018, doi:10.1093/rfs/hhy041 (weights shared by many series).
+    Bollerslev et al. 2018, doi:10.1093/rfs/hhy041 (weights shared by many series); Lehmann 1990, doi:10.2307/2937816, and
+    Roll 1984, doi:10.1111/j.1540-6261.1984.tb03897.x (reversal).
 
     Args:
         kind: name in `SCALES`.
         prices: the ticker's rows; of those after the last one learned from nothing is used.
         changes: log change from each row over step 1 … horizon, shape (rows, horizon).
         learn: whether a row's changes are known and may be learned from, shape (rows,).
+        column: the price whose changes they are; those of another price than close start from no change.
     """
     until = int(np.flatnonzero(learn)[-1]) + 1
     past, changes, learn = prices.iloc[:until], changes[:until], learn[:until]
@@ -113,7 +143,28 @@ def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.n
     centre = terms[warm].mean(axis=0)
     x = _design(terms, centre)[learn & warm]
     weights = np.stack([_least_laplace(x, change) for change in changes[learn & warm].T])
-    return Anchor(kind, ranged, floor, centre, weights)
+    anchor = Anchor(kind, ranged, floor, centre, weights, 0.0, np.zeros(changes.shape[1]))
+    if kind != "har" or column != CLOSE:
+        return anchor
+    standard = np.clip(changes / anchor.scale(past), -WILDEST, WILDEST)
+    return replace(anchor, **_reversal(past, standard, learn & warm))
+
+
+def _reversal(past: pd.DataFrame, standard: np.ndarray, learn: np.ndarray) -> dict[str, Any]:
+    """`middle` and `reversal` of an anchor, from changes in units of the scale, shape (rows, horizon), and rows to learn from."""
+    age = 0.5 ** (np.arange(int(learn.sum()))[::-1] / REVERSAL_MEMORY)
+    place, change = _places(past, 0.0)[learn], standard[learn]
+    middle = float(np.average(place, weights=age))
+    x = (place - middle) * age
+    spread = float(x @ (place - middle))
+    own = x @ (change - np.average(change, axis=0, weights=age)) / spread if spread > LEAST else np.zeros(change.shape[1])
+    share = age.sum() / (age.sum() + REVERSAL_TRUST)
+    return {"middle": middle, "reversal": share * own + (1.0 - share) * REVERSAL}
+
+
+def _places(prices: pd.DataFrame, unknown: float) -> np.ndarray:
+    """Place of each session's close in its range, `unknown` where the file does not tell it, shape (rows,)."""
+    return close_location(prices).fillna(unknown).to_numpy(float)
 
 
 def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:

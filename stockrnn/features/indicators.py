@@ -46,12 +46,20 @@ def relative_volume(prices: pd.DataFrame) -> pd.Series:
     return logged - past
 
 
+def close_location(prices: pd.DataFrame) -> pd.Series:
+    """Place of the close in the session's range, from -1 at its low to 1 at its high (close location value); 0 where low is high."""
+    high, low, close = prices[HIGH], prices[LOW], prices[CLOSE]
+    place: pd.Series = ((2.0 * close - high - low) / (high - low).where(high > low)).mask(high == low, 0.0)
+    return place.clip(-1.0, 1.0)
+
+
 INDICATORS: dict[str, tuple[Callable[[pd.DataFrame], pd.Series], tuple[str, ...]]] = {
     "log_return": (log_return, (CLOSE,)),
     "abs_return": (abs_return, (CLOSE,)),
     "range": (price_range, (HIGH, LOW)),
     "overnight": (overnight, (OPEN, CLOSE)),
     "relative_volume": (relative_volume, (VOLUME,)),
+    "close_location": (close_location, (HIGH, LOW, CLOSE)),
 }
 """Name → formula and the price columns it needs."""
 

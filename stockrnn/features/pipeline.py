@@ -57,7 +57,7 @@ class Pipeline:
         lookback: timesteps of a window.
         shortest: fewest timesteps of a window that are sessions; those before its ticker's first session are NaN.
         horizon: steps ahead.
-        anchors: scale the target is divided by, for each ticker; none for a network without an anchor.
+        anchors: location and scale of the target, for each ticker; none for a network without an anchor.
         ahead: what is known of the steps ahead.
         embedded: the tickers that the network tells apart, in the order of their numbers; none for one without an embedding.
     """
@@ -117,7 +117,8 @@ class Pipeline:
             for ticker, rows in ticker_slices(part[TICKER]).items():
                 its = part.iloc[rows]
                 features = of_ticker(self.features, ticker).transform(raw[rows]).astype(np.float32)
-                labels = of_ticker(self.target, ticker).transform(targets[rows] / self._scale(its, ticker)).astype(np.float32)
+                location, scale = self._start(its, ticker)
+                labels = of_ticker(self.target, ticker).transform((targets[rows] - location) / scale).astype(np.float32)
                 mine = slice(some.start + rows.start, some.start + rows.stop)
                 yield mine, ticker, features, labels, self.ahead.values(its, ticker, self.horizon)
 
@@ -174,8 +175,9 @@ class Pipeline:
                 continue
             past = cleaned.iloc[left[ticker]]
             inverted = of_ticker(self.target, ticker).inverse(np.moveaxis(scaled[mine].astype(np.float64), 1, 2))
-            scale = self._scale(past, ticker)[np.searchsorted(past.index.to_numpy(), rows[mine])]
-            target = np.moveaxis(inverted * scale[:, None, :], 2, 1)
+            at = np.searchsorted(past.index.to_numpy(), rows[mine])
+            location, scale = (part[at][:, None, :] for part in self._start(past, ticker))
+            target = np.moveaxis(location + inverted * scale, 2, 1)
             result[mine] = TRANSFORMS[self.transform].inverse(target, base[mine][:, None, None])
         return result
 
@@ -199,9 +201,11 @@ class Pipeline:
         names, absent, embedded = (tuple(state.get(name, ())) for name in ("names", "absent", "embedded"))
         return cls(names, absent, limits, features, target, **plain, anchors=anchors, ahead=ahead, embedded=embedded)
 
-    def _scale(self, prices: pd.DataFrame, ticker: str) -> np.ndarray:
-        """What a ticker's target is divided by at each of its rows, shape (rows, horizon)."""
-        return of_ticker(self.anchors, ticker).scale(prices) if self.anchors else np.ones((len(prices), self.horizon))
+    def _start(self, prices: pd.DataFrame, ticker: str) -> tuple[np.ndarray, np.ndarray]:
+        """Location and scale that a ticker's target is told from and in units of at each of its rows, both (rows, horizon)."""
+        if not self.anchors:
+            return np.zeros((len(prices), self.horizon)), np.ones((len(prices), self.horizon))
+        return of_ticker(self.anchors, ticker).start(prices)
 
 
 def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Known = NOTHING_KNOWN) -> Pipeline:
@@ -230,8 +234,9 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
             features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
             changes, labels = targets[rows], labelled[rows]
             if config.model.anchor != "none":
-                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels)
-                changes = changes / anchors[ticker].scale(mine)
+                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels, target.column)
+                location, scale = anchors[ticker].start(mine)
+                changes = (changes - location) / scale
             scaler = fit_scaler(changes[labels], config.features.scaler)
             signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
             scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler

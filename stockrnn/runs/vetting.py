@@ -190,9 +190,12 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     names, asked = pipeline["names"], {*config.features.columns, *config.features.indicators}
     hold(0 < len(names) == len(asked & set(names)), origin, f"name features of the config once: {sorted(asked)}", names)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
-    anchors = {ticker: _shape(anchor["weights"]) for ticker, anchor in pipeline.get("anchors", {}).items()}
+    anchors = {
+        ticker: (_shape(anchor["weights"]), _shape(anchor.get("reversal", [0.0] * window.horizon)))
+        for ticker, anchor in pipeline.get("anchors", {}).items()
+    }
     tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
-    anchored = dict.fromkeys(tickers, (window.horizon, 1 + len(PRIOR)))
+    anchored = dict.fromkeys(tickers, ((window.horizon, 1 + len(PRIOR)), (window.horizon,)))
     hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
     embedded = list(pipeline["features"]) if config.model.ticker_embedding else []
     hold(pipeline.get("embedded", []) == embedded, origin, "number the tickers of an embedding in their order", "others")
