@@ -53,3 +53,9 @@ def test_one_thread_an_operation():
 
     assert tf.config.threading.get_intra_op_parallelism_threads() == 1
     assert tf.config.threading.get_inter_op_parallelism_threads() == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_after_the_import_as_before_it(before):
+    code = f"import gc\nif not {before}: gc.disable()\nfrom stockrnn.models import backend\n"
+    assert run(f"{code}print(gc.isenabled(), gc.get_freeze_count() > 100_000)").stdout == f"{before} True\n"

@@ -11,7 +11,7 @@ import functools
 import io
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,9 +285,25 @@ def render_figures(figures: Mapping[str, Figure], format: str) -> dict[str, byte
     with drawing():
         for name, figure in figures.items():
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=format, metadata=dict(FORMATS[format]))
+            _SAVERS[format](figure, buffer, dict(FORMATS[format]))
             files[f"{name}.{format}"] = buffer.getvalue()
     return files
+
+
+def _save(figure: Figure, buffer: io.BytesIO, metadata: dict[str, None], format: str) -> None:  # noqa: A002  as above
+    figure.savefig(buffer, format=format, metadata=metadata)
+
+
+def _save_png(figure: Figure, buffer: io.BytesIO, metadata: dict[str, None]) -> None:
+    """As `savefig`, which first draws the whole figure once more to lay it out, and compresses half as fast for a tenth less."""
+    figure.canvas.print_png(buffer, metadata=metadata, pil_kwargs={"compress_level": 3})  # type: ignore[attr-defined]
+
+
+_SAVERS: Mapping[str, Callable[[Figure, io.BytesIO, dict[str, None]], None]] = {
+    "png": _save_png,
+    "svg": functools.partial(_save, format="svg"),
+    "pdf": functools.partial(_save, format="pdf"),
+}
 
 
 def save_figures(figures: Mapping[str, Figure], folder: Path, format: str) -> list[Path]:  # noqa: A002  as above
