@@ -124,6 +124,9 @@ class ModelConfig(Section):
     """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
     regression on past ranges, returns and volume, learned on the training span. `har` starts a little below the last close where
     that was near the session's high, and above it near the low, as far as the past has come back from there."""
+    filtered_history: Fraction = 0.0
+    """Share of a forecast's quantiles that is filtered historical simulation: the last 250 changes, each in units of the anchor's scale at
+    its time, so that the shape of the distribution follows the last year's. A shorter history counts for less."""
 
 
 class EarlyStoppingConfig(Section):
@@ -345,6 +348,10 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         config.model.anchor == "none" or config.target.transform == "log_return",
         f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`. Received: {config.target.transform}",
+    )
+    yield (
+        config.model.filtered_history == 0 or config.model.anchor != "none",
+        "`model.anchor` must be ewma or har for `model.filtered_history`. Received: none",
     )
     yield (
         config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),

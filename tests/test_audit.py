@@ -13,7 +13,7 @@ from stockrnn.evaluation import audit as audits
 from stockrnn.evaluation import conformal, learning, trials
 from stockrnn.evaluation.audit import CHANGES, STAGES, audit
 from stockrnn.evaluation.scoring import cutoff_rows, forecast_span
-from stockrnn.features import indicators, pipeline, scaling, splits, targets, windows
+from stockrnn.features import history, indicators, pipeline, scaling, splits, targets, windows
 from stockrnn.features.windows import Windows
 from stockrnn.models.rules import Baseline
 from stockrnn.prices import cleaning, loading
@@ -27,6 +27,7 @@ SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5", "window.horiz
 SMALL += ["features.indicators=[log_return,abs_return,range,overnight,relative_volume]"]
 CONFIGS = {
     "shipped": ["split.calibration=0"],
+    "anchored": ["model.anchor=har", "model.filtered_history=0.5"],
     "clipped": ["data.outliers.threshold=2", "data.outliers.action=clip", "data.outliers.window=10", "data.missing=interpolate"],
     "separate": ["data.panel=separate", "model.head=point", "target.transform=difference", "data.outliers=iqr", "data.missing=ffill"],
     "level": ["target.transform=level", "features.columns=[open,high,low,volume,close]", "features.scaler=minmax", "train.ensemble=2"],
@@ -231,6 +232,10 @@ def uncut_arena(config, prices, folds, known, real=trials.make_arena):
     return dataclasses.replace(real(config, prices, folds, known), prices=prices)
 
 
+def history_of_tomorrow(pipeline, prices, rows, real=history.recent_quantiles):
+    return real(pipeline, prices, np.minimum(rows + 1, len(prices) - 1))
+
+
 LEAKS = {
     "missing closes filled from behind": ("reading", lambda p: p.setitem(cleaning._FILLERS, "ffill", lambda close: close.bfill())),
     "prices as shares of the highest ever": ("reading", lambda p: plant(p, loading._adjusted, last_price_is_one)),
@@ -264,6 +269,7 @@ LEAKS = {
     "width that knows today's miss": ("calibration", lambda p: plant(p, conformal._tracked, width_of_today)),
     "forecast that is told tomorrow": ("forecasts", lambda p: p.setattr(recurrent.RecurrentForecaster, "forecast", told_tomorrow)),
     "forecast from tomorrow's price": ("forecasts", lambda p: p.setattr(pipeline.Pipeline, "to_prices", from_tomorrow)),
+    "changes that are known tomorrow": ("forecasts", lambda p: plant(p, history.recent_quantiles, history_of_tomorrow)),
     "search of the whole file": ("search", lambda p: plant(p, trials.make_arena, uncut_arena)),
     "baseline from tomorrow's price": ("baselines", lambda p: p.setattr(Baseline, "forecast", naive_of_tomorrow)),
 }
@@ -271,7 +277,10 @@ TRAINED = ("weights", "calibration", "forecasts", "baselines")
 FAST = ["tomorrow's return", "label of today", "shuffled split", "scaler on all rows", "windows across tickers", "calibration on test"]
 
 
-NEEDS = {"windows across tickers": ["features.columns=[close]", "features.indicators=[]"]}
+NEEDS = {
+    "windows across tickers": ["features.columns=[close]", "features.indicators=[]"],
+    "changes that are known tomorrow": ["model.anchor=har", "model.filtered_history=0.5"],
+}
 """An indicator is unknown in a ticker's first session, which parts the windows of two tickers already."""
 
 

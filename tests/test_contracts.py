@@ -25,7 +25,12 @@ NETWORKS = {
     "gru-ensemble": ["model.cell=gru", "train.ensemble=2", "data.outliers.action=clip"],
     "simple_rnn-point": ["model.cell=simple_rnn", "model.head=point", "target.transform=difference", "features.scaler=robust"],
     "separate": ["data.panel=separate"],
-    "anchored": ["model.anchor=har", "train.ensemble=[{cell: gru}, {cell: simple_rnn, lookback: 3}]", "split.calibration=0"],
+    "anchored": [
+        "model.anchor=har",
+        "model.filtered_history=0.3",
+        "train.ensemble=[{cell: gru}, {cell: simple_rnn, lookback: 3}]",
+        "split.calibration=0",
+    ],
 }
 FORECASTERS |= {
     name: lambda horizon, settings=settings: network_forecaster(load_config(None, [*SMALL, *settings, f"window.horizon={horizon}"]))

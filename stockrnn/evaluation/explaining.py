@@ -16,6 +16,7 @@ from stockrnn.evaluation.conformal import Calibration
 from stockrnn.evaluation.metrics import crps_rows
 from stockrnn.features.windows import Windows
 from stockrnn.models.seeds import derive_seed
+from stockrnn.models.windowed import with_history
 from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -80,7 +81,9 @@ class Subject:
         beside = {name: np.repeat(each, timesteps, axis=0) for name, each in zip(self.fitted.pipeline.beside, inputs[1:], strict=True)}
         unknown = np.full((n * timesteps, self.part.horizon), np.nan, np.float32)
         raw = self.part.outputs(Windows(series, unknown, ends, timesteps, beside))
-        quantiles = self.fitted.pipeline.to_prices(self.fitted.readout.quantiles(raw), self.prices, np.tile(self.rows, tries))
+        rows, share = np.tile(self.rows, tries), self.part.config.model.filtered_history
+        said = with_history(self.fitted.readout.quantiles(raw), self.fitted.pipeline, self.prices, rows, share)
+        quantiles = self.fitted.pipeline.to_prices(said, self.prices, rows)
         steps = np.tile(np.arange(1, self.part.horizon + 1), n)
         table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)
         shifted = self.conformal.apply(table)[list(QUANTILE_COLUMNS)].to_numpy()

@@ -117,10 +117,17 @@ class Pipeline:
             for ticker, rows in ticker_slices(part[TICKER]).items():
                 its = part.iloc[rows]
                 features = of_ticker(self.features, ticker).transform(raw[rows]).astype(np.float32)
-                location, scale = self._start(its, ticker)
-                labels = of_ticker(self.target, ticker).transform((targets[rows] - location) / scale).astype(np.float32)
+                labels = self._labels(its, ticker, targets[rows]).astype(np.float32)
                 mine = slice(some.start + rows.start, some.start + rows.stop)
                 yield mine, ticker, features, labels, self.ahead.values(its, ticker, self.horizon)
+
+    def changes(self, cleaned: pd.DataFrame, ticker: str) -> np.ndarray:
+        """The scaled target of each of a ticker's rows and each step, NaN where it is unknown, float64, shape (rows, horizon)."""
+        return self._labels(cleaned, ticker, _targets(cleaned, self.column, self.horizon, self.transform))
+
+    def _labels(self, cleaned: pd.DataFrame, ticker: str, targets: np.ndarray) -> np.ndarray:
+        location, scale = self._start(cleaned, ticker)
+        return of_ticker(self.target, ticker).transform((targets - location) / scale)
 
     def _number(self, ticker: str) -> int:
         """The number of a ticker that the network tells apart, from 1; 0 for another one."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.features.history import recent_quantiles
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast
@@ -44,10 +45,6 @@ class Readout:
         ordered: np.ndarray = np.maximum.accumulate(mean, axis=-1)  # a mean of ordered floats may cross by its last bit
         return ordered if self.residuals is None else ordered + self.residuals
 
-    def point(self, raw: np.ndarray) -> np.ndarray:
-        """The forecast of each step, shape (n, horizon, 1), scaled: a `point` head's value, else the median."""
-        return quantiles_of("point", raw).mean(axis=1)[..., :1] if self.head == "point" else self.quantiles(raw)[..., [MEDIAN]]
-
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""
         arrays = {"residuals": self.residuals, "moves": self.moves}
@@ -77,8 +74,29 @@ def fit_readout(head: str, train: np.ndarray, raw: np.ndarray, targets: np.ndarr
     return Readout(head)
 
 
-def forecast_windows(pipeline: Pipeline, readout: Readout, network: Network, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
-    """Forecast from cutoff rows: prices → windows → network → quantiles → prices. Raises DataError for too little history."""
+def forecast_windows(
+    pipeline: Pipeline, readout: Readout, network: Network, prices: pd.DataFrame, rows: RowIndex, filtered_history: float
+) -> Forecast:
+    """Forecast from cutoff rows: prices → windows → network → quantiles → prices. Raises DataError for too little history.
+
+    Args:
+        pipeline: prices → windows and back.
+        readout: raw outputs → quantiles.
+        network: windows → raw outputs.
+        prices: the price table that holds the cutoffs.
+        rows: row of each cutoff, shape (n,).
+        filtered_history: the config's `model.filtered_history`.
+    """
     raw = network(pipeline.windows_at(prices, rows)).astype(np.float64)
-    point = pipeline.to_prices(readout.point(raw), prices, rows)[..., 0]
-    return Forecast(rows, point, pipeline.to_prices(readout.quantiles(raw), prices, rows))
+    quantiles = with_history(readout.quantiles(raw), pipeline, prices, rows, filtered_history)
+    point = quantiles_of("point", raw).mean(axis=1)[..., :1] if readout.head == "point" else quantiles[..., [MEDIAN]]
+    return Forecast(rows, pipeline.to_prices(point, prices, rows)[..., 0], pipeline.to_prices(quantiles, prices, rows))
+
+
+def with_history(quantiles: np.ndarray, pipeline: Pipeline, prices: pd.DataFrame, rows: RowIndex, share: float) -> np.ndarray:
+    """Average a network's scaled quantiles with those of the last changes; a short history counts for less. Shape (n, horizon, 19)."""
+    if share == 0:
+        return quantiles
+    recent, known = recent_quantiles(pipeline, prices, rows)
+    weight = share * known[..., None]
+    return np.asarray(np.maximum.accumulate((1.0 - weight) * quantiles + weight * recent, axis=-1))
