@@ -48,7 +48,7 @@ def work(engine):
     spans = spans_of(table)
     learned = learn(config, table, spans, engine=engine)
     forecasts, failed = learned.forecast(table, scored_rows(table, spans, "test", 1, learned.possible_rows(table)))
-    metrics = score_document(learned.network.name, table, config.target, spans, {"test": forecasts})
+    metrics = score_document(learned.network.name, table, config.target, spans, forecasts)
     files = save_weights(learned.parts.values()), to_csv(forecasts), to_json(metrics), repr(failed).encode()
     return [hashlib.sha256(data).hexdigest() for data in files]
 

@@ -120,10 +120,10 @@ def test_the_verdict_judges_the_direction_by_its_log_loss(say, word):
 def test_the_document_scores_p_up_of_every_model_and_judges_it_for_a_direction_head():
     prices = random_walk(800)
     table, spans = saying(prices, guessing), spans_of(prices)
-    document = score_document("gru", prices, TargetConfig(), spans, {"test": table}, head="direction")
+    document = score_document("gru", prices, TargetConfig(), spans, table, head="direction")
     for scores in document["test"]["models"].values():
         assert {"brier", "log_loss", "skill_brier", "skill_log_loss"} < set(scores)
     assert document["test"]["base_rate"]["up"] == rates_of(prices)
     assert any("Direction" in sentence for sentence in document["verdict"])
-    other = score_document("gru", prices, TargetConfig(), spans, {"test": table}, head="quantile")
+    other = score_document("gru", prices, TargetConfig(), spans, table, head="quantile")
     assert not any("Direction" in sentence for sentence in other["verdict"])

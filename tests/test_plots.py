@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -362,3 +363,18 @@ def test_prices_at_or_below_zero_are_drawn_without_their_log_returns():
     prices, changes = figure_of("forecast", table, history_of(), "lstm", "WTI").axes
     assert -37.63 in lines(prices, "actual")[0].get_ydata()
     assert np.isnan(lines(changes, "actual")[0].get_ydata()).sum() == 1
+
+
+def test_pictures_hold_the_forecasts_once():
+    """Those of a panel are most of what a command holds at its end."""
+    table = several(40, 100)
+    table = pd.concat([table.assign(**{TICKER: table[TICKER] + letter}) for letter in "abcd"], ignore_index=True)
+    size = table.memory_usage(index=False).sum()
+    figure_of("edge", table, history_of(), "lstm", "panel")  # what is loaded once is no forecast
+    tracemalloc.start()
+    try:
+        figure_of("edge", table, history_of(), "lstm", "panel")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < most < 3 * size  # a copy, what it is sorted from a model at a time, and the losses

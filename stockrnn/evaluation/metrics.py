@@ -222,13 +222,14 @@ def by_model(forecasts: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         StockRNNError: no `naive`, no actual at all, or models that forecast different rows.
     """
-    known = forecasts[forecasts["actual"].notna()].sort_values(KEYS, kind="stable")
-    tables = {str(model): rows.reset_index(drop=True) for model, rows in known.groupby("model", sort=False)}
+    known = ((str(model), rows[rows["actual"].notna()]) for model, rows in forecasts.groupby("model", sort=False))
+    tables = {model: rows.sort_values(KEYS, kind="stable", ignore_index=True) for model, rows in known if len(rows)}
     _hold(REFERENCE in tables, "The forecast table must hold rows of `naive` that have an actual", ", ".join(tables) or "no row")
-    keys, last = tables[REFERENCE][KEYS], tables[REFERENCE]["forecast"]
+    keys, last = tables[REFERENCE][KEYS], tables[REFERENCE]["forecast"].rename("last")
     for model, rows in tables.items():
         _hold(rows[KEYS].equals(keys), "Every model must forecast the rows of `naive`", f"others from {model}")
-    return {model: rows.assign(last=last) for model, rows in tables.items()}
+        rows["last"] = last
+    return tables
 
 
 def _equal_shapes(**arrays: ArrayLike) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,55 +47,60 @@ def score_document(
     prices: pd.DataFrame,
     target: TargetConfig,
     spans: Spans,
-    forecasts: dict[str, pd.DataFrame],
+    forecasts: pd.DataFrame,
+    others: Mapping[str, Any] | None = None,
     seed: int = 0,
     head: str = "",
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
     Args:
-        network: name of the trained model in the forecast tables.
+        network: name of the trained model in the forecast table.
         prices: the whole price table.
         target: which price is forecast, and as what.
         spans: where each span ends.
-        forecasts: forecast table of each scored span; `test` is one of them.
+        forecasts: forecast table of the test span.
+        others: `score_span` of other spans, whose forecasts are gone by now.
         seed: the bootstrap derives from it.
         head: the network's; the verdict judges the probabilities of a `direction` head as well.
     """
-    scales = mase_scales(prices, spans.train_end, target.column)
-    rates = base_rates(prices, spans.train_end, target.column, int(forecasts["test"]["step"].max()))
-    train_range = _train_range(prices, target.column, spans) if target.transform == "level" else None
-    scores = {span: _scores(table, scales, rates) for span, table in forecasts.items()}
-    test = forecasts["test"]
-    scores["test"] |= _group_scores(test, scales, network)
-    scores["test"]["undefined"] = reasons(_tables(scores["test"]))
-    directions = direction_losses(test, rates) if head == "direction" else None
+    test = score_span(prices, target, spans, forecasts)
+    test |= _group_scores(forecasts, mase_scales(prices, spans.train_end, target.column), network)
+    test["undefined"] = reasons(_tables(test))
+    directions = direction_losses(forecasts, _rates(prices, target, spans, forecasts)) if head == "direction" else None
     return {
         "format": FORMAT,
         "network": network,
-        "test": scores.pop("test"),
-        **scores,
-        "significance": significance_document(test, network, seed),
-        "verdict": verdict(test, network, directions),
-        "alarms": alarms(test, network, train_range),
+        "test": test,
+        **(others or {}),
+        "significance": significance_document(forecasts, network, seed),
+        "verdict": verdict(forecasts, network, directions),
+        "alarms": alarms(forecasts, network, _train_range(prices, target.column, spans) if target.transform == "level" else None),
     }
+
+
+def score_span(prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: pd.DataFrame) -> dict[str, Any]:
+    """The scores of every model over the forecast table of a span; arguments as for `score_document`."""
+    one = forecasts[forecasts["model"] == forecasts["model"].iloc[0]]
+    rates = _rates(prices, target, spans, forecasts)
+    directions = direction_table(forecasts, rates)
+    scores = score_table(forecasts, mase_scales(prices, spans.train_end, target.column))
+    return {
+        "start": f"{one[DATE].min():%Y-%m-%d}",
+        "end": f"{one[DATE].max():%Y-%m-%d}",
+        "n": len(one),
+        "models": {model: each | directions[model] for model, each in scores.items()},
+        "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
+    }
+
+
+def _rates(prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: pd.DataFrame) -> Rates:
+    return base_rates(prices, spans.train_end, target.column, int(forecasts["step"].max()))
 
 
 def _train_range(prices: pd.DataFrame, column: str, spans: Spans) -> dict[str, tuple[float, float]]:
     seen = prices[prices[DATE] <= spans.train_end].groupby(TICKER)[column].agg(["min", "max"])
     return {str(ticker): (float(low), float(high)) for ticker, low, high in seen.itertuples()}
-
-
-def _scores(table: pd.DataFrame, scales: dict[str, float], rates: Rates) -> dict[str, Any]:
-    one = table[table["model"] == table["model"].iloc[0]]
-    directions = direction_table(table, rates)
-    return {
-        "start": f"{one[DATE].min():%Y-%m-%d}",
-        "end": f"{one[DATE].max():%Y-%m-%d}",
-        "n": len(one),
-        "models": {model: scores | directions[model] for model, scores in score_table(table, scales).items()},
-        "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
-    }
 
 
 def _group_scores(table: pd.DataFrame, scales: dict[str, float], network: str) -> dict[str, Any]:

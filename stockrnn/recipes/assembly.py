@@ -142,14 +142,17 @@ def assemble(
     folder: Path, config: Config, prices: Prices, outcome: Outcome, watch: Stopwatch, engine: Engine = ALONE, **facts: Any
 ) -> Trained:
     """Export the network, draw the pictures and write the run; `facts` join those in its manifest."""
+    from stockrnn.models.backend import spare_memory
     from stockrnn.training.recurrent import save_weights
 
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
     with watch.stage("export"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
         models, difference = _export(learned, table, outcome.rows, engine)
+    spare_memory()  # what learning and scoring left: of a panel, as much again as its forecasts
     with watch.stage("plot"):
         title = listed(list(forecasts[TICKER].unique()))
         pictures = render_figures(run_figures(forecasts, outcome.history, learned.network.name, title, column=config.target.column), "png")
+    spare_memory()
     metrics = {**outcome.metrics, "test": without_crowds(outcome.metrics["test"])}
     files = {
         "config.yaml": to_yaml(config).encode(),

@@ -238,12 +238,10 @@ def _backtest(
     with watch.stage("score"):
         kept = [walk.load(fold) or {} for fold in folds]
         before = kept[0]["calibration"]
-        tables = [read_forecasts(each["forecasts"]) for each in kept]
+        tables = (read_forecasts(each["forecasts"]) for each in kept)
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(
-            taught.learned.network.name, prices.table, config.target, spans, {"test": forecasts}, head=config.model.head
-        )
+        metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, forecasts, head=config.model.head)
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), _epochs(kept), widths)

@@ -10,7 +10,7 @@ from stockrnn.config import Config
 from stockrnn.engines import LOCAL, Engine, Place, open_engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
-from stockrnn.evaluation.scoring import score_document, scored_rows
+from stockrnn.evaluation.scoring import score_document, score_span, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.prices.loading import Prices, load_prices
@@ -84,10 +84,12 @@ def _train(
     with watch.stage("score"):
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
-        made = {span: learned.forecast(table, each) for span, each in rows.items()}
-        forecasts = {span: each for span, (each, _) in made.items()}
-        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, config.train.seed, config.model.head)
+        held_out, failed = learned.forecast(table, rows["validation"])
+        others = {"validation": score_span(table, config.target, spans, held_out)}
+        del held_out  # a panel's forecasts are large, those of the test span as well
+        forecasts, also_failed = learned.forecast(table, rows["test"])
+        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
-    notes += [f"{name}: {said}" for _, failed in made.values() for name, said in failed.items()]
-    outcome = Outcome(learned, table, rows["test"], forecasts["test"], metrics, tuple(notes), histories_table(learned.parts))
+    notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]
+    outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), histories_table(learned.parts))
     return assemble(folder, config, prices, outcome, watch, engine)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.evaluation.metrics import LEVELS, by_model, crps_rows
+from stockrnn.evaluation.metrics import LEVELS, crps_rows
 from stockrnn.evaluation.significance import skill_interval
 from stockrnn.reports.sheet import COLORS, FAINT, INK, MUTED, head, inert, label_axes, minus, number_axis, sheet, time_axis
 from stockrnn.reports.subject import NAIVE, Subject, binomial_band, model_styles, notes_of
@@ -283,8 +283,7 @@ def _wilson(share: float, count: int) -> tuple[float, float]:
 
 def _losses(subject: Subject) -> pd.DataFrame:
     """The CRPS of every model in units of the ticker's mean naive CRPS, one row a ticker, cutoff and step; and the year."""
-    tables = by_model(subject.table)
-    one = tables[NAIVE]
+    tables, one = subject.tables, subject.tables[NAIVE]
     raw = {name: crps_rows(rows["actual"], rows[list(QUANTILE_COLUMNS)]) for name, rows in tables.items()}
     unit = pd.Series(raw[NAIVE]).groupby(one[TICKER]).transform("mean").to_numpy()
     scaled = {name: values / np.where(unit > 0, unit, 1.0) for name, values in raw.items()}

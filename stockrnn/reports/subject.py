@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.evaluation.metrics import crps_rows
+from stockrnn.evaluation.metrics import by_model, crps_rows
 from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert
 from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 
@@ -23,13 +23,13 @@ class Subject:
     """What the pictures of one run share.
 
     Attributes:
-        table: the forecast table's rows that have an actual, with the cutoff's price in `last`.
+        tables: the rows of each model that have an actual, sorted alike, with the cutoff's price in `last`.
         network: the name of the network among its models.
         title: the ticker or file, ready to be drawn.
         unit: the unit of prices.
     """
 
-    table: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
     history: pd.DataFrame
     network: str
     title: str
@@ -61,12 +61,12 @@ class Subject:
     @property
     def models(self) -> list[str]:
         """The network, then the others in the order of the table."""
-        return [self.network, *(name for name in self._of_model if name != self.network)]
+        return [self.network, *(name for name in self.tables if name != self.network)]
 
     @property
     def horizon(self) -> int:
         """The last step that has an actual."""
-        return int(self.table["step"].max())
+        return int(self.tables[self.network]["step"].max())
 
     @property
     def ahead(self) -> str:
@@ -74,17 +74,13 @@ class Subject:
         return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
 
     @functools.cached_property
-    def _of_model(self) -> dict[str, pd.DataFrame]:
-        return {str(model): rows for model, rows in self.table.groupby("model", sort=False)}
-
-    @functools.cached_property
     def _first_steps(self) -> dict[str, pd.DataFrame]:
-        return {model: rows[rows["step"] == 1] for model, rows in self._of_model.items()}
+        return {model: rows if self.horizon == 1 else rows[rows["step"] == 1] for model, rows in self.tables.items()}
 
     def rows(self, model: str, ticker: str | None = None, step: int | None = 1) -> pd.DataFrame:
         """The rows of a model: of one ticker or of all, of one step or of all."""
-        tables = self._first_steps if step == 1 else self._of_model
-        table = tables.get(model, self.table.iloc[:0])
+        tables = self._first_steps if step == 1 else self.tables
+        table = tables[model] if model in tables else tables[self.network].iloc[:0]
         table = table if ticker is None else table[table[TICKER] == ticker]
         return table if step in {None, 1} else table[table["step"] == step]
 
@@ -98,15 +94,13 @@ def make_subject(
     forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
 ) -> Subject:
     """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
-    known = forecasts[forecasts["actual"].notna() & forecasts[DATE].notna()]
+    known = forecasts["actual"].notna() & forecasts[DATE].notna()
     for model in (network, NAIVE):
-        if model not in set(known.loc[known["step"] == 1, "model"]):
+        if model not in set(forecasts.loc[known & (forecasts["step"] == 1), "model"]):
             raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
-    keys = [TICKER, "cutoff", "step"]
-    last = known[known["model"] == NAIVE].set_index(keys)["forecast"].rename("last")
-    table = known.join(last, on=keys).sort_values(keys, kind="stable")
+    tables = by_model(forecasts if known.all() else forecasts[known])
     unit = inert(currency, 12) if currency else "price in the file's currency"
-    return Subject(table, history, network, inert(title), f"{column.capitalize()} ({unit})")
+    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})")
 
 
 def model_styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
