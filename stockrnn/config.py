@@ -11,9 +11,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from stockrnn.dataconfig import Asked, DataConfig, Fraction, Positive, Section
+from stockrnn.dataconfig import Asked, Count, DataConfig, Fraction, Positive, Section
 
-Units = Annotated[int, Field(ge=1)]
+Units = Annotated[int, Field(ge=1, le=10_000)]
 Cell = Literal["simple_rnn", "lstm", "gru"]
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
 Indicator = Literal["log_return", "abs_return", "range", "overnight", "relative_volume", "close_location"]
@@ -132,7 +132,7 @@ class ModelConfig(Section):
 class EarlyStoppingConfig(Section):
     """When training stops; the best weights are put back."""
 
-    patience: Annotated[int, Field(ge=1)] = 10
+    patience: Count = 10
     """Epochs without improvement of the validation loss."""
     min_delta: Annotated[float, Field(ge=0.0)] = 0.0
     """The least improvement that counts."""
@@ -143,7 +143,7 @@ class TeacherForcingConfig(Section):
 
     start: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Share of actuals in the first epoch."""
-    epochs: Annotated[int, Field(ge=1)] = 20
+    epochs: Count = 20
     """Epochs over which the share falls to zero, in a straight line."""
 
 
@@ -178,9 +178,9 @@ Ensemble = Annotated[
 class TrainConfig(Section):
     """How the network learns."""
 
-    epochs: Annotated[int, Field(ge=1)] = 100
+    epochs: Count = 100
     """Most passes over the training windows."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Count = 32
     """Windows per update."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adamw"] = "adam"
     """The update rule."""
@@ -376,6 +376,10 @@ def _training_agreements(config: Config) -> Iterator[tuple[bool, str]]:
     yield (
         config.model.architecture == "encoder_decoder" or train.teacher_forcing == TeacherForcingConfig(),
         f"`train.teacher_forcing` must be left out for `model.architecture: {config.model.architecture}`, which has no decoder to teach",
+    )
+    yield (
+        config.window.horizon > 1 or train.teacher_forcing == TeacherForcingConfig(),
+        "`train.teacher_forcing` must be left out for `window.horizon: 1`, where no step comes before the first",
     )
     yield (
         config.model.head != "direction" or config.target.transform != "level",

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Date = Annotated[dt.date, Field(strict=False)]
 
 
@@ -30,7 +31,7 @@ class MissingConfig(Section):
     policy: Literal["error", "drop", "ffill", "interpolate"] = "drop"
     """`error` refuses the file, `drop` leaves the session out, `ffill` repeats the last close, `interpolate` draws a line
     (a forecast never starts or scores inside an interpolated gap: its other end lies in the future)."""
-    limit: Annotated[int, Field(ge=1)] = 5
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 5
     """Longest gap, in sessions, that `ffill` and `interpolate` may fill; a longer one is dropped."""
 
 
@@ -43,7 +44,7 @@ class OutlierConfig(Section):
     """`flag` only reports; `clip` moves the return to the limit, `replace` to the centre; `drop` leaves the session out of training."""
     threshold: Positive = 8.0
     """Distance from the centre, in robust standard deviations, beyond which a return is an outlier."""
-    window: Annotated[int, Field(ge=5)] = 63
+    window: Annotated[int, Field(ge=5, le=10_000)] = 63
     """Sessions that `hampel` looks back."""
 
 

@@ -75,6 +75,7 @@ def test_every_allowed_shape_gives_the_heads_numbers(shape):
         ({"model": {"recurrent_dropout": 0.1}, "window": {"lookback": 1}}, "model.recurrent_dropout"),
         ({"model": {"recurrent_dropout": 0.1, "architecture": "one_to_many"}, "window": {"lookback": 1}}, "model.recurrent_dropout"),
         ({"train": {"teacher_forcing": {"start": 0.5}}}, "train.teacher_forcing"),
+        ({"model": {"architecture": "encoder_decoder"}, "train": {"teacher_forcing": {"start": 0.5}}}, "train.teacher_forcing"),
         ({"model": {"head": "direction"}, "target": {"transform": "level"}}, "target.transform"),
         ({"train": {"warmup": 100}}, "train.warmup"),
         ({"train": {"schedule": "plateau", "early_stopping": {"patience": 5}}}, "train.early_stopping.patience"),

@@ -66,6 +66,13 @@ def test_every_shipped_config_parses_and_survives_yaml(name):
         ("split.test=0.9", ["split", "below 1"]),
         ("train.loss=mse", ["train.loss", "quantile", "mse"]),
         ("train.learning_rate=.inf", ["train.learning_rate"]),
+        ("train.epochs=1000001", ["train.epochs", "1000000", "1000001"]),
+        ("train.batch_size=1000001", ["train.batch_size", "1000000", "1000001"]),
+        ("train.early_stopping.patience=1000001", ["train.early_stopping.patience", "1000000", "1000001"]),
+        ("train.teacher_forcing.epochs=1000001", ["train.teacher_forcing.epochs", "1000000", "1000001"]),
+        ("model.units=[10001]", ["model.units.0", "10000", "10001"]),
+        ("data.missing.limit=10001", ["data.missing.limit", "10000", "10001"]),
+        ("data.outliers.window=10001", ["data.outliers.window", "10000", "10001"]),
         ("nonsense", ["section.key=value", "nonsense"]),
         ("model=5", ["model"]),
         ("train.seed={a: 1}", ["train.seed"]),
@@ -83,6 +90,13 @@ def test_features_may_not_be_empty():
 
 def test_a_point_head_needs_calibration():
     assert "split.calibration" in fault("model.head=point", "split.calibration=0")
+
+
+def test_a_decoder_of_one_step_has_nothing_to_be_taught():
+    assert load_config("encoder_decoder", ["window.horizon=1"]).window.horizon == 1
+    assert "`train.teacher_forcing` must be left out for `window.horizon: 1`" in fault(
+        "model.architecture=encoder_decoder", "train.teacher_forcing.start=0.5"
+    )
 
 
 def test_one_word_stands_for_a_policy():

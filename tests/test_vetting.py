@@ -122,6 +122,16 @@ def test_a_state_that_does_not_fit_its_config_is_refused_by_what_does_not(whole,
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_every_part_names_its_ticker(whole, place):
+    state = copy.deepcopy(whole)
+    state["parts"] = [copy.deepcopy(whole["parts"][0]) | {"ticker": name, "model": name} for name in ("AAA", "BBB")]
+    check_state(state, CONFIG, HERE, ["AAA", "BBB"])
+    state["parts"][place]["ticker"] = 1
+    with pytest.raises(RunDamagedError, match="name tickers"):
+        check_state(state, CONFIG, HERE, ["AAA", "BBB"])
+
+
 def test_a_network_of_points_has_residuals_of_each_step():
     point = load_config("lstm", [*WORDS, "model.units=[2]", "model.head=point", "split.calibration=0.1"])
     state = state_of(point, known=False)
