@@ -4,7 +4,8 @@
 
 Made series of 2,500 sessions and 5 features, lookback 60. Each size is a process of its own: training is fed windows over
 the float32 series, and its memory counts from after TensorFlow was imported, the series included; the command's is that of
-its process. The exponents are slopes of log cost over log rows; the steepest step counts. Linux; exit code 1 where a goal
+its process. Programs are compiled, and in one case kept from an earlier process.
+The exponents are slopes of log cost over log rows; the steepest step counts. Linux; exit code 1 where a goal
 is missed.
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stockrnn.models.programs import OFF, VARIABLE
 from tests.benchmarks.bench_reading import write_panel
 from tests.benchmarks.figures import Figure, figure, keep, tell
 
@@ -64,11 +66,15 @@ def serve(tickers: int, epochs: int) -> None:
     print(json.dumps([history.epochs[-1].seconds, resident("VmHWM") - before, series.nbytes / MIB]))
 
 
-def training(tickers: int, epochs: int) -> tuple[float, float, float]:
+def training(tickers: int, epochs: int, cache: Path | str = OFF) -> tuple[float, float, float]:
     command = [sys.executable, "-m", "tests.benchmarks.bench_memory", "--serve", str(tickers), "--epochs", str(epochs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**os.environ, VARIABLE: str(cache)}, capture_output=True, text=True, check=True)
     seconds, peak, series = json.loads(done.stdout)
-    print(f"training {tickers:4} tickers: {seconds:7.2f} s an epoch, {peak:7.1f} MiB above the import, series {series:.1f} MiB", flush=True)
+    said = "" if cache == OFF else ", compiled before"
+    print(
+        f"training {tickers:4} tickers{said}: {seconds:7.2f} s an epoch, {peak:7.1f} MiB above the import, series {series:.1f} MiB",
+        flush=True,
+    )
     return seconds, peak, series
 
 
@@ -88,7 +94,7 @@ def command(tickers: int) -> tuple[float, float]:
             str(Path(folder) / "run"),
         ]
         start = time.perf_counter()
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, env={**os.environ, VARIABLE: OFF}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
@@ -107,12 +113,15 @@ def steepest(rows: tuple[int, ...], costs: list[float]) -> float:
 def bench_training(epochs: int) -> list[Figure]:
     sizes = [training(tickers, epochs) for tickers in TICKERS]
     _, peak, series = training(MANY, 1)
+    with tempfile.TemporaryDirectory() as cache:
+        kept = [training(MANY, 1, cache) for _ in range(2)][-1][1]
     slope = (peak - sizes[0][1]) / (series - sizes[0][2])
     what = "cost of training against rows, 1 × to 64 ×: steepest exponent"
     memory = "peak memory to train on 500 × 2,500 rows above the TensorFlow import ÷ the float32 series"
     detail = f"{peak:.0f} MiB for a series of {series:.0f} MiB; with one ticker {sizes[0][1]:.0f} MiB for {sizes[0][2]:.2f}"
     return [
         figure(memory, "whole", [peak / series], 4.0, detail=detail),
+        figure(memory, "whole, compiled before", [kept / series], 4.0, detail=f"{kept:.0f} MiB"),
         figure(memory, "each row more", [slope], 4.0, detail=detail),
         figure(what, "seconds", [steepest(TICKERS, [each[0] for each in sizes])], 1.05),
         figure(what, "memory", [steepest(TICKERS, [each[1] for each in sizes])], 1.05),

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.bench_process [--peers PATH_OF_THE_PEERS_PYTHON] [--only train walk predict start] [--rounds 5] [--keep]
 
 Both sides get the shipped prices and do the same work: the same windows, size of network, batches and updates, forecasts
-of the same sessions. It is checked, and the program stops where it is not so. Peers read a table whose features were made
+of the same sessions. It is checked, and the program stops where it is not so. Trainings are timed with nothing kept from an
+earlier command, and with the compiled programs of one. Peers read a table whose features were made
 for them before the clock runs; ours reads the price file, and scores, exports and draws besides. Exit code 1 where a goal
 is missed.
 """
@@ -32,6 +33,7 @@ from stockrnn.configfile import load_config
 from stockrnn.evaluation.folds import walk_forward
 from stockrnn.evaluation.metrics import crps
 from stockrnn.features.pipeline import fit_pipeline
+from stockrnn.models.programs import OFF, VARIABLE
 from stockrnn.training.recurrent import split_windows
 from stockrnn.types import DATE, QUANTILE_COLUMNS, QUANTILES
 from tests.benchmarks.figures import Figure, figure, keep, ratios, take_turns, tell
@@ -42,8 +44,9 @@ OURS = str(Path(sys.executable).with_name("stockrnn"))
 TRAIN = ["train.epochs=50", "train.early_stopping.patience=50"]
 WALK = ["train.epochs=10", "train.early_stopping.patience=10", "train.ensemble=1", "split.validation=0.02"]
 FOLDS = 20
-INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {VARIABLE: OFF}
 """The environment of a user: the bytecode of an installed package lies beside it, and is not compiled at each start."""
+KEPT = "compiled before"
 CRPS_TOLERANCE, SIZE_TOLERANCE = 0.05, 0.06
 """Largest relative differences of the test span's CRPS, and of windows, updates and parameters (PyTorch's cells have two biases)."""
 
@@ -63,11 +66,11 @@ class Place:
         return [str(self.peers), "-W", "ignore", str(HERE / f"peer_{script}.py"), command, str(path)]
 
 
-def timed(*commands: Sequence[str], folder: Path, said: list[str] | None = None) -> float:
-    """Seconds that processes take, one after the other; what they print goes to `said`."""
+def timed(*commands: Sequence[str], folder: Path, said: list[str] | None = None, cache: Path | str = OFF) -> float:
+    """Seconds that processes take, one after the other; what they print goes to `said`, compiled programs are kept in `cache`."""
     start = time.perf_counter()
     for command in commands:
-        done = subprocess.run(command, cwd=folder, env=INSTALLED, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, env=INSTALLED | {VARIABLE: str(cache)}, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
         if said is not None:
@@ -101,10 +104,10 @@ def parameters(run: Path) -> int:
 
 def bench_train(place: Place) -> list[Figure]:
     """From process start to the forecasts of the test span and of the next session: one network, and three as shipped."""
-    return [_train(place, networks, case) for networks, case in ((3, "as shipped, 3 networks"), (1, "1 network"))]
+    return [each for networks, case in ((3, "as shipped, 3 networks"), (1, "1 network")) for each in _train(place, networks, case)]
 
 
-def _train(place: Place, networks: int, case: str) -> Figure:
+def _train(place: Place, networks: int, case: str) -> list[Figure]:
     overrides = [*TRAIN, f"train.ensemble={networks}"]
     config, inputs = load_config("lstm", overrides), _inputs(place, overrides)
     each = math.ceil((int((inputs.table["span"] == 0).sum()) - config.window.lookback) / config.train.batch_size)
@@ -113,12 +116,13 @@ def _train(place: Place, networks: int, case: str) -> Figure:
     said: list[str] = []
     numbers = iter(range(10**6))
 
-    def ours() -> float:
+    def ours(cache: Path | str) -> float:
         run = str(place.folder / f"run{networks}-{next(numbers)}")
-        return timed([OURS, "train", *settings(overrides), "--run", run, "--json"], [OURS, "predict", run, "--json"], folder=place.folder)
+        commands = [OURS, "train", *settings(overrides), "--run", run, "--json"], [OURS, "predict", run, "--json"]
+        return timed(*commands, folder=place.folder, cache=cache)
 
     theirs = place.peer("neuralforecast", "train", job)
-    seconds = take_turns({"ours": ours, "theirs": lambda: timed(theirs, folder=place.folder, said=said)}, place.rounds)
+    seconds = _beside(ours, lambda: timed(theirs, folder=place.folder, said=said), place)
     did, run = json.loads(said[-1].splitlines()[-1]), place.folder / f"run{networks}-0"
     windows, made = json.loads((run / "manifest.json").read_text())["windows"], pd.read_csv(run / "forecasts.csv")
     updates = networks * config.train.epochs * math.ceil(windows["train"] / config.train.batch_size)
@@ -131,7 +135,19 @@ def _train(place: Place, networks: int, case: str) -> Figure:
     ]
     what = "whole `stockrnn train` and `predict`, 50 epochs ÷ neuralforecast's LSTM, same updates"
     detail = f"{_medians(seconds)}; {', '.join(checks)}; after the import theirs takes {did['work_s']:.1f} s"
-    return figure(what, case, ratios(seconds["ours"], seconds["theirs"]), 0.5, detail=detail)
+    return _both(what, case, seconds, 0.5, detail)
+
+
+def _beside(ours: Callable[[Path | str], float], theirs: Callable[[], float], place: Place) -> dict[str, list[float]]:
+    """Ours with nothing kept, ours with what an earlier command has compiled, and theirs, in turns."""
+    cache = place.folder / "cache"
+    ours(cache)
+    return take_turns({"ours": lambda: ours(OFF), KEPT: lambda: ours(cache), "theirs": theirs}, place.rounds)
+
+
+def _both(what: str, case: str, seconds: dict[str, list[float]], goal: float, detail: str) -> list[Figure]:
+    cases = {"ours": case, KEPT: f"{case}, {KEPT}".removeprefix(", ")}
+    return [figure(what, name, ratios(seconds[side], seconds["theirs"]), goal, detail=detail) for side, name in cases.items()]
 
 
 def bench_walk(place: Place) -> list[Figure]:
@@ -150,12 +166,12 @@ def bench_walk(place: Place) -> list[Figure]:
     said: list[str] = []
     numbers = iter(range(10**6))
 
-    def ours() -> float:
+    def ours(cache: Path | str) -> float:
         run = str(place.folder / f"walk{next(numbers)}")
-        return timed([OURS, "backtest", *settings(WALK), "--folds", str(FOLDS), "--run", run, "--json"], folder=place.folder)
+        return timed([OURS, "backtest", *settings(WALK), "--folds", str(FOLDS), "--run", run, "--json"], folder=place.folder, cache=cache)
 
     theirs = place.peer("darts", "walk", job)
-    seconds = take_turns({"ours": ours, "theirs": lambda: timed(theirs, folder=place.folder, said=said)}, place.rounds)
+    seconds = _beside(ours, lambda: timed(theirs, folder=place.folder, said=said), place)
     did = json.loads(said[-1].splitlines()[-1])
     checks = [
         same("refits", FOLDS, did["refits"], 0),
@@ -164,7 +180,7 @@ def bench_walk(place: Place) -> list[Figure]:
     ]
     what = "walk-forward, 20 refits ÷ darts `historical_forecasts(retrain=True)`, same updates"
     detail = f"{_medians(seconds)}; {', '.join(checks)}; forecasts {test}/{did['forecasts']}"
-    return [figure(what, "", ratios(seconds["ours"], seconds["theirs"]), 0.2, detail=detail)]
+    return _both(what, "", seconds, 0.2, detail)
 
 
 def walk_updates(config: Config, inputs: Inputs) -> int:
