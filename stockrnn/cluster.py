@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -15,12 +16,13 @@ from typing import Any
 from stockrnn.engines import POLL_S, Engine, Run, Unit, in_turn, one_thread
 from stockrnn.errors import ConfigError, MissingExtraError
 from stockrnn.interrupts import SIGNALS, safe_place
+from stockrnn.workers import Wear
 
 MOST_LOSSES = 5
 """Times that a unit may go down with its node before it is run in this process."""
 
-MOST_CALLS = 100
-"""Units after which a process of a node is replaced: TensorFlow frees no program that it compiled, and aborts after too many."""
+MOST_CALLS = 10_000
+"""Units after which a process of a node is replaced at the latest; sooner once TensorFlow's compiled programs have worn it."""
 
 ANSWER_S = 5.0
 """How long a cluster may take to answer."""
@@ -145,9 +147,31 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+_settled = contextlib.ExitStack()
+_wear = Wear()
+
+
+@functools.cache
+def _settle() -> None:
+    """Make this a process of a node, once: that takes milliseconds."""
+    for setting in (one_thread(), in_turn()):
+        _settled.enter_context(setting)
+
+
 def _on_node(shared: tuple[Unit, Any], unit: Any) -> tuple[Any, Any]:
     """The result of a unit, and the last that it told."""
     function, common = shared
     told = collections.deque[Any]([None], maxlen=1)
-    with one_thread(), in_turn():
-        return function(common, unit, told.append), told[0]
+    _settle()
+    result = function(common, unit, told.append)
+    if _wear.look():
+        _end_after_this()
+    return result, told[0]
+
+
+def _end_after_this() -> None:
+    """Let Ray replace this process after the unit under way, as it does after `MOST_CALLS`: it has no other way that loses no result."""
+    import ray
+
+    counts = ray._private.worker.global_worker.function_actor_manager._num_task_executions  # noqa: SLF001
+    counts.update(dict.fromkeys(counts, MOST_CALLS - 1))

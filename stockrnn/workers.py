@@ -50,8 +50,7 @@ class Local(Engine):
     def __init__(self, workers: int | Literal["auto"]) -> None:
         """Store how many processes work; none is started yet."""
         super().__init__()
-        self.workers, self._losses, self._began, self._full = workers, 0, 0.0, False
-        self._looked = -math.inf
+        self.workers, self._losses, self._began, self._wear = workers, 0, 0.0, Wear()
         self._pool: _Pool | None = None
 
     def close(self) -> None:
@@ -144,15 +143,13 @@ class Local(Engine):
         return min(_cores() if self.workers == "auto" else self.workers, len(run.units)) - (not self._spares)
 
     def _worn(self) -> bool:
-        now = time.monotonic()
-        if not self._full and now - self._looked > LOOK_S:
-            self._looked, self._full = now, is_worn(os.getpid())
+        self._wear.look()
         return self._spares
 
     @property
     def _spares(self) -> bool:
         """Whether this process leaves all units to workers."""
-        return self._full and self._losses < MOST_LOSSES
+        return self._wear.full and self._losses < MOST_LOSSES
 
 
 def is_worn(pid: int) -> bool:
@@ -161,6 +158,21 @@ def is_worn(pid: int) -> bool:
         limit = int(Path("/proc/sys/vm/max_map_count").read_text("ascii"))
         return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n") > WORN * limit
     return False
+
+
+class Wear:
+    """Whether this process is worn; `full` once it was found to be."""
+
+    def __init__(self) -> None:
+        """Look when first asked."""
+        self.full, self._looked = False, -math.inf
+
+    def look(self) -> bool:
+        """Look again, where the last time was long ago."""
+        now = time.monotonic()
+        if not self.full and now - self._looked > LOOK_S:
+            self._looked, self.full = now, is_worn(os.getpid())
+        return self.full
 
 
 @functools.cache

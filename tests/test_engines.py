@@ -16,7 +16,7 @@ from stockrnn import workers
 from stockrnn.engines import ALONE, Place, open_engine
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
-from tests.units import add, add_slowly, kill_once, kill_workers, meet, nest, policies, refuse, threads
+from tests.units import add, add_slowly, end_after_this, kill_once, kill_workers, meet, nest, policies, refuse, threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -271,6 +271,16 @@ def test_a_cluster_gives_what_this_process_gives_and_says_what_a_unit_raised(nod
             engine.run(refuse, 7, range(9))
         assert engine.run(threads, None, range(4)) == [{1}] * 4
         assert [numbers for numbers, _ in engine.run(nest, engine, [10, 20])] == [[10, 11, 12], [20, 21, 22]]
+        assert engine.notes == []
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_process_of_a_node_that_is_worn_is_replaced_after_its_unit(nodes):
+    with open_engine(place=Place("ray", nodes.address)) as engine:
+        found = engine.run(end_after_this, None, range(6))
+        assert [unit for unit, _ in found] == list(range(6))
+        assert len({pid for _, pid in found}) == 6
         assert engine.notes == []
 
 

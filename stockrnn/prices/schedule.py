@@ -16,7 +16,8 @@ from stockrnn.prices.sessions import PATTERN
 
 FEAST_A_YEAR = 1.0
 """Closings a year from which a calendar's list of single days holds its movable feasts: those of the other calendars are decided on
-short notice (2001-09-11 in New York)."""
+short notice (2001-09-11 in New York). Where rules of the sun and the moon give most of the list (Seoul), they give the feasts, and
+what is left was decided too: elections, and days between feasts."""
 _COUNTED = pd.Timestamp("2000-01-01"), pd.Timestamp("2025-12-31")
 _EARLIEST, _LATEST = pd.Timestamp("1800-01-01"), pd.Timestamp("2050-01-01")
 """Farther than that no rule of a moon is known."""
@@ -73,11 +74,14 @@ def _feasts(name: str, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
     """The closings of a calendar that are known long before, datetime64[D]."""
     calendar = _calendar(name)
     regular, single = calendar.regular_holidays, pd.DatetimeIndex(pd.to_datetime(list(calendar.adhoc_holidays))).normalize()
-    feasts = pd.DatetimeIndex([]) if regular is None else pd.DatetimeIndex(regular.holidays(start, end))
+    feasts, ruled = (
+        pd.DatetimeIndex([]) if regular is None else pd.DatetimeIndex(regular.holidays(*ends)) for ends in ((start, end), _COUNTED)
+    )
     weekdays = single[_trades(name, single)]
     counted = weekdays[(weekdays >= _COUNTED[0]) & (weekdays <= _COUNTED[1])]
     years = (_COUNTED[1] - _COUNTED[0]).days / 365.25
-    return (feasts.union(single) if len(counted) >= FEAST_A_YEAR * years else feasts).to_numpy("datetime64[D]")
+    are_feasts = len(counted) >= FEAST_A_YEAR * years and counted.isin(ruled).mean() < 0.5
+    return (feasts.union(single) if are_feasts else feasts).to_numpy("datetime64[D]")
 
 
 def _trades(name: str, days: pd.DatetimeIndex) -> np.ndarray:
