@@ -1,16 +1,16 @@
 """The compiled recurrent layers: `SimpleRNN`, `LSTM` and `GRU` with the weights, names and config of Keras' own.
 
 Their pass through time is written for XLA. The input projection of all timesteps is one matrix product before the
-loop; the loop, time-major, computes only `h U` and the gates, and saves what the way back needs; the backward loop is
-derived by hand (backpropagation through time: Werbos 1990, doi:10.1109/5.58337) and yields the gradients of the gates'
-pre-activations, from which every weight gradient is one product after it.
+loop; the loop, time-major, computes only `h U` and the gates, and saves their slopes; the backward loop is derived by hand
+(backpropagation through time: Werbos 1990, doi:10.1109/5.58337) and yields the gradients of the gates' pre-activations,
+from which every weight gradient is one product after it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,59 +41,72 @@ def layers_are_compiled() -> bool:
 class CellMath:
     """One timestep of a cell, and its derivative.
 
+    States and all that is made of them are flat, shape (batch · units,): XLA's loops over one long axis are the fastest.
+
     Attributes:
         gates: blocks of `units` columns in the kernels.
         apart: whether the input part and the recurrent part of the pre-activations have different gradients.
         forward: (input part, recurrent part, states) → (new states, saved); parts of shape (batch, gates · units).
-        backward: (gradients of the new states, saved) → (gradient of the input part, of the recurrent part, of the old
-            states except through the recurrent product).
+        backward: (gradients of the new states, saved, old h) → (gradients of the input part, one a gate; of the recurrent part; of the
+            old states except through the recurrent product).
     """
 
     gates: int
     apart: bool
     forward: Callable[[Any, Any, Tensors], tuple[Tensors, Tensors]]
-    backward: Callable[[Tensors, Tensors], tuple[Any, Any, Tensors]]
+    backward: Callable[[Tensors, Tensors, Any], tuple[Tensors, Tensors, Tensors]]
+
+
+def _flat(x: Any) -> Any:
+    return tf.reshape(x, (-1,))
+
+
+def _gates(a: Any, gates: int) -> Any:
+    return tf.split(a, gates, axis=-1)
 
 
 def _sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)), written as (1 + tanh(x/2)) / 2: XLA has a fast tanh."""
-    return 0.5 * tf.tanh(0.5 * x) + 0.5
+    return 0.5 * _flat(tf.tanh(0.5 * x)) + 0.5
 
 
 def _simple_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
-    """New state h = tanh(x W + b + h' U) (Elman 1990, doi:10.1207/s15516709cog1402_1)."""
+    """New state h = tanh(x W + b + h' U) (Elman 1990, doi:10.1207/s15516709cog1402_1). Saved: dh/da = 1 - h²."""
     del states
-    h = tf.tanh(gx + gh)
-    return (h,), (h,)
+    h = _flat(tf.tanh(gx + gh))
+    return (h,), (1.0 - h * h,)
 
 
-def _simple_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+def _simple_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tensors, Tensors, Tensors]:
     """Pre-activation: da = dh (1 - h²). The old state is reached through h' U alone."""
-    (dh,), (h,) = gradients, saved
-    da = dh * (1.0 - h * h)
+    del h_old
+    (dh,), (slope,) = gradients, saved
+    da = (dh * slope,)
     return da, da, (tf.zeros_like(dh),)
 
 
 def _lstm_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
     """Gates i, f, o = sigmoid(a_i, a_f, a_o), g = tanh(a_g); c = f c' + i g; h = o tanh(c), where a = x W + b + h' U.
 
+    With t = tanh(c), saved: dc/da = [g i(1-i), c' f(1-f), i (1-g²)], dh/da_o = t o(1-o), dh/dc = o (1-t²), dc/dc' = f.
     Source: Hochreiter and Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; forget gate: Gers et al. 2000,
     doi:10.1162/089976600300015015.
     """
     _, c_old = states
-    ai, af, ag, ao = tf.split(gx + gh, 4, axis=-1)
-    i, f, g, o = _sigmoid(ai), _sigmoid(af), tf.tanh(ag), _sigmoid(ao)
+    ai, af, ag, ao = _gates(gx + gh, 4)
+    i, f, g, o = _sigmoid(ai), _sigmoid(af), _flat(tf.tanh(ag)), _sigmoid(ao)
     c = f * c_old + i * g
     t = tf.tanh(c)
-    return (o * t, c), (i, f, g, o, t, c_old)
+    saved = (g * (i * (1.0 - i)), c_old * (f * (1.0 - f)), i * (1.0 - g * g), t * (o * (1.0 - o)), o * (1.0 - t * t), f)
+    return (o * t, c), saved
 
 
-def _lstm_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
-    """With t = tanh(c): dc += dh o (1 - t²); da = [dc g i(1-i), dc c' f(1-f), dc i (1-g²), dh t o(1-o)]; dc' = dc f."""
-    (dh, dc), (i, f, g, o, t, c_old) = gradients, saved
-    dc = dc + dh * o * (1.0 - t * t)
-    blocks = (dc * g * i * (1.0 - i), dc * c_old * f * (1.0 - f), dc * i * (1.0 - g * g), dh * t * o * (1.0 - o))
-    da = tf.concat(blocks, axis=-1)
+def _lstm_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tensors, Tensors, Tensors]:
+    """With the saved slopes s and t = tanh(c): dc += dh o (1-t²); da = [dc s_i, dc s_f, dc s_g, dh s_o]; dc' = dc f."""
+    del h_old
+    (dh, dc), (si, sf, sg, so, through, f) = gradients, saved
+    dc = dc + dh * through
+    da = (dc * si, dc * sf, dc * sg, dh * so)
     return da, da, (tf.zeros_like(dh), dc * f)
 
 
@@ -103,20 +116,20 @@ def _gru_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
     Source: Cho et al. 2014, doi:10.3115/v1/D14-1179, reset gate after the product (Keras' `reset_after`, cuDNN's GRU).
     """
     (h_old,) = states
-    xz, xr, xn = tf.split(gx, 3, axis=-1)
-    hz, hr, hn = tf.split(gh, 3, axis=-1)
-    z, r = _sigmoid(xz + hz), _sigmoid(xr + hr)
-    n = tf.tanh(xn + r * hn)
-    return (n + z * (h_old - n),), (z, r, n, hn, h_old)
+    xz, xr, xn = _gates(gx, 3)
+    hz, hr, hn = _gates(gh, 3)
+    z, r, hn = _sigmoid(xz + hz), _sigmoid(xr + hr), _flat(hn)
+    n = tf.tanh(_flat(xn) + r * hn)
+    return (n + z * (h_old - n),), (z, r, n, hn)
 
 
-def _gru_backward(gradients: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+def _gru_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tensors, Tensors, Tensors]:
     """With a_n's gradient dn = dh (1-z)(1-n²): da_z = dh (h'-n) z(1-z); da_r = dn h_n r(1-r); dh_n = dn r; dh' = dh z."""
-    (dh,), (z, r, n, hn, h_old) = gradients, saved
+    (dh,), (z, r, n, hn) = gradients, saved
     dn = dh * (1.0 - z) * (1.0 - n * n)
     dz = dh * (h_old - n) * z * (1.0 - z)
     dr = dn * hn * r * (1.0 - r)
-    return tf.concat((dz, dr, dn), axis=-1), tf.concat((dz, dr, dn * r), axis=-1), (dh * z,)
+    return (dz, dr, dn), (dz, dr, dn * r), (dh * z,)
 
 
 MATH = {
@@ -127,14 +140,14 @@ MATH = {
 """The equations of each of Keras' cells."""
 
 
-def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: Tensors, *, drop: Sequence[Any] = (), keep: Any = None) -> Tensors:
+def recur(math: CellMath, gx: Any, kernel: Any, biases: Tensors, states: Tensors, *, drop: Sequence[Any] = (), keep: Any = None) -> Tensors:
     """Run a cell over all timesteps, with the hand-derived gradient.
 
     Args:
         math: the cell.
-        gx: input projection with its bias, shape (timesteps, batch, gates · units).
+        gx: input projection without its bias, shape (timesteps, batch, gates · units).
         kernel: recurrent kernel, shape (units, gates · units).
-        bias: recurrent bias, shape (gates · units,), or None.
+        biases: of the input part and of the recurrent part, each of shape (gates · units,), or None.
         states: initial states, each of shape (batch, units).
         drop: masks of recurrent dropout, one for all gates or one a gate, each of shape (batch, units).
         keep: which timesteps count, bool of shape (timesteps, batch, 1); at the others the states stand still.
@@ -145,27 +158,25 @@ def recur(math: CellMath, gx: Any, kernel: Any, bias: Any, states: Tensors, *, d
 
     @tf.custom_gradient
     def run(gx: Any, kernel: Any, *rest: Any) -> Tensors:
-        states, bias = rest[: len(rest) - biased], rest[-1] if biased else None
-        sweep = _Sweep(math, _Product(math.gates, kernel, drop), bias, keep)
-        outputs, saved, finals = sweep.forward(gx, states)
+        given = iter(rest[len(states) :])
+        sweep = _Sweep(math, _Product(math.gates, kernel, drop), tuple(bias if bias is None else next(given) for bias in biases), keep)
+        outputs, before, saved, finals = sweep.forward(gx, rest[: len(states)])
 
         def gradient(d_outputs: Any, *d_finals: Any) -> Tensors:
-            dgx, dgh, d_states = sweep.backward(d_outputs, d_finals, saved)
-            before = tf.concat((states[0][None], outputs[:-1]), axis=0)
-            d_bias = (tf.reduce_sum(dgh, axis=(0, 1)),) if biased else ()
-            return dgx, sweep.product.kernel_gradient(before, dgh), *d_states, *d_bias
+            dgx, dgh, d_states = sweep.backward(d_outputs, d_finals, before, saved)
+            d_biases = [tf.reduce_sum(d, axis=(0, 1)) for d, bias in zip((dgx, dgh), biases, strict=True) if bias is not None]
+            return dgx, sweep.product.kernel_gradient(before, dgh), *d_states, *d_biases
 
         return (outputs, *finals), gradient
 
-    biased = bias is not None
-    return tuple(run(gx, kernel, *states, *((bias,) if biased else ())))
+    return tuple(run(gx, kernel, *states, *(bias for bias in biases if bias is not None)))
 
 
 class _Product:
     """The product h' U with its dropout, the way back, and the gradient of U."""
 
     def __init__(self, gates: int, kernel: Any, drop: Sequence[Any]) -> None:
-        self.kernel, self.transposed, self.drop = kernel, tf.transpose(kernel), drop
+        self.units, self.kernel, self.transposed, self.drop = kernel.shape[0], kernel, tf.transpose(kernel), drop
         self.blocks = tf.split(kernel, gates, axis=1) if len(drop) > 1 else [kernel]
 
     def forward(self, h: Any) -> Any:
@@ -181,9 +192,9 @@ class _Product:
 
     def kernel_gradient(self, before: Any, dgh: Any) -> Any:
         if not self.drop:
-            return tf.matmul(_flat(before), _flat(dgh), transpose_a=True)
+            return tf.matmul(_rows(before), _rows(dgh), transpose_a=True)
         parts = zip(self.drop, tf.split(dgh, len(self.blocks), axis=-1), strict=True)
-        return tf.concat([tf.matmul(_flat(before * mask), _flat(part), transpose_a=True) for mask, part in parts], axis=-1)
+        return tf.concat([tf.matmul(_rows(before * mask), _rows(part), transpose_a=True) for mask, part in parts], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -192,56 +203,68 @@ class _Sweep:
 
     math: CellMath
     product: _Product
-    bias: Any
+    biases: Tensors
     keep: Any
 
-    def forward(self, gx: Any, states: Tensors) -> tuple[Any, Tensors, Tensors]:
-        """Outputs (timesteps, batch, units), what the way back needs, and the final states."""
-        length = tf.shape(gx)[0]
+    def forward(self, gx: Any, states: Tensors) -> tuple[Any, Any, Tensors, Tensors]:
+        """Outputs and the states h before them (timesteps, batch, units), what the way back needs, and the final states."""
+        length, states = tf.shape(gx)[0], tuple(map(_flat, states))
         inputs = _readable(gx, self.keep)
 
-        def body(t: Any, states: Tensors, outputs: Any, saved: Tensors) -> Tensors:
+        def body(t: Any, states: Tensors, shown: Tensors, saved: Tensors) -> Tensors:
             gx_t, keep_t = _read(inputs, t)
             new, kept = self._step(gx_t, keep_t, states)
-            return t + 1, new, outputs.write(t, new[0]), _written(saved, t, kept)
+            return t + 1, new, _written(shown, t, map(self._square, (new[0], states[0]))), _written(saved, t, kept)
 
         new, kept = self._step(gx[0], None, states)
-        start = (tf.constant(0), states, _arrays(new[:1], length)[0], _arrays(kept, length))
-        _, finals, outputs, saved = tf.while_loop(lambda t, *_: t < length, body, start)
-        return outputs.stack(), tuple(array.stack() for array in saved), finals
+        start = (tf.constant(0), states, _arrays((self._square(new[0]),) * 2, length), _arrays(kept, length))
+        _, finals, (outputs, before), saved = tf.while_loop(lambda t, *_: t < length, body, start)
+        return outputs.stack(), before.stack(), tuple(array.stack() for array in saved), tuple(map(self._square, finals))
+
+    def _square(self, flat: Any) -> Any:
+        return tf.reshape(flat, (-1, self.product.units))
+
+    def _where(self, keep: Any, some: Tensors, others: Tensors) -> Tensors:
+        """The first where a timestep counts, else the second; keep of shape (batch, 1)."""
+        if keep is None:
+            return some
+        return tuple(_flat(tf.where(keep, self._square(a), self._square(b))) for a, b in zip(some, others, strict=True))
 
     def _step(self, gx: Any, keep: Any, states: Tensors) -> tuple[Tensors, Tensors]:
-        gh = self.product.forward(states[0])
-        new, saved = self.math.forward(gx, gh if self.bias is None else gh + self.bias, states)
-        return new if keep is None else tuple(tf.where(keep, a, b) for a, b in zip(new, states, strict=True)), saved
+        gx, gh = _biased((gx, self.product.forward(self._square(states[0]))), self.biases)
+        new, saved = self.math.forward(gx, gh, states)
+        return self._where(keep, new, states), saved
 
-    def backward(self, d_outputs: Any, d_finals: Tensors, saved: Tensors) -> tuple[Any, Any, Tensors]:
+    def backward(self, d_outputs: Any, d_finals: Tensors, before: Any, saved: Tensors) -> tuple[Any, Any, Tensors]:
         """Gradients of the input part and of the recurrent part of all timesteps, and of the initial states."""
-        length = tf.shape(d_outputs)[0]
-        inputs = _readable(d_outputs, self.keep, *saved)
-        parts = 2 if self.math.apart else 1
+        length, d_finals = tf.shape(d_outputs)[0], tuple(map(_flat, d_finals))
+        inputs = _readable(d_outputs, self.keep, before, *saved)
 
         def body(t: Any, gradients: Tensors, written: Tensors) -> Tensors:
-            d_out, keep, *saved_t = _read(inputs, t)
-            *parts_t, old = self._step_back(d_out, keep, tuple(saved_t), gradients)
-            return t - 1, old, _written(written, t, parts_t[:parts])
+            d_out, keep, h_old, *saved_t = _read(inputs, t)
+            parts, old = self._step_back(_flat(d_out), keep, _flat(h_old), tuple(saved_t), gradients)
+            return t - 1, old, _written(written, t, parts)
 
-        like = self._step_back(d_outputs[0], None, tuple(x[0] for x in saved), d_finals)[:parts]
+        like, _ = self._step_back(_flat(d_outputs[0]), None, _flat(before[0]), tuple(x[0] for x in saved), d_finals)
         _, gradients, written = tf.while_loop(lambda t, *_: t >= 0, body, (length - 1, d_finals, _arrays(like, length)))
         stacked = [array.stack() for array in written]
-        return stacked[0], stacked[-1], gradients
+        return stacked[0], stacked[-1], tuple(map(self._square, gradients))
 
-    def _step_back(self, d_out: Any, keep: Any, saved: Tensors, gradients: Tensors) -> tuple[Any, Any, Tensors]:
+    def _step_back(self, d_out: Any, keep: Any, h_old: Any, saved: Tensors, gradients: Tensors) -> tuple[Tensors, Tensors]:
+        """Gradients of the parts, one where both have the same, and of the old states."""
         gradients = (gradients[0] + d_out, *gradients[1:])
-        through = gradients if keep is None else tuple(tf.where(keep, d, tf.zeros_like(d)) for d in gradients)
-        dgx, dgh, old = self.math.backward(through, saved)
-        old = (old[0] + self.product.backward(dgh), *old[1:])
-        if keep is not None:
-            old = tuple(tf.where(keep, d, d_still) for d, d_still in zip(old, gradients, strict=True))
-        return dgx, dgh, old
+        through = self._where(keep, gradients, tuple(map(tf.zeros_like, gradients)))
+        *parts, old = self.math.backward(through, saved, h_old)
+        parts = [tf.concat(list(map(self._square, part)), axis=-1) for part in parts[: 1 + self.math.apart]]
+        old = (old[0] + _flat(self.product.backward(parts[-1])), *old[1:])
+        return tuple(parts), self._where(keep, old, gradients)
 
 
-def _flat(sequence: Any) -> Any:
+def _biased(parts: Tensors, biases: Tensors) -> Tensors:
+    return tuple(part if bias is None else part + bias for part, bias in zip(parts, biases, strict=True))
+
+
+def _rows(sequence: Any) -> Any:
     return tf.reshape(sequence, (-1, sequence.shape[-1]))
 
 
@@ -249,7 +272,7 @@ def _arrays(like: Tensors, length: Any) -> Tensors:
     return tuple(tf.TensorArray(x.dtype, size=length, element_shape=x.shape) for x in like)
 
 
-def _written(arrays: Tensors, t: Any, values: Sequence[Any]) -> Tensors:
+def _written(arrays: Tensors, t: Any, values: Iterable[Any]) -> Tensors:
     return tuple(array.write(t, value) for array, value in zip(arrays, values, strict=True))
 
 
@@ -291,25 +314,33 @@ class _Compiled:
         keep = None if mask is None else tf.transpose(tf.cast(keras.tree.flatten(mask)[0], tf.bool))[..., None]
         if self.go_backwards:  # type: ignore[attr-defined]
             gx, keep = tf.reverse(gx, [0]), None if keep is None else tf.reverse(keep, [0])
-        bias = self.cell.bias[1] if self.cell.bias is not None and len(self.cell.bias.shape) == 2 else None
         kernel = tf.convert_to_tensor(self.cell.recurrent_kernel)
-        outputs, *finals = recur(math, gx, kernel, bias, states, drop=drop, keep=keep)
-        outputs = _masked_outputs(outputs, keep, self.zero_output_for_mask)  # type: ignore[attr-defined]
-        return outputs[-1], tf.transpose(outputs, (1, 0, 2)), finals
+        outputs, *finals = recur(math, gx, kernel, _biases(self.cell), states, drop=drop, keep=keep)
+        last = finals[0]  # so that the others need not be kept where nobody asks for them
+        if keep is not None:
+            outputs = _masked_outputs(outputs, keep, self.zero_output_for_mask)  # type: ignore[attr-defined]
+            last = outputs[-1]
+        return last, tf.transpose(outputs, (1, 0, 2)), finals
 
 
 def _masks(masks: Any) -> Sequence[Any]:
     return masks if isinstance(masks, list | tuple) else [masks]
 
 
+def _biases(cell: Any) -> Tensors:
+    """The biases of the input part and of the recurrent part, which a GRU alone has."""
+    if cell.bias is None:
+        return None, None
+    bias = tf.convert_to_tensor(cell.bias)
+    return (bias, None) if len(bias.shape) == 1 else (bias[0], bias[1])
+
+
 def project(cell: Any, gates: int, x: Any, masks: Sequence[Any] = ()) -> Any:
-    """The projection x W + b, shape (…, batch, gates · units), of inputs (…, batch, features) under dropout masks (batch, features)."""
+    """The projection x W, shape (…, batch, gates · units), of inputs (…, batch, features) under dropout masks (batch, features)."""
     kernel = tf.convert_to_tensor(cell.kernel)
-    kernels = tf.split(kernel, gates, axis=1) if len(masks) > 1 else [kernel]
+    kernels = _gates(kernel, gates) if len(masks) > 1 else [kernel]
     inputs = [x * mask for mask in masks] or [x]
-    products = tf.concat([tf.matmul(_flat(each), block) for each, block in zip(inputs, kernels, strict=True)], axis=-1)
-    if cell.bias is not None:
-        products += cell.bias[0] if len(cell.bias.shape) == 2 else cell.bias
+    products = tf.concat([tf.matmul(_rows(each), block) for each, block in zip(inputs, kernels, strict=True)], axis=-1)
     return tf.reshape(products, tf.concat((tf.shape(x)[:-1], (kernel.shape[-1],)), axis=0))
 
 
@@ -323,16 +354,14 @@ def dropout_masks(cell: Any, x: Any, h: Any, training: bool) -> tuple[Sequence[A
 def one_step(cell: Any, x: Any, states: Tensors, masks: tuple[Sequence[Any], Sequence[Any]]) -> Tensors:
     """The new states of a Keras cell after one input of shape (batch, features)."""
     math = MATH[type(cell)]
-    gh = _Product(math.gates, tf.convert_to_tensor(cell.recurrent_kernel), masks[1]).forward(states[0])
-    if cell.bias is not None and len(cell.bias.shape) == 2:
-        gh += cell.bias[1]
-    return math.forward(project(cell, math.gates, x, masks[0]), gh, states)[0]
+    product = _Product(math.gates, tf.convert_to_tensor(cell.recurrent_kernel), masks[1])
+    gx, gh = _biased((project(cell, math.gates, x, masks[0]), product.forward(states[0])), _biases(cell))
+    new, _ = math.forward(gx, gh, tuple(map(_flat, states)))
+    return tuple(tf.reshape(state, (-1, product.units)) for state in new)
 
 
 def _masked_outputs(outputs: Any, keep: Any, zero: bool) -> Any:
     """What Keras shows at a masked timestep: zero, or the last output, which is zero before the first."""
-    if keep is None:
-        return outputs
     seen = keep if zero else tf.cumsum(tf.cast(keep, tf.int32), axis=0) > 0
     return tf.where(seen, outputs, tf.zeros_like(outputs))
 
