@@ -325,7 +325,7 @@ HOSTILE = {
     "weights: another type": weights(lambda header, _: first(header).update(dtype="F64")),
     "weights: a member too few": weights(lambda header, _: header.pop(next(iter(header)))),
     "weights: other units than the config's": config("- 3", "- 4"),
-    "weights: units that ask for a terabyte": config("- 3", "- 1000000"),
+    "weights: units that ask for gigabytes": config("- 3", "- 10000"),
     "weights: a Keras archive with a Lambda and a zip bomb": archive,
     "weights: HDF5": text("weights.safetensors", b"\x89HDF\r\n\x1a\n" + bytes(4000)),
     "weights: a pickle": text("weights.safetensors", pickle.dumps(Evil())),

@@ -124,7 +124,7 @@ def test_memory_and_time_follow_from_the_network_by_hand(monkeypatch):
     wide = config_of(train__ensemble=1, model__units=[2000, 1000])
     window = 4 * 4 * (4 + 32 * 3000)
     assert limits(monkeypatch, HONEST, wide) == (ARENA_BYTES + 4 * len(HONEST) + 4 * window, 0.5 * 1.1, 20 * 1024 * 1024 // window)
-    huge = config_of(model__units=[1_000_000])
+    huge = config_of(model__units=[10_000] * 5)
     assert limits(monkeypatch, HONEST, huge)[2] == 1
     many = config_of(train__ensemble=5, train__mc_dropout=4, model__dropout=0.1)
     assert limits(monkeypatch, HONEST, many)[1] == 0.5 * 3.0
