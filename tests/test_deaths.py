@@ -7,7 +7,6 @@ import random
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -21,6 +20,7 @@ from stockrnn.runs.directory import is_complete
 from stockrnn.runs.files import to_csv, to_json
 from tests.factories import garch_path, spans_of
 from tests.forks import Forks
+from tests.units import workers_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs stockrnn[ray]")
@@ -92,16 +92,12 @@ def die_and_compare(engine, whole, ledger, kill, heal=lambda: None):
 
 def test_a_worker_killed_at_ten_moments_changes_no_byte_and_doubles_no_unit(whole, ledger):
     def kill():
-        workers = [pid for pid in children(os.getpid()) if "LokyProcess" in Path(f"/proc/{pid}/cmdline").read_text()]
+        workers = workers_of(os.getpid())
         if workers:
             os.kill(workers[0], signal.SIGKILL)
 
     with open_engine(2) as engine:
         assert die_and_compare(engine, whole, ledger, kill) > 0
-
-
-def children(pid):
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
 
 
 @needs_ray

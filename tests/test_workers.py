@@ -16,7 +16,7 @@ from stockrnn.engines import open_engine
 from stockrnn.recipes import backtesting, training
 from stockrnn.runs.directory import is_complete
 from tests.factories import panel, random_walk
-from tests.units import meet
+from tests.units import meet, workers_of
 
 pytestmark = pytest.mark.network
 SAME = ("weights.safetensors", "model.onnx", "metrics.json", "forecasts.csv", "scaler.json", "history.csv")
@@ -112,19 +112,19 @@ def start(run):
 
 
 def worker_of(process):
-    """The worker, once two members have kept a state of this start."""
+    """The worker, once it has a member: states of one, of another and of the first again are kept, which one process does not do."""
     run, started, deadline = Path(process.args[-1]), time.time(), time.monotonic() + 180
-    kept = set()
-    while len(kept) < 2:
+    times, order = {}, []
+    while len(order) == len(set(order)):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-        kept = {path.name.split(".")[1] for path in run.glob("checkpoint/*.safetensors") if path.stat().st_mtime > started}
-    return next(pid for pid in children(process.pid) if "LokyProcess" in Path(f"/proc/{pid}/cmdline").read_text())
-
-
-def children(pid):
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        for path in run.glob("checkpoint/*.safetensors"):
+            member, at = path.name.split(".")[1], path.stat().st_mtime
+            if at > times.get(member, started):
+                times[member] = at
+                order += [member] if order[-1:] != [member] else []
+    return workers_of(process.pid)[0]
 
 
 def gone(pid):

@@ -1,5 +1,6 @@
 """Units of work for the tests of engines: importable by name in every process."""
 
+import contextlib
 import os
 import signal
 import time
@@ -96,3 +97,13 @@ def wait_to_stop(marks, unit, tell):
             tell(unit)
     finally:
         (Path(marks) / f"{os.getpid()}.saved").touch()
+
+
+def workers_of(pid):
+    """The worker processes that a process of this machine has started."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or a process that ends meanwhile
+            children = (task / "children").read_text().split()
+            found += [int(child) for child in children if "LokyProcess" in Path(f"/proc/{child}/cmdline").read_text()]
+    return found
