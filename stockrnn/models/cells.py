@@ -1,9 +1,9 @@
 """The compiled recurrent layers: `SimpleRNN`, `LSTM` and `GRU` with the weights, names and config of Keras' own.
 
 Their pass through time is written for XLA. The input projection of all timesteps is one matrix product before the
-loop; the loop, time-major, computes only `h U` and the gates, and saves their slopes; the backward loop is derived by hand
-(backpropagation through time: Werbos 1990, doi:10.1109/5.58337) and yields the gradients of the gates' pre-activations,
-from which every weight gradient is one product after it.
+loop; the loop, time-major, computes only `h U` and the gates, and saves what the way back needs; the backward loop is
+derived by hand (backpropagation through time: Werbos 1990, doi:10.1109/5.58337) and yields the gradients of the gates'
+pre-activations, from which every weight gradient is one product after it.
 """
 
 from __future__ import annotations
