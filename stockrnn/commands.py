@@ -16,9 +16,9 @@ import pandas as pd
 from stockrnn import recipes
 from stockrnn.config import Config
 from stockrnn.configfile import config_schema, find_config, find_space, load_config, shipped_configs, to_yaml
-from stockrnn.engines import Place
 from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import interruptible
+from stockrnn.places import Place
 from stockrnn.prices.loading import Prices, inspect_document
 from stockrnn.reports import tables
 from stockrnn.reports.progress import step_progress, training_progress, walk_progress

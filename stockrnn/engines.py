@@ -13,11 +13,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from stockrnn.errors import ConfigError
+from typing import Any
 
 Tell = Callable[[Any], None]
 """What a unit calls with a small report, such as that of an epoch; also a safe place for a unit to stop."""
@@ -29,30 +26,6 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 POLL_S = 0.05
 """How often a process that has no unit of its own looks at those of others, and for a signal."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the units of a command run.
-
-    Attributes:
-        engine: `local`: this machine; `ray`: a Ray cluster.
-        address: that of a running cluster; without one, Ray starts one on this machine.
-
-    Raises:
-        ConfigError: an address without a cluster.
-    """
-
-    engine: Literal["local", "ray"] = "local"
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        if self.address is not None and self.engine != "ray":
-            raise ConfigError(f"--address must stand with `--engine ray`. Received: --address {self.address} alone. Add it.")
-
-
-LOCAL = Place()
 
 
 class Engine(abc.ABC):
@@ -133,37 +106,6 @@ ALONE = Alone()
 
 def _alone() -> Engine:
     return ALONE
-
-
-@contextlib.contextmanager
-def open_engine(workers: int | Literal["auto"] = 1, place: Place = LOCAL) -> Iterator[Engine]:
-    """An engine for the time of a command.
-
-    Args:
-        workers: processes that work on this machine, this one among them; `auto`: as many as cores, once the work left is worth
-            their start.
-        place: this machine, or a Ray cluster, which uses all its cores.
-
-    Raises:
-        MissingExtraError: Ray is not installed.
-        ConfigError: no cluster answers at the address.
-    """
-    with one_thread(), in_turn():
-        engine = _engine(workers, place)
-        try:
-            yield engine
-        finally:
-            engine.close()
-
-
-def _engine(workers: int | Literal["auto"], place: Place) -> Engine:
-    if place.engine == "ray":
-        from stockrnn.cluster import Cluster
-
-        return Cluster(place.address)
-    from stockrnn.workers import Local
-
-    return Local(workers)
 
 
 @contextlib.contextmanager

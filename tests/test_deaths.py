@@ -13,9 +13,9 @@ import pytest
 
 from stockrnn import engines, recipes
 from stockrnn.configfile import load_config
-from stockrnn.engines import LOCAL, Place, open_engine
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
+from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.runs.directory import is_complete
 from stockrnn.runs.files import to_csv, to_json
 from tests.factories import garch_path, spans_of

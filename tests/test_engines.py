@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from stockrnn import workers
-from stockrnn.engines import ALONE, Place, open_engine
+from stockrnn.engines import ALONE
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
+from stockrnn.places import Place, open_engine
 from tests.units import add, add_slowly, end_after_this, kill_once, kill_workers, meet, nest, policies, refuse, threads
 
 
@@ -125,7 +126,7 @@ def test_where_no_worker_can_be_started_this_process_does_the_work(spare):
     code = f"""
 import os, resource
 import joblib.externals.loky.process_executor
-from stockrnn.engines import open_engine
+from stockrnn.places import open_engine
 from tests.units import add
 free = os.dup(0)
 os.close(free)
@@ -152,7 +153,7 @@ def alive(pid):
 
 DRIVER = """
 import sys
-from stockrnn.engines import open_engine
+from stockrnn.places import open_engine
 from stockrnn.errors import InterruptedRunError
 from stockrnn.interrupts import interruptible
 from tests.units import wait_to_stop

@@ -227,7 +227,7 @@ TRAIN = """
 import hashlib, sys
 import numpy as np
 from stockrnn.configfile import load_config
-from stockrnn.engines import open_engine
+from stockrnn.places import open_engine
 from stockrnn.features.splits import split_time
 from stockrnn.prices.loading import load_prices
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights

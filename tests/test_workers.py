@@ -12,7 +12,7 @@ import pytest
 
 from stockrnn import engines, recipes
 from stockrnn.configfile import load_config
-from stockrnn.engines import open_engine
+from stockrnn.places import open_engine
 from stockrnn.recipes import backtesting, training
 from stockrnn.runs.directory import is_complete
 from tests.factories import panel, random_walk

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.engines import LOCAL, Engine, Place, Tell, open_engine
+from stockrnn.engines import Engine, Tell
 from stockrnn.errors import ConfigError, InterruptedRunError, RunDamagedError
 from stockrnn.evaluation.backtest import (
     Plan,
@@ -29,6 +29,7 @@ from stockrnn.evaluation.backtest import (
 )
 from stockrnn.evaluation.folds import Fold
 from stockrnn.evaluation.scoring import score_document
+from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
-from stockrnn.engines import LOCAL, Engine, Place, open_engine
+from stockrnn.engines import Engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, score_span, scored_rows
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
+from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
 from stockrnn.recipes.backtesting import PLAN

@@ -12,13 +12,14 @@ from typing import Any
 
 from stockrnn.config import Config
 from stockrnn.configfile import to_yaml
-from stockrnn.engines import LOCAL, Place, Tell, open_engine
+from stockrnn.engines import Tell
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.comparison import Comparison
 from stockrnn.evaluation.search import Search
 from stockrnn.evaluation.trials import Arena, make_arena, make_check
 from stockrnn.evaluation.tuning import Found, Hunt, check_document, check_winner, config_digest, sentences, trials_table
 from stockrnn.interrupts import safe_place
+from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import load_prices
 from stockrnn.recipes.assembly import Stopwatch, load_training, run_in_the_making, versions
 from stockrnn.reports.plots import render_figures

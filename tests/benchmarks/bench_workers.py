@@ -22,7 +22,8 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.configfile import load_config
-from stockrnn.engines import ONE_THREAD, Place, open_engine
+from stockrnn.engines import ONE_THREAD
+from stockrnn.places import Place, open_engine
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
 from tests.benchmarks.figures import Figure, figure, keep, ratios, tell
 from tests.factories import garch_path, history, spans_of
