@@ -122,8 +122,9 @@ class ModelConfig(Section):
     than scale; 0 for none. A ticker it did not learn gets the mean of the vectors."""
     anchor: Literal["none", "ewma", "har"] = "none"
     """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
-    regression on past ranges, returns and volume, learned on the training span. `har` starts a little below the last close where
-    that was near the session's high, and above it near the low, as far as the past has come back from there."""
+    regression on past ranges, returns and volume, on closings that the exchange planned and on news that recur every 13 weeks as earnings
+    do, learned on the training span. `har` starts a little below the last close where that was near the session's high, and above it near
+    the low, as far as the past has come back from there."""
     filtered_history: Fraction = 0.0
     """Share of a forecast's quantiles that is filtered historical simulation: the last 250 changes, each in units of the anchor's scale at
     its time, so that the shape of the distribution follows the last year's. A shorter history counts for less."""

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 
 from stockrnn.features.anchors import (
     LEAST,
+    MEMORY,
     PRIOR,
     REVERSAL,
-    REVERSAL_MEMORY,
     REVERSAL_TRUST,
     SCALES,
     TRUST,
@@ -43,10 +43,12 @@ def test_the_weights_are_those_of_an_independent_optimiser():
     anchor, size = fitted(prices), np.maximum(np.abs(changes_of(prices)[:, 0]), LEAST)
     rows = slice(WARM_UP, len(prices) - 1)
     x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre)[rows]
-    prior, spread = np.array([0.0, *PRIOR.values()]), np.array([0.0, *x[:, 1:].var(axis=0)])
+    age = 0.5 ** (np.arange(len(x))[::-1] / MEMORY)
+    prior, spread = np.array([0.0, *PRIOR.values()]), np.array([0.0, *np.cov(x[:, 1:].T, aweights=age, ddof=0).diagonal()])
 
     def loss(w):
-        return np.mean(size[rows] * np.exp(-x @ w) + x @ w) + 0.5 * TRUST / len(x) * np.sum(spread * (w - prior) ** 2)
+        fit = np.average(size[rows] * np.exp(-x @ w) + x @ w, weights=age)
+        return fit + 0.5 * TRUST / age.sum() * np.sum(spread * (w - prior) ** 2)
 
     best = minimize(loss, np.array([-5.0, *PRIOR.values()]), method="BFGS", options={"gtol": 1e-7})
     assert loss(anchor.weights[0]) <= best.fun + 1e-9
@@ -59,9 +61,10 @@ def test_the_weights_of_a_wild_series_are_an_optimum_too(seed):
     dice = np.random.default_rng(seed)
     x = np.concatenate([np.ones((400, 1)), dice.standard_t(2, (400, len(PRIOR))).clip(-6, 6)], axis=1)
     change = np.exp(dice.normal(0, 5, 400))
-    w, prior = _least_laplace(x, change), np.array([0.0, *PRIOR.values()])
-    penalty = np.array([0.0, *(x[:, 1:].var(axis=0) * TRUST / len(x) + LEAST)])
-    slope = x.T @ (1 - change * np.exp(-x @ w)) / len(x) + penalty * (w - prior)
+    age, shared, trust = dice.uniform(0.1, 1, 400), np.array([*PRIOR.values()]), dice.uniform(100, 9000, len(PRIOR))
+    w, prior = _least_laplace(x, change, age, shared, trust), np.array([0.0, *shared])
+    penalty = np.array([0.0, *(np.cov(x[:, 1:].T, aweights=age, ddof=0).diagonal() * trust / age.sum() + LEAST)])
+    slope = x.T @ (age * (1 - change * np.exp(-x @ w))) / age.sum() + penalty * (w - prior)
     np.testing.assert_allclose(slope, 0.0, atol=1e-10)
 
 
@@ -99,7 +102,7 @@ def test_nothing_is_learned_from_rows_after_the_last_one_to_learn_from(kind):
 def test_the_state_brings_back_the_same_anchor_to_the_last_bit():
     prices = garch_path(400)
     anchor = fitted(prices, horizon=2)
-    again = Anchor.from_dict(json.loads(json.dumps(anchor.to_dict())))
+    again = Anchor.from_dict(json.loads(json.dumps(anchor.to_dict())), {})
     for first, second in zip(again.start(prices), anchor.start(prices), strict=True):
         assert first.tobytes() == second.tobytes()
         assert first.shape == (400, 2)
@@ -108,7 +111,7 @@ def test_the_state_brings_back_the_same_anchor_to_the_last_bit():
 def test_a_state_of_before_there_was_a_location_has_none():
     prices = garch_path(300)
     state = {name: value for name, value in fitted(prices, horizon=2).to_dict().items() if name not in ("middle", "reversal")}
-    location, scale = Anchor.from_dict(state).start(prices)
+    location, scale = Anchor.from_dict(state, {}).start(prices)
     assert not location.any()
     np.testing.assert_array_equal(scale, fitted(prices, horizon=2).scale(prices))
 
@@ -129,7 +132,7 @@ def test_a_state_of_before_there_was_a_location_has_none():
 )
 def test_a_state_that_is_none_is_refused(change):
     with pytest.raises(ValueError, match=r"an anchor that does not fit|could not convert"):
-        Anchor.from_dict(fitted(garch_path(300)).to_dict() | change)
+        Anchor.from_dict(fitted(garch_path(300)).to_dict() | change, {})
 
 
 def test_a_short_history_is_drawn_to_the_weights_of_many_series(monkeypatch):
@@ -199,7 +202,7 @@ def test_the_reversal_is_that_of_weighted_least_squares_drawn_to_the_shared_one(
     rows = slice(WARM_UP, len(prices) - 2)
     place = (2 * (prices[CLOSE] - prices[LOW]) / (prices[HIGH] - prices[LOW]) - 1).to_numpy()[rows]
     change = np.clip(changes / anchor.scale(prices), -4, 4)[rows]
-    weight = 0.5 ** (np.arange(len(place))[::-1] / REVERSAL_MEMORY)
+    weight = 0.5 ** (np.arange(len(place))[::-1] / MEMORY)
     root = np.sqrt(weight)[:, None]
     own = np.linalg.lstsq(root * np.stack([np.ones(len(place)), place], axis=1), root * change)[0][1]
     share = weight.sum() / (weight.sum() + REVERSAL_TRUST)
@@ -306,39 +309,39 @@ CENTRE = [
 ]
 WEIGHTS = [
     [
-        -5.161275332,
-        0.03090133682,
-        0.1616597391,
-        0.2585913215,
-        -0.02771449406,
-        0.1918640111,
-        0.08149953682,
-        0.01933736737,
-        0.4039826605,
-        0.01291476401,
-        -0.1430809212,
-        -0.1073714118,
-        0.01045075861,
-        0.1356352234,
+        -5.159793269,
+        0.03162901481,
+        0.1654314538,
+        0.2553545578,
+        -0.0354735138,
+        0.1883559983,
+        0.08426271739,
+        0.0165211295,
+        0.3904587919,
+        0.008628708462,
+        -0.1470669824,
+        -0.09985747404,
+        0.01705177798,
+        0.1103985437,
     ],
     [
-        -4.835450077,
-        0.07243657256,
-        0.2540183687,
-        0.307499553,
-        -0.008900138329,
-        0.1478423323,
-        -0.06626039097,
-        -0.03640295434,
-        -0.01563995365,
-        0.03374711076,
-        -0.1805867263,
-        -0.09432667465,
-        0.0191419237,
-        0.150995698,
+        -4.833287219,
+        0.07052140889,
+        0.2542101484,
+        0.3066779424,
+        -0.02157979547,
+        0.1455550179,
+        -0.05719488228,
+        -0.03735669189,
+        -0.01200871099,
+        0.03355353085,
+        -0.1771371753,
+        -0.09389968276,
+        0.02468215647,
+        0.141665567,
     ],
 ]
-SCALE = [[0.002372910513, 0.006169464526], [0.007219044243, 0.01099216807], [0.005185484075, 0.007310860662]]
+SCALE = [[0.002440435382, 0.006292517621], [0.007247614663, 0.01095599872], [0.005186740627, 0.007294701821]]
 
 
 def test_the_fit_is_what_it_was_when_it_was_measured():

@@ -161,6 +161,7 @@ def test_the_state_is_json_and_brings_back_the_same_windows():
         assert set(learned.to_dict()) == {
             *("names", "absent", "limits", "features", "target", "anchors"),
             *("column", "transform", "lookback", "shortest", "horizon"),
+            *(["plans"] if words else []),
         }
     older = {name: value for name, value in fitted(both).to_dict().items() if name not in ("anchors", "shortest")}
     assert Pipeline.from_dict(older).anchors == {}

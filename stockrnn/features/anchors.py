@@ -1,20 +1,23 @@
 """Where a forecast starts: how far the price is likely to move, and from where, by a model of a few weights.
 
 A network with an anchor learns changes from this location and in units of this scale, so it begins as a volatility model and
-learns what that leaves out. Both are causal: those of a session are made from it and the sessions before. Knows one ticker's prices.
+learns what that leaves out. Both are causal: those of a session are made from it, the sessions before, and the plan of those to come.
+Knows one ticker's prices and its exchange's plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stockrnn.features.agenda import AGENDA, AGENDA_TRUST, coming
 from stockrnn.features.indicators import close_location
-from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
+from stockrnn.prices.schedule import Plan
+from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, VOLUME
 
 LEAST = 1e-6
 """Least scale, and least range: a constant price has none."""
@@ -24,6 +27,8 @@ FARTHEST = 6.0
 """Terms are held within this distance of their training mean."""
 TRUST = 300.0
 """Sessions of evidence that the prior weights count as."""
+MEMORY = 1000.0
+"""Sessions after which one counts half as much in what is learned: markets change."""
 WARM_UP = 100
 """Sessions at the start from which nothing is learned, as the long means are not full yet (a quarter of a short history)."""
 PRIOR = {
@@ -51,10 +56,13 @@ REVERSAL = -0.08
 scale: what twelve daily series share (pooled, first 55 % of each, recent sessions weighing most)."""
 REVERSAL_TRUST = 3000.0
 """Sessions of evidence that it counts as."""
-REVERSAL_MEMORY = 1000.0
-"""Sessions after which one counts half as much in it: the weight was near zero before 1990 and is not the same in all years since."""
 WILDEST = 4.0
 """A change beyond this many scales counts as one of so many in it."""
+
+USUAL_GAP = 0.25
+"""An overnight gap that is no surprise, in units of the 22 sessions' range."""
+GREATEST_SURPRISE = 1.5
+"""More of a surprise than that says no more."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class Anchor:
         weights: intercept and weight of each term for each step, shape (horizon, 1 + terms).
         middle: training mean of the place of the close in its range, -1 at the low, 1 at the high.
         reversal: what a place 1 above the middle adds to the change over each step, in units of the scale, shape (horizon,).
+        plan: what the exchange planned, for the terms of `AGENDA`, which stand after the others; None for an anchor without them.
     """
 
     kind: str
@@ -78,10 +87,11 @@ class Anchor:
     weights: np.ndarray
     middle: float
     reversal: np.ndarray
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         """Refuse a state that is none. Raises ValueError."""
-        terms = len(PRIOR)
+        terms = len(PRIOR) + (0 if self.plan is None else len(AGENDA))
         shapes = self.centre.shape == (terms,) and self.weights.ndim == 2 and self.weights.shape[1] == 1 + terms
         shapes = shapes and self.reversal.shape == self.weights.shape[:1]
         numbers = [self.floor, *self.centre, *self.weights.flat, self.middle, *self.reversal.flat]
@@ -98,25 +108,34 @@ class Anchor:
         return self.reversal * (_places(prices, self.middle) - self.middle)[:, None] * scale, scale
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able state; floats keep every bit."""
+        """A JSON-able state, which names the plan; floats keep every bit."""
         plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor, "middle": self.middle}
-        return {**plain, **{name: getattr(self, name).tolist() for name in ("centre", "weights", "reversal")}}
+        plan = {} if self.plan is None else {"plan": self.plan.name}
+        return {**plain, **{name: getattr(self, name).tolist() for name in ("centre", "weights", "reversal")}, **plan}
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Anchor:
-        """The anchor of a state written by `to_dict`, or before there was a location. Raises ValueError for one that is none."""
+    def from_dict(cls, state: Mapping[str, Any], plans: Mapping[str, Plan]) -> Anchor:
+        """The anchor of a state written by `to_dict`, or before there was a location or a plan.
+
+        Raises:
+            KeyError: a plan of another name than those given.
+            ValueError: it is none.
+        """
         centre, weights = (np.asarray(state[name], np.float64) for name in ("centre", "weights"))
         reversal = np.asarray(state.get("reversal", [0.0] * len(weights)), np.float64)
         plain = str(state["kind"]), bool(state["ranged"]), float(state["floor"])
-        return cls(*plain, centre, weights, float(state.get("middle", 0.0)), reversal)
+        plan = plans[state["plan"]] if "plan" in state else None
+        return cls(*plain, centre, weights, float(state.get("middle", 0.0)), reversal, plan)
 
 
-def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.ndarray, column: str = CLOSE) -> Anchor:
+def fit_anchor(
+    kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.ndarray, column: str = CLOSE, plan: Plan | None = None
+) -> Anchor:
     """Learn a scale, and for `har` a location, from one ticker.
 
     The weights of `har` minimise the mean of |change| / scale + log scale, the likelihood of a Laplace distribution, which
-    is convex in them; a penalty draws them towards those that many series share, as those of one series are noisy.
-    `ewma` has none to learn.
+    is convex in them; recent sessions weigh most, and a penalty draws the weights towards those that many series share, as those of
+    one series are noisy. `ewma` has none to learn.
 
     The location says that a close near the session's high is followed by a lower change than one near its low, as liquidity
     provided into the close and the bid-ask bounce make it. Its weights are least squares of the change in units of the scale
@@ -132,28 +151,31 @@ def fit_anchor(kind: str, prices: pd.DataFrame, changes: np.ndarray, learn: np.n
         changes: log change from each row over step 1 … horizon, shape (rows, horizon).
         learn: whether a row's changes are known and may be learned from, shape (rows,).
         column: the price whose changes they are; those of another price than close start from no change.
+        plan: what the exchange planned; None where the rows are not daily. `ewma` needs none.
     """
     until = int(np.flatnonzero(learn)[-1]) + 1
     past, changes, learn = prices.iloc[:until], changes[:until], learn[:until]
     high, low = past[HIGH].to_numpy(float), past[LOW].to_numpy(float)
     ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)
     floor = float(np.log(max(0.1 * np.nanmedian(_ranges(past, ranged)), LEAST)))
-    terms = _terms(past, ranged, floor)
+    known, ahead = _terms(past, ranged, floor), _ahead(plan, past, ranged, floor, changes.shape[1])
     warm = np.arange(until) >= min(WARM_UP, until // 4)
-    centre = terms[warm].mean(axis=0)
-    x = _design(terms, centre)[learn & warm]
-    weights = np.stack([_least_laplace(x, change) for change in changes[learn & warm].T])
-    anchor = Anchor(kind, ranged, floor, centre, weights, 0.0, np.zeros(changes.shape[1]))
+    centre = np.concatenate([known[warm].mean(axis=0), ahead[warm, 0].mean(axis=0)])
+    rows = learn & warm
+    age = 0.5 ** (np.arange(int(rows.sum()))[::-1] / MEMORY)
+    prior = np.array([*PRIOR.values(), *AGENDA.values()][: len(centre)])
+    trust = np.array([TRUST] * len(PRIOR) + [AGENDA_TRUST] * ahead.shape[2])
+    designs = (_design(np.concatenate([known[rows], ahead[rows, step]], axis=1), centre) for step in range(changes.shape[1]))
+    weights = np.stack([_least_laplace(x, change, age, prior, trust) for x, change in zip(designs, changes[rows].T, strict=True)])
+    anchor = Anchor(kind, ranged, floor, centre, weights, 0.0, np.zeros(changes.shape[1]), plan)
     if kind != "har" or column != CLOSE:
         return anchor
     standard = np.clip(changes / anchor.scale(past), -WILDEST, WILDEST)
-    return replace(anchor, **_reversal(past, standard, learn & warm))
+    return replace(anchor, **_reversal(_places(past, 0.0)[rows], standard[rows], age))
 
 
-def _reversal(past: pd.DataFrame, standard: np.ndarray, learn: np.ndarray) -> dict[str, Any]:
-    """`middle` and `reversal` of an anchor, from changes in units of the scale, shape (rows, horizon), and rows to learn from."""
-    age = 0.5 ** (np.arange(int(learn.sum()))[::-1] / REVERSAL_MEMORY)
-    place, change = _places(past, 0.0)[learn], standard[learn]
+def _reversal(place: np.ndarray, change: np.ndarray, age: np.ndarray) -> dict[str, Any]:
+    """`middle` and `reversal` of an anchor: places, changes in units of the scale (rows, horizon), and what each row counts."""
     middle = float(np.average(place, weights=age))
     x = (place - middle) * age
     spread = float(x @ (place - middle))
@@ -167,17 +189,21 @@ def _places(prices: pd.DataFrame, unknown: float) -> np.ndarray:
     return close_location(prices).fillna(unknown).to_numpy(float)
 
 
-def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Minimise mean(size exp(-x w) + x w) + penalty by Newton's method with bounded steps; w of shape (1 + terms,)."""
-    prior = np.concatenate([[0.0], list(PRIOR.values())])
+def _least_laplace(x: np.ndarray, change: np.ndarray, age: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """Minimise mean(size exp(-x w) + x w) + penalty by Newton's method with bounded steps; w of shape (1 + terms,).
+
+    The mean counts a row by its `age`. The penalty draws the weights to `prior` with `trust` rows' worth each, but not the intercept.
+    """
+    prior, share = np.concatenate([[0.0], prior]), age / age.sum()
     size = np.maximum(np.abs(change), LEAST)
-    penalty = np.concatenate([[0.0], x[:, 1:].var(axis=0) * TRUST / len(x) + LEAST])
+    spread = share @ (x[:, 1:] - share @ x[:, 1:]) ** 2
+    penalty = np.concatenate([[0.0], spread * trust / age.sum() + LEAST])
     w = prior.copy()
-    w[0] = np.log(np.mean(size * np.exp(-x @ prior)))
+    w[0] = np.log(share @ (size * np.exp(-x @ prior)))
     for _ in range(50):
-        share = size * np.exp(-x @ w)
-        slope = x.T @ (1.0 - share) / len(x) + penalty * (w - prior)
-        step = np.linalg.solve((x * share[:, None]).T @ x / len(x) + np.diag(penalty), slope)
+        relative = size * np.exp(-x @ w)
+        slope = x.T @ (share * (1.0 - relative)) + penalty * (w - prior)
+        step = np.linalg.solve((x * (share * relative)[:, None]).T @ x + np.diag(penalty), slope)
         w = w - step * min(1.0, 2.0 / max(float(np.abs(x @ step).max()), LEAST))
         if np.abs(step).max() < LEAST:
             break
@@ -186,8 +212,11 @@ def _least_laplace(x: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 def _har(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
     """The exponential of the weighted terms; added one by one, as a matrix product's last bit depends on the number of rows."""
-    x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre)
-    logs = sum(x[:, [term]] * weights for term, weights in enumerate(anchor.weights.T))
+    known, ahead = len(PRIOR), _ahead(anchor.plan, prices, anchor.ranged, anchor.floor, len(anchor.weights))
+    x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre[:known])
+    logs = sum(x[:, [term]] * weights for term, weights in enumerate(anchor.weights.T[: 1 + known]))
+    for term in range(ahead.shape[2]):
+        logs = logs + _held(ahead[:, :, term] - anchor.centre[known + term]) * anchor.weights[:, 1 + known + term]
     return np.asarray(np.exp(np.minimum(logs, GREATEST)))
 
 
@@ -204,7 +233,11 @@ SCALES: dict[str, Callable[[Anchor, pd.DataFrame], np.ndarray]] = {"ewma": _ewma
 
 
 def _design(terms: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.ones((len(terms), 1)), np.clip(terms - centre, -FARTHEST, FARTHEST)], axis=1)
+    return np.concatenate([np.ones((len(terms), 1)), _held(terms - centre)], axis=1)
+
+
+def _held(terms: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(terms, -FARTHEST, FARTHEST))
 
 
 def _returns(prices: pd.DataFrame) -> np.ndarray:
@@ -222,17 +255,39 @@ def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
 
 def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
     """The terms of `PRIOR`, in its order, of each session, shape (rows, terms)."""
-    r = pd.Series(_returns(prices))
-    logs = pd.Series(_ranges(prices, ranged)).ffill().clip(lower=np.exp(floor)).apply(np.log).fillna(floor)
+    r, logs, gap, volume = pd.Series(_returns(prices)), _log_ranges(prices, ranged, floor), _gaps(prices), _log_volumes(prices)
     unit = np.exp(_mean(logs, 22))
-    before = pd.Series(prices[CLOSE].to_numpy(float)).shift()
-    gap = pd.Series(np.log(prices[OPEN].to_numpy(float) / before.to_numpy())).fillna(0.0)
-    volume = pd.Series(prices[VOLUME].to_numpy(float)).replace(0.0, np.nan).ffill().fillna(0.0).apply(np.log1p)
     falls, least = r.clip(upper=0.0), 0.1 * np.exp(2.0 * floor)
     sizes = [0.5 * np.log((r**2).ewm(halflife=life).mean() + least) for life in (3, 12, 40)]
     volumes = [mean - _mean(volume, 60) for mean in (volume, _mean(volume, 5))]
     moves = [r.abs() / unit, gap.abs() / unit, falls / unit, _mean(falls, 5) / unit, _mean(r, 22) / unit]
     return np.stack([logs, _mean(logs, 5), _mean(logs, 22), *sizes, *moves, *volumes], axis=1)
+
+
+def _ahead(plan: Plan | None, prices: pd.DataFrame, ranged: bool, floor: float, horizon: int) -> np.ndarray:
+    """The terms of `AGENDA`, in its order, of the change over each step, shape (rows, horizon, terms); no terms without a plan."""
+    if plan is None:
+        return np.zeros((len(prices), horizon, 0))
+    gap, volume = _gaps(prices).abs() / np.exp(_mean(_log_ranges(prices, ranged, floor), 22)).shift(), _log_volumes(prices)
+    surprise = np.sqrt((gap - USUAL_GAP).clip(lower=0.0) * (volume - _mean(volume, 60).shift()).clip(lower=0.0)).fillna(0.0)
+    days = prices[DATE].to_numpy().astype("datetime64[D]")
+    return coming(plan, days, surprise.clip(upper=GREATEST_SURPRISE).to_numpy(), horizon)
+
+
+def _log_ranges(prices: pd.DataFrame, ranged: bool, floor: float) -> pd.Series:
+    """Log of each session's range, the last known one where it has none, and never under `floor`."""
+    return pd.Series(_ranges(prices, ranged)).ffill().clip(lower=np.exp(floor)).apply(np.log).fillna(floor)
+
+
+def _gaps(prices: pd.DataFrame) -> pd.Series:
+    """Log change from the close before to the open, 0 where unknown."""
+    before = pd.Series(prices[CLOSE].to_numpy(float)).shift()
+    return pd.Series(np.log(prices[OPEN].to_numpy(float) / before.to_numpy())).fillna(0.0)
+
+
+def _log_volumes(prices: pd.DataFrame) -> pd.Series:
+    """log(1 + volume), the last known one where there is none."""
+    return pd.Series(prices[VOLUME].to_numpy(float)).replace(0.0, np.nan).ffill().fillna(0.0).apply(np.log1p)
 
 
 def _mean(values: pd.Series, sessions: int) -> pd.Series:

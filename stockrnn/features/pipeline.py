@@ -20,6 +20,7 @@ from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.features.windows import Windows, places_after_padding, window_ends, with_room
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.prices.known import NOTHING_KNOWN, Known
+from stockrnn.prices.schedule import Plan, plan_of
 from stockrnn.prices.tickers import of_ticker, ticker_blocks, ticker_slices
 from stockrnn.types import AHEAD, DATE, FILLED, TICKER, RowIndex
 
@@ -194,6 +195,8 @@ class Pipeline:
         scalers = {name: {t: s.to_dict() for t, s in getattr(self, name).items()} for name in ("features", "target", "anchors")}
         known: dict[str, Any] = {"ahead": self.ahead.to_dict()} if self.ahead.names else {}
         known |= {"embedded": list(self.embedded)} if self.embedded else {}
+        plans = {anchor.plan.name: anchor.plan.to_dict() for anchor in self.anchors.values() if anchor.plan is not None}
+        known |= {"plans": [*plans.values()]} if plans else {}
         return {"names": list(self.names), "absent": list(self.absent), "limits": self.limits.to_dict(), **scalers, **plain, **known}
 
     @classmethod
@@ -203,7 +206,8 @@ class Pipeline:
         limits = OutlierLimits.from_dict(state["limits"])
         plain = {name: state[name] for name in ("column", "transform", "lookback", "horizon")}
         plain["shortest"] = state.get("shortest", state["lookback"])
-        anchors = {ticker: Anchor.from_dict(anchor) for ticker, anchor in state.get("anchors", {}).items()}
+        plans = {plan.name: plan for plan in map(Plan.from_dict, state.get("plans", ()))}
+        anchors = {ticker: Anchor.from_dict(anchor, plans) for ticker, anchor in state.get("anchors", {}).items()}
         ahead = Ahead.from_dict(state["ahead"], known) if "ahead" in state else Ahead()
         names, absent, embedded = (tuple(state.get(name, ())) for name in ("names", "absent", "embedded"))
         return cls(names, absent, limits, features, target, **plain, anchors=anchors, ahead=ahead, embedded=embedded)
@@ -241,7 +245,9 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
             features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
             changes, labels = targets[rows], labelled[rows]
             if config.model.anchor != "none":
-                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels, target.column)
+                past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
+                plan = plan_of(past, ticker, config.data.calendar) if config.model.anchor == "har" else None
+                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels, target.column, plan)
                 location, scale = anchors[ticker].start(mine)
                 changes = (changes - location) / scale
             scaler = fit_scaler(changes[labels], config.features.scaler)

@@ -19,7 +19,7 @@ from stockrnn.prices.cleaning import clean
 from stockrnn.prices.intake import read_file
 from stockrnn.prices.known import NOTHING_KNOWN, Known, take_known
 from stockrnn.prices.naming import SUFFIXES
-from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, step_of, time_order, to_days, undated_order
+from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, row_days, step_of, time_order, to_days, undated_order
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
@@ -115,8 +115,7 @@ def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame
     values, columns = _adjusted(rows, data.adjust)
     if rows.date_format is None:
         order = undated_order(values, data.order)
-        stamps = np.arange(len(rows.codes))
-        stamps = (stamps if order == "ascending" else stamps[::-1]).astype("datetime64[D]").astype("datetime64[ns]")
+        stamps = row_days(len(rows.codes)).astype("datetime64[ns]")[:: 1 if order == "ascending" else -1]
     else:
         stamps, order = rows.stamps, order_of(rows.codes, rows.stamps)
     sort = time_order(rows.codes, stamps)

@@ -56,6 +56,16 @@ def step_of(codes: np.ndarray, stamps: np.ndarray) -> str:
     )
 
 
+def row_days(count: int) -> np.ndarray:
+    """Days that only count the rows of a file without dates, datetime64[D]."""
+    return np.arange(count).astype("datetime64[D]")
+
+
+def counts_rows(stamps: np.ndarray) -> bool:
+    """Whether ascending stamps are of `row_days`, or most of them: no market has more than five sessions in six days since 1970."""
+    return len(stamps) > 0 and bool(stamps[0] >= row_days(1)[0] and stamps[-1] - row_days(1)[0] < 1.2 * len(stamps) * DAY)
+
+
 def to_days(stamps: np.ndarray) -> np.ndarray:
     """The date of each stamp; a stamp of a late hour in UTC, with Sundays and no Fridays, belongs to the day after it begins."""
     days = stamps.astype("datetime64[D]")

@@ -16,9 +16,10 @@ import numpy as np
 
 from stockrnn.config import Config, ModelConfig
 from stockrnn.errors import RunDamagedError
+from stockrnn.features.agenda import AGENDA
 from stockrnn.features.ahead import DAY_OF_WEEK
 from stockrnn.features.anchors import PRIOR
-from stockrnn.prices.schedule import is_calendar
+from stockrnn.prices.schedule import Plan, is_calendar
 from stockrnn.types import QUANTILES
 
 MIB = 1 << 20
@@ -190,19 +191,26 @@ def _check_pipeline(pipeline: Mapping[str, Any], config: Config, origin: Path) -
     names, asked = pipeline["names"], {*config.features.columns, *config.features.indicators}
     hold(0 < len(names) == len(asked & set(names)), origin, f"name features of the config once: {sorted(asked)}", names)
     hold(set(pipeline["features"]) == set(pipeline["target"]) != set(), origin, "scale features and target of each ticker", "others")
-    anchors = {
-        ticker: (_shape(anchor["weights"]), _shape(anchor.get("reversal", [0.0] * window.horizon)))
-        for ticker, anchor in pipeline.get("anchors", {}).items()
-    }
-    tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
-    anchored = dict.fromkeys(tickers, ((window.horizon, 1 + len(PRIOR)), (window.horizon,)))
-    hold(anchors == anchored, origin, f"have anchors of {window.horizon} steps where the config has one", anchors)
+    _check_anchors(pipeline, config, origin)
     embedded = list(pipeline["features"]) if config.model.ticker_embedding else []
     hold(pipeline.get("embedded", []) == embedded, origin, "number the tickers of an embedding in their order", "others")
     _check_ahead(pipeline.get("ahead"), config, pipeline["target"], origin)
     for name, columns in (("features", len(pipeline["names"])), ("target", window.horizon)):
         for scaler in pipeline[name].values():
             _check_scaler(scaler, columns, name, origin)
+
+
+def _check_anchors(pipeline: Mapping[str, Any], config: Config, origin: Path) -> None:
+    """Each ticker has the anchor that the config asks for, and the plan that this names is there."""
+    anchors, horizon, plans = pipeline.get("anchors", {}), config.window.horizon, pipeline.get("plans", [])
+    shapes = {ticker: (_shape(each["weights"]), _shape(each.get("reversal", [0.0] * horizon))) for ticker, each in anchors.items()}
+    tickers = [] if config.model.anchor == "none" else list(pipeline["target"])
+    terms = {ticker: len(PRIOR) + (len(AGENDA) if "plan" in anchors.get(ticker, {}) else 0) for ticker in tickers}
+    wanted = {ticker: ((horizon, 1 + terms[ticker]), (horizon,)) for ticker in tickers}
+    hold(shapes == wanted, origin, f"have anchors of {horizon} steps where the config has one", shapes)
+    named = {each["plan"] for each in anchors.values() if "plan" in each}
+    names = [Plan.from_dict(plan).name for plan in plans]
+    hold(sorted(named) == sorted(names), origin, "hold each plan that an anchor names, once", names)
 
 
 def _check_scaler(scaler: Mapping[str, Any], columns: int, name: str, origin: Path) -> None:
