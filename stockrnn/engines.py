@@ -85,7 +85,10 @@ class Engine(abc.ABC):
         """Whether this process should run no more units."""
         return False
 
-    def close(self) -> None:  # noqa: B027  most start nothing
+    def prepare(self, units: int, modules: Sequence[str]) -> None:  # noqa: B027  most start nothing
+        """Start what will take some of so many units that are sure to come, and let it load these modules meanwhile."""
+
+    def close(self) -> None:  # noqa: B027  as above
         """Stop what was started."""
 
     def __reduce__(self) -> tuple[Any, ...]:

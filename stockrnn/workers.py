@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 WORTH_S = 15.0
-"""Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile."""
+"""Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile. A first
+one that is prepared loads it while this process does."""
 MOST_LOSSES = 3
 """Workers lost one after the other, without a unit done between, after which this process goes on alone."""
 MANY = 4
@@ -53,6 +54,12 @@ class Local(Engine):
         self.workers, self._losses, self._began, self._wear = workers, 0, 0.0, Wear()
         self._pool: _Pool | None = None
 
+    def prepare(self, units: int, modules: Sequence[str]) -> None:
+        """Start one worker, or as many as the config asks for, where there is a core for it."""
+        size = min(2 if self.workers == "auto" else self.workers, units) - 1
+        if self._pool is None and size > 0 and (self.workers != "auto" or _cores() > 1):
+            self._start(size, modules)
+
     def close(self) -> None:
         """Stop the workers."""
         pool, self._pool = self._pool, None
@@ -62,7 +69,7 @@ class Local(Engine):
     def _run(self, run: Run) -> None:
         self._began = time.monotonic()
         try:
-            if self._pool is not None and self._pool.worn():
+            if self._pool is not None and (self._pool.worn() or (self.workers == "auto" and self.crowded)):
                 self.close()
             self._attend(run)
             while run.done < len(run.units):
@@ -84,8 +91,8 @@ class Local(Engine):
 
     def _attend(self, run: Run, wait_s: float = 0.0) -> None:
         """Give work to the workers and take what they have; wait for it no longer than this."""
-        if self._pool is None and self._worth(run):
-            self._start(run)
+        if self._worth(run):
+            self._start(self._size(run))
         pool = self._pool
         if pool is None:
             return
@@ -98,11 +105,14 @@ class Local(Engine):
             lost += [number for number, future in pool.landed() if not self._land(run, number, future)]
             self._lose(run, [number for number in lost if number is not None])
 
-    def _start(self, run: Run) -> None:
-        """Start workers; where the system refuses what they need (no place in /dev/shm, no more files), this process goes on alone."""
+    def _start(self, size: int, modules: Sequence[str] = ()) -> None:
+        """Have so many workers; where the system refuses what they need (no place in /dev/shm, no more files), none is added any more."""
         try:
-            self._pool = _Pool(self._size(run))
+            self._pool = self._pool or _Pool(modules)
+            self._pool.grow(size)
         except (OSError, UnboundLocalError) as error:  # the second is loky's, where it gets no pipe
+            if self._pool is not None and self._pool.size == 0:
+                self.close()
             self._losses = MOST_LOSSES
             reason = getattr(error, "strerror", None) or "Too many open files"
             self.notes.append(f"No worker process could be started ({reason}): this process goes on alone. `train.workers: 1` starts none.")
@@ -130,13 +140,14 @@ class Local(Engine):
 
     def _worth(self, run: Run) -> bool:
         """Whether to start workers: a unit that waits takes, as far as is known, as long as the mean of those before it."""
-        if not run.waiting or self._losses >= MOST_LOSSES:
+        there = 0 if self._pool is None else self._pool.size
+        if not run.waiting or self._losses >= MOST_LOSSES or self._size(run) <= there:
             return False
         if self._spares:
             return True
-        if self.workers == "auto" and (self.crowded or len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) < WORTH_S):
-            return False
-        return self._size(run) > 0
+        if self.workers != "auto":
+            return there == 0
+        return not self.crowded and len(run.waiting) * (time.monotonic() - self._began) / max(run.done, 1) >= WORTH_S
 
     def _size(self, run: Run) -> int:
         """How many workers to start beside this process, and in its place where it is worn."""
@@ -198,31 +209,35 @@ class _Pool:
     could keep. The end of another pipe tells them to stop; the kernel closes it when this process dies, however it dies.
     """
 
-    def __init__(self, size: int) -> None:
-        """Start the workers; they load what this process has loaded of the package."""
+    def __init__(self, modules: Sequence[str]) -> None:
+        """Start no worker yet; they will load what this process has loaded of the package, and these modules."""
         from multiprocessing import Pipe
 
         from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
         self._lock, self._landed = threading.RLock(), queue.SimpleQueue[tuple[int | None, Future[Any]]]()
-        self._ready, self._idle, self._flying = 0, 0, set[Future[Any]]()
+        self.size, self._ready, self._idle, self._flying = 0, 0, 0, set[Future[Any]]()
         self._run: Run | None = None
         self._reports, self._writer = Pipe(duplex=False)
         self._alive, self._life = Pipe(duplex=False)
-        modules = sorted(name for name in sys.modules if name.startswith("stockrnn.") and not name.endswith("__main__"))
+        loaded = sorted(name for name in sys.modules if name.startswith("stockrnn.") and not name.endswith("__main__"))
         at_signal.append(self.stop)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a worker inherits it: signals are this process's to answer
         self._executor: Any = None
+        given = [*loaded, *modules], self._writer, self._alive
         try:
-            with environment({"PYTHONWARNINGS": _quiet_tracker()}):
-                self._executor = ProcessPoolExecutor(size, initializer=_begin_worker, initargs=(modules, self._writer, self._alive))
-                for _ in range(size):
-                    self._submit(None, _ready)
+            with _handing_down():  # its tracker starts here
+                self._executor = ProcessPoolExecutor(_cores(), initializer=_begin_worker, initargs=given)
         except BaseException:
             self.close()
             raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def grow(self, size: int) -> None:
+        """Start workers until there are so many."""
+        with _handing_down():
+            self._executor._max_workers = size  # noqa: SLF001  loky grows so too, where an executor is asked for again
+            for _ in range(size - self.size):
+                self._submit(None, _ready)
+        self.size = size
 
     def serve(self, run: Run) -> None:
         """Give workers the units of this run, now and whenever one is done."""
@@ -292,9 +307,16 @@ class _Pool:
                 self.serve(self._run)
 
 
-def _quiet_tracker() -> str:
-    """Warnings that loky's tracker leaves out: it would list what it cleans up after a driver that was killed."""
-    return ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
+@contextlib.contextmanager
+def _handing_down() -> Iterator[None]:
+    """Let processes that start meanwhile leave signals to this one, and loky's tracker not list what it cleans up after a killed one."""
+    warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        with environment({"PYTHONWARNINGS": warnings}):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _to_parent: Connection | None = None

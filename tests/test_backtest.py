@@ -35,8 +35,7 @@ SAME = ("config.yaml", "weights.safetensors", "scaler.json", "metrics.json", "hi
 @pytest.fixture
 def quick(monkeypatch):
     """A run without its exported model and pictures, which take most of the time."""
-    monkeypatch.setattr(assembly, "_export", lambda *_: ({"model.onnx": b""}, 0.0))
-    monkeypatch.setattr(assembly, "run_figures", lambda *_, **__: {})
+    monkeypatch.setattr(assembly, "_export_and_draw", lambda *_: ({"model.onnx": b""}, 0.0, {}))
 
 
 def small(*overrides, data="f.csv"):

@@ -17,7 +17,7 @@ from stockrnn.engines import ALONE
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
 from stockrnn.places import Place, open_engine
-from tests.units import add, add_slowly, end_after_this, kill_once, kill_workers, meet, nest, policies, refuse, threads
+from tests.units import add, add_slowly, end_after_this, kill_once, kill_workers, loaded, meet, nest, policies, refuse, threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -100,6 +100,31 @@ def test_few_and_short_units_start_no_worker_by_themselves_and_many_do(monkeypat
         engine.run(add, 0, range(4))
         assert engine._pool is None
         assert len({pid for _, pid in engine.run(meet, (tmp_path, 2), range(400))}) == 2
+
+
+def test_a_worker_that_was_prepared_takes_units_too_short_for_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    with open_engine("auto") as engine:
+        engine.prepare(1, ["colorsys"])
+        assert engine._pool is None
+        engine.prepare(2, ["colorsys"])
+        (pid,) = engine._pool._executor._processes
+        assert len({pid for _, pid in engine.run(meet, (tmp_path, 2), range(8))} - {os.getpid()}) == 1
+        assert (pid, True) in engine.run(loaded, "colorsys", range(300))
+        engine.crowded = True  # a GPU has come to light: it is this process's alone
+        assert {where for where, _ in engine.run(loaded, "colorsys", range(300))} == {os.getpid()}
+    with open_engine(1) as engine:
+        engine.prepare(2, ())
+        assert engine._pool is None
+
+
+def test_many_units_call_more_workers_beside_a_prepared_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "_cores", lambda: 3)
+    with open_engine("auto") as engine:
+        engine.prepare(9, ())
+        assert engine._pool.size == 1
+        assert len({pid for _, pid in engine.run(meet, (tmp_path, 3), range(600))}) == 3
+        assert engine._pool.size == 2
 
 
 def test_units_in_the_hands_of_a_killed_worker_run_again_and_count_once(tmp_path):

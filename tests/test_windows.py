@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stockrnn.features.windows import ALIGNMENT, Windows, in_room, roomy, window_ends, with_room
+from stockrnn.features.windows import ALIGNMENT, LEAST_ROWS, Windows, in_room, roomy, window_ends, with_room
 
 
 @settings(max_examples=200, derandomize=True, deadline=None)
@@ -67,12 +67,12 @@ def test_shared_sizes_are_at_most_a_quarter_too_large(n):
 
 def arrays_and_whether_they_have_room():
     rng = np.random.default_rng(3)
-    roomed = with_room((1500, 3), 0.0)
+    roomed = with_room((2500, 3), 0.0)
     roomed[:] = rng.normal(size=roomed.shape)
     steps = with_room((3, 2, 4), np.nan)
-    half = with_room((1500, 3), 0.0)
-    half[1400:1450] = 1.0
-    plain = rng.normal(size=(1500, 3)).astype(np.float32)
+    half = with_room((2500, 3), 0.0)
+    half[2400:2450] = 1.0
+    plain = rng.normal(size=(2500, 3)).astype(np.float32)
     frozen = with_room((40, 2), 1.0)
     frozen.base.flags.writeable = False
     return {
@@ -80,12 +80,12 @@ def arrays_and_whether_they_have_room():
         "of three axes": (steps, True),
         "without rows": (with_room((0, 3), 0.0), True),
         "of another's": (plain, False),
-        "the first rows, before others": (roomed[:1100], False),
+        "the first rows, before others": (roomed[:2100], False),
         "the last rows": (roomed[400:], False),
-        "some rows, before some of zeros": (half[:1400], False),
+        "some rows, before some of zeros": (half[:2400], False),
         "not in a row": (roomed[:, ::2], False),
         "read only": (frozen, False),
-        "flat, of a larger one": (np.arange(5000, dtype=np.float32)[:1500], False),
+        "flat, of a larger one": (np.arange(9000, dtype=np.float32)[:2500], False),
     }
 
 
@@ -93,7 +93,7 @@ def arrays_and_whether_they_have_room():
 def test_rows_of_zeros_follow_up_to_a_shared_size_and_what_has_room_is_not_copied(kind):
     array, has_room = arrays_and_whether_they_have_room()[kind]
     room = in_room(array)
-    assert room.shape == (roomy(len(array), 1024), *array.shape[1:])
+    assert room.shape == (roomy(len(array), LEAST_ROWS), *array.shape[1:])
     np.testing.assert_array_equal(room[: len(array)], array)
     assert not room[len(array) :].any()
     assert room.ctypes.data % ALIGNMENT == 0

@@ -14,6 +14,7 @@ from stockrnn import engines, recipes
 from stockrnn.configfile import load_config
 from stockrnn.places import open_engine
 from stockrnn.recipes import backtesting, training
+from stockrnn.reports.plots import FIGURES
 from stockrnn.runs.directory import is_complete
 from tests.factories import panel, random_walk
 from tests.units import meet, workers_of
@@ -58,7 +59,8 @@ def prices(folder, table):
 
 
 def bytes_of(folder):
-    return {name: (folder / name).read_bytes() for name in SAME}
+    pictures = [f"plots/{path.name}" for path in (folder / "plots").iterdir()]
+    return {name: (folder / name).read_bytes() for name in (*SAME, *pictures)}
 
 
 def alone(command, config, *rest):
@@ -77,6 +79,7 @@ def test_a_training_gives_the_same_bytes_with_one_process_and_with_two(data, uni
     recipes.train(config, tmp_path / "two")
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
     assert 0 < shared.count(unit) < in_one
+    assert 0 < shared.count("_call") < len(FIGURES)  # pictures and exports
 
 
 def test_a_backtest_gives_the_same_bytes_with_one_process_and_with_two(shared, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def meet(shared, unit, tell):
         tell((unit, 0))
     tell((unit, 1))
     return 100 + unit, os.getpid()
+
+
+def loaded(module, unit, tell):
+    """Where a unit ran, and whether this module was there before."""
+    return os.getpid(), module in sys.modules
 
 
 def add_slowly(shared, unit, tell):

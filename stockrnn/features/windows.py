@@ -14,7 +14,7 @@ import numpy as np
 
 from stockrnn.types import LabelArray, RowIndex, SeriesArray, TargetArray, WindowArray
 
-LEAST_ROWS = 1024
+LEAST_ROWS = 2048
 """The shared size of short series: their folds, whose compilation would take ten times their training, are one shape."""
 ALIGNMENT = 64
 """Bytes that an array which TensorFlow is to use as it lies must begin at a multiple of."""

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.features.splits import Spans
-from stockrnn.types import CLOSE, DATE, FORECAST_TABLE, QUANTILE_COLUMNS, TICKER, PriceArray, QuantileArray, RowIndex
+from stockrnn.types import CLOSE, DATE, QUANTILE_COLUMNS, TICKER, PriceArray, QuantileArray, RowIndex
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def forecast_table(prices: pd.DataFrame, name: str, forecast: Forecast, column: 
     """The long forecast table of one model; dates and actuals come from the price table, missing beyond its end.
 
     Returns:
-        Columns `FORECAST_TABLE`, sorted by ticker, cutoff and step.
+        Columns `types.FORECAST_TABLE`, sorted by ticker, cutoff and step.
     """
     n, horizon = forecast.point.shape
     rows = np.repeat(forecast.rows, horizon)
@@ -69,6 +69,7 @@ def forecast_table(prices: pd.DataFrame, name: str, forecast: Forecast, column: 
     ahead = np.minimum(rows + steps, len(prices) - 1)
     inside = (rows + steps < len(prices)) & (ticker[ahead] == ticker[rows])
     dates = prices[DATE].to_numpy()
+    quantiles = forecast.quantiles.reshape(n * horizon, -1)
     table = pd.DataFrame(
         {
             TICKER: ticker[rows],
@@ -78,7 +79,7 @@ def forecast_table(prices: pd.DataFrame, name: str, forecast: Forecast, column: 
             "model": name,
             "actual": np.where(inside, prices[column].to_numpy()[ahead], np.nan),
             "forecast": forecast.point.reshape(-1),
+            **dict(zip(QUANTILE_COLUMNS, quantiles.T, strict=True)),
         }
     )
-    table[list(QUANTILE_COLUMNS)] = forecast.quantiles.reshape(n * horizon, -1)
-    return table[list(FORECAST_TABLE)].sort_values([TICKER, "cutoff", "step"], ignore_index=True)
+    return table.sort_values([TICKER, "cutoff", "step"], ignore_index=True)

@@ -27,7 +27,7 @@ from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.prices.sessions import sessions_to_keep
 from stockrnn.prices.tickers import ticker_slices
-from stockrnn.reports.plots import render_figures, run_figures
+from stockrnn.reports.plots import FIGURES, render_figures, run_figures
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
@@ -40,6 +40,10 @@ from stockrnn.types import DATE, TICKER
 if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
+MOST_SENT = 100_000
+"""Rows of the largest forecast table, some 25 MB, that is sent to other processes to be drawn."""
+DRAWING = ("matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style", "scipy.stats")
+"""What drawing imports, for a worker that waits for work."""
 CALENDAR_TICKERS = 20
 """Most tickers whose calendars a run keeps."""
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
@@ -101,9 +105,13 @@ class Stopwatch:
         self.elapsed_s[name] = round(time.perf_counter() - start, 3)
 
 
-def load_training(watch: Stopwatch, engine: Engine) -> None:
-    """Load TensorFlow, which takes seconds, apart from what is timed after it."""
+def load_training(watch: Stopwatch, engine: Engine, units: int) -> None:
+    """Load TensorFlow, which takes seconds, apart from what is timed after it; another process gets ready meanwhile.
+
+    It will take some of so many units that train, where there are two, and draw pictures while this one exports.
+    """
     with watch.stage("import"):
+        engine.prepare(max(units, 2), ["stockrnn.training.recurrent", *DRAWING] if units > 1 else DRAWING)
         from stockrnn.models.backend import HAS_GPU, PROGRAMS_NOTE
         from stockrnn.training import recurrent  # noqa: F401
 
@@ -146,12 +154,9 @@ def assemble(
     from stockrnn.training.recurrent import save_weights
 
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
-    with watch.stage("export"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
-        models, difference = _export(learned, table, outcome.rows, engine)
     spare_memory()  # what learning and scoring left: of a panel, as much again as its forecasts
-    with watch.stage("plot"):
-        title = listed(list(forecasts[TICKER].unique()))
-        pictures = render_figures(run_figures(forecasts, outcome.history, learned.network.name, title, column=config.target.column), "png")
+    with watch.stage("export and plot"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
+        models, difference, pictures = _export_and_draw(outcome, config.target.column, engine)
     spare_memory()
     metrics = {**outcome.metrics, "test": without_crowds(outcome.metrics["test"])}
     files = {
@@ -178,19 +183,36 @@ def assemble(
     return Trained(open_run(folder), metrics, tuple(notes))
 
 
-def _export(learned: Learned, table: pd.DataFrame, rows: np.ndarray, engine: Engine) -> tuple[dict[str, bytes], float]:
-    """The exported models by file name, and their largest relative difference from Keras on the test span."""
-    units: list[tuple[RecurrentForecaster, Windows | None]] = []
-    for part, mine, prices in learned.each(table):
-        cutoffs = np.searchsorted(mine, np.intersect1d(rows, mine))
-        units.append((part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
-    models, differences = zip(*engine.run(_export_part, None, units), strict=True)
-    return dict(zip(model_names(len(units)), models, strict=True)), max(differences)
+def _export_and_draw(outcome: Outcome, column: str, engine: Engine) -> tuple[dict[str, bytes], float, dict[str, bytes]]:
+    """The exported models by file name, their largest relative difference from Keras on the test span, and the pictures."""
+    learned, forecasts = outcome.learned, outcome.forecasts
+    exports: list[tuple[Any, ...]] = []
+    for part, mine, prices in learned.each(outcome.table):
+        cutoffs = np.searchsorted(mine, np.intersect1d(outcome.rows, mine))
+        exports.append((_export, part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
+    subject = forecasts, outcome.history, learned.network.name, column
+    pieces = [(_draw, name, *subject) for name in FIGURES]
+    sent, kept = ([*pieces[:1], *exports, *pieces[1:]], []) if len(forecasts) <= MOST_SENT else (exports, pieces)
+    done = [*engine.run(_call, None, sent), *ALONE.run(_call, None, kept)]  # a worker draws first: it may have no TensorFlow
+    pictures = {name: data for found in done if isinstance(found, dict) for name, data in found.items()}
+    models, differences = zip(*(found for found in done if isinstance(found, tuple)), strict=True)
+    return dict(zip(model_names(len(exports)), models, strict=True)), max(differences), pictures
 
 
-def _export_part(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell) -> tuple[bytes, float]:
-    """A unit of work: one network as an exported model, and how far that is from Keras on these windows."""
-    part, windows = unit
+def _call(_: None, unit: tuple[Any, ...], __: Tell) -> Any:
+    """A unit of work: a function, and what it is given."""
+    function, *given = unit
+    return function(*given)
+
+
+def _draw(name: str, forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
+    """One picture of a run under the name of its file."""
+    title = listed(list(forecasts[TICKER].unique()))
+    return render_figures(run_figures(forecasts, history, network, title, column=column, names=(name,)), "png")
+
+
+def _export(part: RecurrentForecaster, windows: Windows | None) -> tuple[bytes, float]:
+    """One network as an exported model, and how far that is from Keras on these windows."""
     model = part.onnx()
     return model, 0.0 if windows is None else export_difference(model, windows, part.outputs(windows))
 

@@ -233,7 +233,8 @@ def _backtest(
     on_fold: Callable[[Fold], None] | None,
 ) -> Trained:
     config, folds = walk.config, walk.folds
-    load_training(watch, walk.engine)
+    refits, members = len({fold.learned for fold in folds}), len(config.train.members)
+    load_training(watch, walk.engine, refits if walk.plan.warm_start is None else members)
     with watch.stage("walk"):
         taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)
     with watch.stage("score"):

@@ -73,10 +73,10 @@ def _train(
     on_epoch: Callable[[EpochReport], None] | None,
     engine: Engine,
 ) -> Trained:
-    load_training(watch, engine)
+    fit, left_out = learnable_tickers(prices.table, spans, config)
+    load_training(watch, engine, len(fit) if config.data.panel == "separate" else len(config.train.members))
     from stockrnn.training.recurrent import histories_table
 
-    fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
     with watch.stage("train"):
         learned = learn(

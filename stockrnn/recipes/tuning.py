@@ -17,7 +17,7 @@ from stockrnn.errors import ConfigError
 from stockrnn.evaluation.comparison import Comparison
 from stockrnn.evaluation.search import Search
 from stockrnn.evaluation.trials import Arena, make_arena, make_check
-from stockrnn.evaluation.tuning import Found, Hunt, check_document, check_winner, config_digest, sentences, trials_table
+from stockrnn.evaluation.tuning import BATCH, Found, Hunt, check_document, check_winner, config_digest, sentences, trials_table
 from stockrnn.interrupts import safe_place
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import load_prices
@@ -117,7 +117,7 @@ def tune(
             arena = make_arena(config, prices.table, asked.folds, prices.known)
         terms = Terms(config, space, asked.folds, _facts(arena))
         results = begin_search(folder, terms, asked.trials)
-        load_training(watch, engine)
+        load_training(watch, engine, BATCH)
         with watch.stage("search"):
             hunt = Hunt(config, space, arena, search, engine, results, partial(keep_result, folder), on_report, on_trial)
             until = math.inf if asked.time_s is None else time.monotonic() + asked.time_s

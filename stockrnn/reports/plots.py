@@ -5,7 +5,7 @@ One step ahead is drawn; with a longer horizon the titles say so, and the calibr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +53,14 @@ LEVELS = {10 * k: (QUANTILE_COLUMNS[9 - k], QUANTILE_COLUMNS[9 + k]) for k in ra
 
 
 def run_figures(
-    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
+    forecasts: pd.DataFrame,
+    history: pd.DataFrame,
+    network: str,
+    title: str,
+    currency: str | None = None,
+    *,
+    column: str = "close",
+    names: Collection[str] | None = None,
 ) -> dict[str, Figure]:
     """The pictures of a run, by the names of their files.
 
@@ -64,6 +71,7 @@ def run_figures(
         title: the ticker or file, as it came from the user.
         currency: the prices' currency, or None where the file does not say.
         column: the price that was forecast.
+        names: which of them; all when None.
 
     Returns:
         `forecast`, `closeup`, `loss`, `residuals`, `change`, `calibration`, and those of `EVIDENCE`.
@@ -73,7 +81,7 @@ def run_figures(
     """
     with drawing():
         subject = make_subject(forecasts, history, network, title, currency, column=column)
-        return {name: draw(subject) for name, draw in FIGURES.items()}
+        return {name: draw(subject) for name, draw in FIGURES.items() if names is None or name in names}
 
 
 def draw_forecast(subject: Subject) -> Figure:
