@@ -167,7 +167,16 @@ def calendar_days(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.Datet
     """A calendar's sessions from start to end, as far as it reaches."""
     kept = kept_sessions(name)
     found = None if kept is None else kept.between(start, end)
-    return _worked_out(name, start, end) if found is None else found
+    if found is not None:
+        return found
+    whole = _years(name, start.year, end.year)
+    return whole[(whole >= start) & (whole <= end)] if len(whole) else _worked_out(name, start, end)
+
+
+@functools.lru_cache(maxsize=256)  # tickers and refits ask for days of the same years
+def _years(name: str, first: int, last: int) -> pd.DatetimeIndex:
+    """A calendar's sessions of whole years; none where it begins within the first."""
+    return _worked_out(name, pd.Timestamp(first, 1, 1), pd.Timestamp(last, 12, 31))
 
 
 def _worked_out(name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
