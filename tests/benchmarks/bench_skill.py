@@ -9,13 +9,14 @@ same scaled columns and forecast the test span session by session without learni
 close in its range; peers are not given it (`close_location`), as with it neuralforecast did worse on rows before the last 15 %.
 
 `--cut` keeps the first share of each file's sessions, before anything else sees it: develop with 0.85, so that the last 15 %
-stay unread. What was made is kept in `.bench/skill/` and not made again; a call for some series leaves the others out of
-the table. Exit code 1 where a goal is missed.
+stay unread. What was made is kept in `.bench/skill/` and not made again, but ours by other code; a call for some series leaves
+the others out of the table. Exit code 1 where a goal is missed.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import subprocess
@@ -28,6 +29,7 @@ from typing import Any
 
 import pandas as pd
 
+import stockrnn
 from stockrnn.configfile import load_config
 from stockrnn.dataconfig import DataConfig
 from stockrnn.evaluation.metrics import KEYS
@@ -86,9 +88,16 @@ def series_of(path: Path, cut: float) -> Series:
     return Series(path.stem, folder)
 
 
+@functools.cache
+def our_side() -> str:
+    """A name for what this code makes."""
+    package = Path(stockrnn.__file__).parent
+    return f"ours-{hashlib.sha256(b''.join(path.read_bytes() for path in sorted(package.rglob('*.py')))).hexdigest()[:12]}"
+
+
 def ours(series: Series) -> pd.DataFrame:
     """Our forecasts of the test span, and those of the classical models, from the shipped command."""
-    run = series.folder / "run"
+    run = series.folder / f"{our_side()}-run"
     call(sys.executable, "-m", "stockrnn", "train", "--config", CONFIG, "--data", series.prices, "--run", run)
     network = json.loads((run / "metrics.json").read_text())["network"]
     made = pd.read_csv(run / "forecasts.csv")
@@ -123,7 +132,7 @@ def call(*command: Any) -> None:
 def forecasts_of(series: Series, python: Path | None) -> tuple[pd.DataFrame, dict[str, float]]:
     """All sides' forecasts of one series, of the same sessions and prices, and the seconds that each took."""
     made, seconds = {}, {}
-    made[OURS], seconds[OURS] = series.once("ours", lambda: ours(series))
+    made[OURS], seconds[OURS] = series.once(our_side(), lambda: ours(series))
     for name, script in PEERS.items() if python else ():
         made[name], seconds[name] = series.once(script, lambda name=name: theirs(series, name, python))
     mine = made[OURS][made[OURS]["model"] == OURS].set_index(KEYS)["actual"].sort_index()
