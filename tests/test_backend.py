@@ -59,3 +59,20 @@ def test_one_thread_an_operation():
 def test_garbage_is_collected_after_the_import_as_before_it(before):
     code = f"import gc\nif not {before}: gc.disable()\nfrom stockrnn.models import backend\n"
     assert run(f"{code}print(gc.isenabled(), gc.get_freeze_count() > 100_000)").stdout == f"{before} True\n"
+
+
+def test_large_blocks_are_not_mapped_anew_each_time():
+    code = """
+import ctypes, resource
+from stockrnn.models.backend import keep_memory
+heap, faults = ctypes.CDLL(None), []
+heap.malloc.restype, heap.malloc.argtypes, heap.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+for _ in range(3):
+    block = heap.malloc(64 << 20)
+    ctypes.memset(block, 1, 64 << 20)
+    heap.free(block)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(keep_memory(), faults[2] - faults[1])
+"""
+    kept, faults = run(code).stdout.split()
+    assert kept == "False" or int(faults) < 1000  # of 16,384 pages of 4 KiB
