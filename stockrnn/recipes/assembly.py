@@ -192,8 +192,9 @@ def _export_and_draw(outcome: Outcome, column: str, engine: Engine) -> tuple[dic
         exports.append((_export, part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
     subject = forecasts, outcome.history, learned.network.name, column
     pieces = [(_draw, name, *subject) for name in FIGURES]
-    sent, kept = ([*pieces[:1], *exports, *pieces[1:]], []) if len(forecasts) <= MOST_SENT else (exports, pieces)
-    done = [*engine.run(_call, None, sent), *ALONE.run(_call, None, kept)]  # a worker draws first: it may have no TensorFlow
+    # A worker is given two pictures first: one that waited for them alone has no TensorFlow.
+    sent, kept = ([*pieces[:2], *exports, *pieces[2:]], []) if len(forecasts) <= MOST_SENT else (exports, pieces)
+    done = [*engine.run(_call, None, sent), *ALONE.run(_call, None, kept)]
     pictures = {name: data for found in done if isinstance(found, dict) for name, data in found.items()}
     models, differences = zip(*(found for found in done if isinstance(found, tuple)), strict=True)
     return dict(zip(model_names(len(exports)), models, strict=True)), max(differences), pictures
