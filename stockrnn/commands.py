@@ -227,7 +227,7 @@ def explain(run: str | None, output: Path | None, picture_format: str, data: str
     _show(f"{explained.title}: {found.windows:,} windows of the test span, CRPS {found.crps:.4g} in the file's currency")
     _show(tables.importance_table(found.importance))
     if opened.config.model.anchor != "none":
-        _show(f"The volatility forecast that the network starts from (`model.anchor: {opened.config.model.anchor}`) was left as it is.")
+        _show(tables.anchor_text(opened.config.model.anchor, found.anchor))
     for path in explained.pictures:
         print(inert(str(path)))
 

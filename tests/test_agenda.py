@@ -266,6 +266,20 @@ def test_the_state_brings_back_the_anchor_and_one_of_before_there_was_a_plan():
             Anchor.from_dict(state | change, {NEW_YORK.name: NEW_YORK})
 
 
+def test_an_anchor_without_a_part_is_the_one_with_no_weight_on_it():
+    prices, _ = eventful()
+    anchor = fitted(prices, NEW_YORK)
+    location, scale = anchor.start(prices)
+    still, quiet = anchor.without_location(), anchor.without_agenda()
+    assert location.any()
+    assert not still.start(prices)[0].any()
+    assert still.scale(prices).tobytes() == scale.tobytes()
+    terms = _ahead(NEW_YORK, prices, anchor.ranged, anchor.floor, 1)[:, 0] - anchor.centre[-len(AGENDA) :]
+    np.testing.assert_allclose(scale[:, 0] / quiet.scale(prices)[:, 0], np.exp(terms @ anchor.weights[0, -len(AGENDA) :]), rtol=1e-9)
+    plain = fitted(prices, None)
+    assert plain.without_agenda().scale(prices).tobytes() == plain.scale(prices).tobytes()
+
+
 def test_tickers_of_one_exchange_share_a_plan_in_the_state():
     prices = pd.concat([on_sessions(rows, NEW_YORK) for _, rows in panel(600).groupby("ticker")], ignore_index=True)
     config = load_config("lstm", ["data.ticker=null", "model.anchor=har", "features.columns=[]", "features.indicators=[log_return]"])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from factories import panel, price_table
+from test_anchors import reversing
 from test_plots import overlapping, texts, tick_boxes
 
 from stockrnn.config import ModelConfig
@@ -18,6 +19,7 @@ from stockrnn.models.networks import build_network, network_weights, set_network
 from stockrnn.models.sensitivity import SAYINGS, sensitivities
 from stockrnn.recipes import explain_run, predict, train
 from stockrnn.reports.insight import insight_figures
+from stockrnn.reports.tables import anchor_text
 from stockrnn.runs.directory import open_run
 from stockrnn.training.recurrent import RecurrentForecaster, restore
 from tests.test_cli import write_prices
@@ -241,6 +243,22 @@ def test_every_kind_of_run_is_explained(tmp_path):
     np.testing.assert_allclose(found.attention.sum(axis=1), 1.0, atol=1e-5)
     assert found.memory.groupby("member")["lag"].max().tolist() == [7, 3]
     assert np.isfinite(found.importance[["increase", "spread"]].to_numpy()).all()
+    assert set(found.anchor) == {"location", "agenda"}
+
+
+@pytest.mark.slow
+def test_what_an_anchor_adds_is_what_is_lost_without_it(tmp_path):
+    prices = reversing(900, -1.0)
+    config = settings(
+        write_prices(tmp_path / "back.csv", prices), model={"anchor": "har", "units": [1]}, train={"epochs": 1, "ensemble": 1}
+    )
+    made = train(config, tmp_path / "run").run
+    found = explain_run(made, tmp_path / "out", "svg").found
+    assert 0.02 < found.anchor["location"] < 1.0
+    assert abs(found.anchor.get("agenda", 0.0)) < 0.02
+    text = anchor_text("har", found.anchor)
+    assert f"{100 * found.anchor['location']:+.2f} % without the place of the close" in text
+    assert anchor_text("ewma", {}).endswith("was left as it is.")
 
 
 def write_tickers(path):

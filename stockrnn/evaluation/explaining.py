@@ -6,7 +6,7 @@ Importance says what the forecast loses without a feature, gradients say how it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,8 @@ import pandas as pd
 
 from stockrnn.evaluation.conformal import Calibration
 from stockrnn.evaluation.metrics import crps_rows
+from stockrnn.features.anchors import Anchor
+from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.windows import Windows
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.windowed import with_history
@@ -69,21 +71,23 @@ class Subject:
         """Those of a window."""
         return int(self.inputs[0].shape[1])
 
-    def crps(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    def crps(self, inputs: Sequence[np.ndarray], pipeline: Pipeline | None = None) -> np.ndarray:
         """The CRPS of each window's forecast, mean over its steps, if it had seen these inputs: shape (tries, n), in currency.
 
         Args:
             inputs: one or more tries of all windows, one after the other, as `inputs` but of tries · n windows.
+            pipeline: what to read the network's outputs with; the network's own where there is none.
         """
+        pipeline = pipeline or self.fitted.pipeline
         n, timesteps, features = inputs[0].shape
         tries = n // len(self.rows)
         series, ends = inputs[0].reshape(n * timesteps, features), np.arange(1, n + 1) * timesteps - 1
-        beside = {name: np.repeat(each, timesteps, axis=0) for name, each in zip(self.fitted.pipeline.beside, inputs[1:], strict=True)}
+        beside = {name: np.repeat(each, timesteps, axis=0) for name, each in zip(pipeline.beside, inputs[1:], strict=True)}
         unknown = np.full((n * timesteps, self.part.horizon), np.nan, np.float32)
         raw = self.part.outputs(Windows(series, unknown, ends, timesteps, beside))
         rows, share = np.tile(self.rows, tries), self.part.config.model.filtered_history
-        said = with_history(self.fitted.readout.quantiles(raw), self.fitted.pipeline, self.prices, rows, share)
-        quantiles = self.fitted.pipeline.to_prices(said, self.prices, rows)
+        said = with_history(self.fitted.readout.quantiles(raw), pipeline, self.prices, rows, share)
+        quantiles = pipeline.to_prices(said, self.prices, rows)
         steps = np.tile(np.arange(1, self.part.horizon + 1), n)
         table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)
         shifted = self.conformal.apply(table)[list(QUANTILE_COLUMNS)].to_numpy()
@@ -103,6 +107,7 @@ class Explanation:
         reliance: mean of |gradient · input| by timestep and feature, for each thing the head says: shape (timesteps, features).
         memory: one row a member and lag (0 is the cutoff): `member`, `cell`, `lag`, `norm`, the mean norm of d forecast / d input.
         attention: mean weight of each timestep, shape (queries, timesteps), or None where there is no attention.
+        anchor: increase of the CRPS without each part of the anchor that the forecasts start from, by a name in `ANCHOR_PARTS`.
     """
 
     windows: int
@@ -112,6 +117,11 @@ class Explanation:
     reliance: dict[str, np.ndarray]
     memory: pd.DataFrame
     attention: np.ndarray | None
+    anchor: dict[str, float] = field(default_factory=dict)
+
+
+ANCHOR_PARTS: dict[str, Callable[[Anchor], Anchor]] = {"location": Anchor.without_location, "agenda": Anchor.without_agenda}
+"""The parts of an anchor beside its volatility model: each with what leaves it out."""
 
 
 def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], Any] = lambda *_: None) -> Explanation:
@@ -145,7 +155,23 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
         reliance,
         _memory_table(memory["norm"], subjects[0]),
         _mean([{"weight": each} for each in known], shares)["weight"] if known else None,
+        _anchor(subjects),
     )
+
+
+def _anchor(subjects: Sequence[Subject]) -> dict[str, float]:
+    """`Explanation.anchor`: of the parts that any anchor has."""
+    found: dict[str, float] = {}
+    for name, leave_out in ANCHOR_PARTS.items():
+        before, after = [], []
+        for subject in subjects:
+            pipeline = subject.fitted.pipeline
+            other = replace(pipeline, anchors={ticker: leave_out(anchor) for ticker, anchor in pipeline.anchors.items()})
+            before.append(subject.crps(subject.inputs)[0])
+            after.append(subject.crps(subject.inputs, other)[0])
+        grown = _relative(subjects, before, np.concatenate(after)[None])
+        found |= {name: float(grown[0])} if grown.any() else {}
+    return found
 
 
 Group = tuple[str, tuple[str, ...], str]
@@ -187,10 +213,15 @@ def feature_importance(
 
 def _increases(subjects: Sequence[Subject], before: Sequence[np.ndarray], group: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
     """The relative increase of the CRPS under each permutation, each ticker in units of its own: shape (seeds,)."""
+    after = [np.concatenate(list(_permuted(subject, number, group, seeds))) for number, subject in enumerate(subjects)]
+    return _relative(subjects, before, np.concatenate(after, axis=1))
+
+
+def _relative(subjects: Sequence[Subject], before: Sequence[np.ndarray], after: np.ndarray) -> np.ndarray:
+    """The mean increase of the CRPS of all windows, each ticker in units of its own, in each try: `after` of shape (tries, n)."""
     tickers = np.concatenate([subject.tickers for subject in subjects])
     unit = pd.Series(np.concatenate(before)).groupby(tickers).transform("mean").to_numpy()
-    after = [np.concatenate(list(_permuted(subject, number, group, seeds))) for number, subject in enumerate(subjects)]
-    grown = np.concatenate(after, axis=1) - np.concatenate(before)
+    grown = after - np.concatenate(before)
     return np.asarray((grown / np.where(unit > 0, unit, 1.0)).mean(axis=1))
 
 

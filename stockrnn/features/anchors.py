@@ -107,6 +107,16 @@ class Anchor:
         scale = self.scale(prices)
         return self.reversal * (_places(prices, self.middle) - self.middle)[:, None] * scale, scale
 
+    def without_location(self) -> Anchor:
+        """This scale, started from the last price."""
+        return replace(self, reversal=np.zeros_like(self.reversal))
+
+    def without_agenda(self) -> Anchor:
+        """This one, if every session to come were like the mean one."""
+        weights = self.weights.copy()
+        weights[:, 1 + len(PRIOR) :] = 0.0
+        return replace(self, weights=weights)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state, which names the plan; floats keep every bit."""
         plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor, "middle": self.middle}

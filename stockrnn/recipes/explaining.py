@@ -44,7 +44,7 @@ class Explained:
     title: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document of the command: shares of the CRPS, norms by lag, weights by query and lag."""
+        """The JSON document of the command: shares of the CRPS, norms by lag, weights by query and lag, and what the anchor's parts add."""
         found = self.found
         rows = found.importance.assign(features=found.importance["features"].map(list)).to_dict("records")
         memory = [(each["member"].iloc[0], each["cell"].iloc[0], each["norm"]) for _, each in found.memory.groupby("member")]
@@ -57,6 +57,7 @@ class Explained:
             "reliance": {said: values[::-1].tolist() for said, values in found.reliance.items()},
             "memory": [{"member": int(member), "cell": cell, "norm": list(norms)} for member, cell, norms in memory],
             "attention": None if found.attention is None else found.attention[:, ::-1].tolist(),
+            "anchor": found.anchor,
             "pictures": [str(path) for path in self.pictures],
         }
 

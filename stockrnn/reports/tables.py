@@ -161,6 +161,14 @@ def score_form(metric: str, scores: Mapping[str, Mapping[str, float | None]]) ->
     return lambda value: number(None if value is None else factor * value, decimals, sign)
 
 
+def anchor_text(kind: str, parts: Mapping[str, float]) -> str:
+    """What was left as it is of the anchor that a network starts from, and what its parts add, by name: increases of the CRPS without."""
+    words = {"location": "the place of the close in its range", "agenda": "planned closings and recurring news"}
+    added = [f"{100 * increase:+.2f} % without {words[name]}" for name, increase in parts.items()]
+    text = f"The volatility forecast that the network starts from (`model.anchor: {kind}`) was left as it is."
+    return f"{text} The CRPS would change by {' and '.join(added)}." if added else text
+
+
 def importance_table(rows: pd.DataFrame) -> Table:
     """What the forecast loses without a feature, a group of related ones, or all: `importance` of an explanation."""
     table = empty_table(["Permuted over the windows", "CRPS grows\nby %", "±"], left=1)
