@@ -35,6 +35,7 @@ TESTS = {
     "stockrnn/runs/vetting.py": ["vetting", "hostile"],
     "stockrnn/runs/searches.py": ["runs", "tuning"],
     "stockrnn/features/": ["features", "windows", "splits", "anchors", "pipeline", "folds", "ahead", "own_columns", "embedding"],
+    "stockrnn/features/agenda.py": ["agenda", "anchors"],
     "stockrnn/evaluation/folds.py": ["folds"],
     "stockrnn/training/checkpoint.py": ["checkpoint", "survival"],
 }

@@ -184,6 +184,9 @@ def test_a_file_that_tells_no_surprises_expects_none(missing):
     assert not _ahead(NEW_YORK, prices, False, -8.0, 2)[:, :, list(AGENDA).index("recurring")].any()
 
 
+WEIGHTS = [0.2462214986, 0.1025871979, -0.05900164978, -0.2510185146, 0.2635610473, 0.183004322, 0.06449908889]
+SCALE = [0.008371336019, 0.01549155403, 0.01082332715]
+
 # --- in the anchor ------------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +281,14 @@ def test_an_anchor_without_a_part_is_the_one_with_no_weight_on_it():
     np.testing.assert_allclose(scale[:, 0] / quiet.scale(prices)[:, 0], np.exp(terms @ anchor.weights[0, -len(AGENDA) :]), rtol=1e-9)
     plain = fitted(prices, None)
     assert plain.without_agenda().scale(prices).tobytes() == plain.scale(prices).tobytes()
+
+
+def test_the_weights_are_what_they_were_when_they_were_measured():
+    """Numbers of a released scale: another prior, trust or look back would be another model."""
+    prices, at = eventful()
+    anchor = fitted(prices, NEW_YORK)
+    np.testing.assert_allclose(anchor.weights[0, -len(AGENDA) :], WEIGHTS, rtol=1e-6)
+    np.testing.assert_allclose(anchor.scale(prices)[at[[3, 9, 30]] - 1, 0], SCALE, rtol=1e-6)
 
 
 def test_tickers_of_one_exchange_share_a_plan_in_the_state():
