@@ -423,7 +423,8 @@ def interrupt_often(folder, words, moments, seed=1):
             number += 1
             name = f"s{number}"
             which = (signal.SIGINT, signal.SIGTERM)[number % 2]
-            done = finish(run, folder, name, words, kill_after=dice.uniform(0, whole.seconds), number=which)
+            moment = dice.uniform(0.05, whole.seconds)  # before, Python itself imports the command line and answers signals
+            done = finish(run, folder, name, words, kill_after=moment, number=which)
             left = {path.name for path in (folder / name).iterdir()} if (folder / name).is_dir() else set()
             if is_complete(folder / name):
                 open_run(folder / name)
