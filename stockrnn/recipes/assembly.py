@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
 MOST_SENT = 100_000
-"""Rows of the largest forecast table, some 25 MB, that is sent to other processes to be drawn."""
+"""Rows of the largest forecast table, some 25 MB, that is sent to other processes to be drawn, each picture anew from the whole table."""
 DRAWING = ("matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style", "scipy.stats")
 """What drawing imports, for a worker that waits for work."""
 CALENDAR_TICKERS = 20
@@ -191,10 +191,11 @@ def _export_and_draw(outcome: Outcome, column: str, engine: Engine) -> tuple[dic
         cutoffs = np.searchsorted(mine, np.intersect1d(outcome.rows, mine))
         exports.append((_export, part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
     subject = forecasts, outcome.history, learned.network.name, column
-    pieces = [(_draw, name, *subject) for name in FIGURES]
-    # A worker is given two pictures first: one that waited for them alone has no TensorFlow.
-    sent, kept = ([*pieces[:2], *exports, *pieces[2:]], []) if len(forecasts) <= MOST_SENT else (exports, pieces)
-    done = [*engine.run(_call, None, sent), *ALONE.run(_call, None, kept)]
+    if len(forecasts) <= MOST_SENT:  # a worker is given two pictures first: one that waited for them alone has no TensorFlow
+        pieces = [(_draw, [name], *subject) for name in FIGURES]
+        done = engine.run(_call, None, [*pieces[:2], *exports, *pieces[2:]])
+    else:
+        done = [*engine.run(_call, None, exports), _draw(list(FIGURES), *subject)]
     pictures = {name: data for found in done if isinstance(found, dict) for name, data in found.items()}
     models, differences = zip(*(found for found in done if isinstance(found, tuple)), strict=True)
     return dict(zip(model_names(len(exports)), models, strict=True)), max(differences), pictures
@@ -206,10 +207,10 @@ def _call(_: None, unit: tuple[Any, ...], __: Tell) -> Any:
     return function(*given)
 
 
-def _draw(name: str, forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
-    """One picture of a run under the name of its file."""
+def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
+    """Pictures of a run under the names of their files."""
     title = listed(list(forecasts[TICKER].unique()))
-    return render_figures(run_figures(forecasts, history, network, title, column=column, names=(name,)), "png")
+    return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
 
 
 def _export(part: RecurrentForecaster, windows: Windows | None) -> tuple[bytes, float]:
