@@ -154,7 +154,7 @@ def test_the_user_is_told_of_the_folder_that_he_named(tmp_path):
     (tmp_path / "programs").mkdir()
     (tmp_path / "programs").chmod(0o777)
     code = "from stockrnn.recipes.assembly import Stopwatch, load_training\nfrom stockrnn.engines import Alone\n"
-    done = run(f"{code}engine = Alone()\nload_training(Stopwatch(), engine)\nprint(engine.notes)", tmp_path)
+    done = run(f"{code}engine = Alone()\nload_training(Stopwatch(), engine, 1)\nprint(engine.notes)", tmp_path)
     assert "Compiled programs are not kept." in done.stdout
     assert str(tmp_path) in done.stdout
 
