@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn import recipes
+from stockrnn import recipes, workers
 from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError, DataError, InterruptedRunError
 from stockrnn.evaluation import backtest, learning
@@ -85,6 +85,21 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     shared = other[other["model"].isin(one["model"].unique())].reset_index(drop=True)
     pd.testing.assert_frame_equal(shared, one, check_exact=True)
     assert walk.manifest["windows"] == trained.manifest["windows"]
+
+
+@pytest.mark.parametrize("command", [recipes.train, lambda config, folder: recipes.backtest(config, Plan(folds=1), folder)])
+def test_workers_get_ready_for_the_members_of_one_ticker_and_one_refit(command, csv, tmp_path, monkeypatch):
+    """Their number is the larger of both counts: a process a member, though there is one refit or one ticker."""
+    asked = []
+
+    def prepare(self, units, modules):
+        asked.append(units)
+        raise InterruptedRunError("enough is seen")
+
+    monkeypatch.setattr(workers.Local, "prepare", prepare)
+    with pytest.raises(InterruptedRunError):
+        command(small("train.ensemble=3", "train.workers=3", "data.panel=separate", data=csv), tmp_path / "run")
+    assert asked == [3]
 
 
 def test_the_run_is_like_a_trained_one_with_its_folds(run):

@@ -153,7 +153,8 @@ def test_the_series_is_not_copied_to_be_resident():
     series[7] = 5.0  # which nobody does, but to see whether it is the same memory
     assert tensor.shape == (engine.roomy(3000), 3)
     assert tensor.numpy()[7].tolist() == [5.0] * 3
-    assert tensor.shape[0] > 3000 and not tensor.numpy()[3000:].any()
+    assert tensor.shape[0] > 3000
+    assert not tensor.numpy()[3000:].any()
 
 
 def test_batches_hold_every_window_once_and_the_rest_weighs_nothing():

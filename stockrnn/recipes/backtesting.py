@@ -234,7 +234,7 @@ def _backtest(
 ) -> Trained:
     config, folds = walk.config, walk.folds
     refits, members = len({fold.learned for fold in folds}), len(config.train.members)
-    load_training(watch, walk.engine, refits if walk.plan.warm_start is None else members)
+    load_training(watch, walk.engine, max(members, refits if walk.plan.warm_start is None else 1))
     with watch.stage("walk"):
         taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)
     with watch.stage("score"):

@@ -74,7 +74,7 @@ def _train(
     engine: Engine,
 ) -> Trained:
     fit, left_out = learnable_tickers(prices.table, spans, config)
-    load_training(watch, engine, len(fit) if config.data.panel == "separate" else len(config.train.members))
+    load_training(watch, engine, max(len(config.train.members), len(fit) if config.data.panel == "separate" else 1))
     from stockrnn.training.recurrent import histories_table
 
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
