@@ -61,6 +61,6 @@ def _engine(workers: int | Literal["auto"], place: Place) -> Engine:
         from stockrnn.cluster import Cluster
 
         return Cluster(place.address)
-    from stockrnn.workers import Local
+    from stockrnn.beside import Beside
 
-    return Local(workers)
+    return Beside(workers)

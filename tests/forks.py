@@ -74,7 +74,6 @@ def serve(folder: str) -> None:
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
     import rich.console
-    import sklearn.preprocessing  # noqa: F401
     import tf2onnx  # noqa: F401
 
     del matplotlib, rich

@@ -14,6 +14,7 @@ GROUND = {
     "engines",
     "places",
     "workers",
+    "beside",
     "cluster",
     "errors",
     "types",

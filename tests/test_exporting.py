@@ -74,7 +74,7 @@ def test_weights_of_another_network_are_refused():
 def test_a_weight_that_the_export_lost_is_noticed(monkeypatch):
     plain = exporting._exported
     exporting._template.cache_clear()
-    monkeypatch.setattr(exporting, "_exported", lambda net: plain(network()))
+    monkeypatch.setattr(exporting, "_kept", lambda _: plain(network()))
     with pytest.raises(StockRNNError, match="keep every weight"):
         exported([network()])
 

@@ -193,6 +193,31 @@ def test_those_used_longest_ago_make_room(tmp_path):
     assert MOST_BYTES == 256 * 2**20
 
 
+GRAPH = """
+import sys
+def export():
+    print("exported")
+    return b"graph of " + sys.argv[1].encode()
+print(kept.graph(sys.argv[1], export))
+"""
+
+
+def test_an_exported_graph_is_kept_and_one_that_was_damaged_made_again(tmp_path):
+    def said(name):
+        return run(f"{ALONE}{GRAPH}", tmp_path, name).stdout.split("\n")[:-1]
+
+    assert said("a") == ["exported", "b'graph of a'"]
+    assert said("a") == ["b'graph of a'"]
+    (path,) = kept_files(tmp_path)
+    assert said("b") == ["exported", "b'graph of b'"]
+    (other,) = kept_files(tmp_path).keys() - {path}
+    other.write_bytes(path.read_bytes())  # a good one under another's name
+    assert said("b") == ["exported", "b'graph of b'"]
+    path.write_bytes(path.read_bytes()[:-1] + b"b")
+    assert said("a") == ["exported", "b'graph of a'"]
+    assert said("a") == ["b'graph of a'"]
+
+
 def test_where_programs_are_kept():
     assert cache_folder({VARIABLE: OFF, "XDG_CACHE_HOME": "/a"}) is None
     assert cache_folder({VARIABLE: "/b", "XDG_CACHE_HOME": "/a"}) == Path("/b/programs")

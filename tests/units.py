@@ -1,6 +1,7 @@
 """Units of work for the tests of engines: importable by name in every process."""
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -113,3 +114,29 @@ def workers_of(pid):
             children = (task / "children").read_text().split()
             found += [int(child) for child in children if "LokyProcess" in Path(f"/proc/{child}/cmdline").read_text()]
     return found
+
+
+def where(value):
+    return value, os.getpid()
+
+
+def wait_for(path):
+    """Where this ran, once there is such a file."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def die_elsewhere(pid):
+    if os.getpid() != pid:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def refuse_errand(word):
+    raise DataError(word)
+
+
+def load(names):
+    for name in names:
+        importlib.import_module(name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from stockrnn.beside import begin
 from stockrnn.config import Config
 from stockrnn.engines import ALONE, Engine
 from stockrnn.errors import StockRNNError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.training.loop import EpochReport
     from stockrnn.training.recurrent import RecurrentForecaster, Start
 
+MOST_SENT = 100_000
+"""Rows of the largest table, some 25 MB, that is sent to another process to save time."""
 FAILURES = (StockRNNError, ArithmeticError, LookupError, RuntimeError, ValueError)
 """What a baseline may raise without stopping the run: no convergence, a missing package, an overflow."""
 
@@ -100,10 +103,10 @@ def learn(
         DivergedError: a loss that is not finite.
     """
     history = history_until(prices, spans.calibration_end)
+    sent = engine if len(history) <= MOST_SENT else ALONE
+    others = begin(sent, fit_baselines, default_baselines(config.target.column, config.window.horizon), history, spans)
     learned = learn_network(config, history, spans, on_epoch, checkpoints, starts, engine, known)
-    tried = [(each, *fit_baseline(each, history, spans)) for each in default_baselines(config.target.column, config.window.horizon)]
-    baselines = [fitted for _, fitted, _ in tried if fitted is not None]
-    notes = tuple(said if fitted is not None else f"{each.name}: {said}" for each, fitted, said in tried if said)
+    baselines, notes = others()
     return replace(learned, baselines=baselines, notes=(*notes, *learned.notes))
 
 
@@ -141,6 +144,13 @@ def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
     some = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
     said = f"No row tells what is known ahead of {some}, which the calendar plans as sessions: no forecast looks past them."
     return (said,) if days else ()
+
+
+def fit_baselines(models: Sequence[Forecaster], history: pd.DataFrame, spans: Spans) -> tuple[list[Forecaster], list[str]]:
+    """The baselines that could be fitted, and what there is to say of any, a sentence each. Raises as `fit_baseline`."""
+    tried = [(model.name, *fit_baseline(model, history, spans)) for model in models]
+    notes = [said if fitted is not None else f"{name}: {said}" for name, fitted, said in tried if said]
+    return [fitted for _, fitted, _ in tried if fitted is not None], notes
 
 
 def fit_baseline(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tuple[Forecaster | None, str]:

@@ -12,7 +12,8 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from stockrnn.engines import environment
 from stockrnn.errors import StorageError
@@ -23,6 +24,8 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # its products depend on the number of threads
 }
+_OPTIONAL = ("matplotlib.pyplot", "sklearn")
+"""What Keras loads where it is installed, for pictures of images and wrappers that nothing here uses: a quarter of the import's time."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT_BYTES = -1, -3, 1 << 30
 """Options of glibc's allocator, as in its malloc.h, and the size of a block and of a heap's end from which on they ask the system."""
 
@@ -85,6 +88,22 @@ def _kept_objects() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Let modules that are not loaded yet count as not installed meanwhile: who imports them gets a ModuleNotFoundError.
+
+    Source: https://docs.python.org/3/reference/import.html#the-module-cache
+    """
+    absent = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(absent))
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
 def _open_programs() -> tuple[Programs | None, str]:
     try:
         return open_programs(os.environ), ""
@@ -95,7 +114,7 @@ def _open_programs() -> tuple[Programs | None, str]:
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 PROGRAMS, PROGRAMS_NOTE = _open_programs()
-with quiet_descriptor(), _kept_objects(), environment(PROGRAMS.flags() if PROGRAMS else {}):
+with quiet_descriptor(), _kept_objects(), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
     import keras
     import tensorflow as tf
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import itertools
 import logging
 import tempfile
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from stockrnn.errors import StockRNNError
-from stockrnn.models.backend import quiet_descriptor
+from stockrnn.models.backend import PROGRAMS, quiet_descriptor
 from stockrnn.models.cells import stock_layers
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.ordering import inner_graphs, put_in_order
+from stockrnn.storage import sha256
 
 FIRST_MARK = 0x71000000
 """The bits of the first mark as a float32: from 6e29 on, where no number of ours lies, there are 200 million."""
@@ -115,7 +117,7 @@ def _template(spec: NetworkSpec) -> _Template:
     marks = np.arange(FIRST_MARK, FIRST_MARK + ends[-1], dtype=np.int32).view(np.float32)
     pieces = zip(weights.items(), np.split(marks, ends[:-1]), strict=True)
     set_network_weights(network, {name: piece.reshape(weight.shape) for (name, weight), piece in pieces})
-    model = onnx.load_from_string(_exported(network))
+    model = onnx.load_from_string(_kept(network))
     put_in_order(model.graph)
     _rename(model.graph, {}, "", itertools.count())
     places: dict[str, np.ndarray] = {}
@@ -154,6 +156,15 @@ def _rename(graph: Any, known: dict[str, str], prefix: str, numbers: Iterator[in
         node.output[:] = [named(name) for name in node.output]
     for place in graph.output:
         place.name = named(place.name)
+
+
+def _kept(network: Any) -> bytes:
+    """A network by Keras' own export, as an earlier process kept it where one did."""
+    if PROGRAMS is None:
+        return _exported(network)
+    versions = [importlib.metadata.version(name) for name in ("keras", "onnx", "tf2onnx")]
+    code = [sha256(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return PROGRAMS.graph(repr((network.spec, versions, code)), functools.partial(_exported, network))
 
 
 def _exported(network: Any) -> bytes:

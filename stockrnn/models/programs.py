@@ -1,4 +1,4 @@
-"""Compiled programs kept from process to process: XLA's own cache, which reads whatever lies in its folder, made safe.
+"""Compiled programs and exported graphs kept from process to process: XLA's own cache, which reads what lies in its folder, made safe.
 
 XLA is shown a folder of this process alone, and in it the one program that is called first just then, checked: else an entry cut
 short would end every training of its shape, one of another processor would end the process, and one of somebody else's would run.
@@ -41,6 +41,8 @@ ROOM = 16 << 20
 FLAGS, FLAG = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 _FORMAT = b"stockrnn program 1"
 _SUFFIX, _AT_HAND, _SHOWN = ".program", "at-hand", "shown"
+_GRAPH = "graph"
+"""The name of an entry that is no program of XLA's, but a graph that Keras exported."""
 _ENTRY = re.compile(r"xla_compile_cache__\d{1,20}__\d{1,20}__XLA_CPU_JIT\.pb")
 _KEPT = re.compile(rf"[0-9a-f]{{32}}/[0-9a-f]{{32}}\{_SUFFIX}")
 _YOUNG_S = 60.0
@@ -138,7 +140,7 @@ def _others_may_write(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A program as XLA writes it: the name and the bytes of a file."""
+    """A program as XLA writes it, the name and the bytes of a file; or an exported graph."""
 
     name: str
     data: bytes
@@ -156,7 +158,8 @@ class Entry:
         if magic != _FORMAT or digest != sha256(body).encode():
             return None
         at, name, data = body.split(b"\n", 2)
-        return cls(name.decode(), data) if at == place.encode() and _ENTRY.fullmatch(name.decode()) else None
+        known = name.decode() == _GRAPH or _ENTRY.fullmatch(name.decode())
+        return cls(name.decode(), data) if at == place.encode() and known else None
 
 
 class Programs:
@@ -179,6 +182,25 @@ class Programs:
         """The environment in which TensorFlow is to be imported."""
         return {FLAGS: f"{os.environ.get(FLAGS, '')} --{FLAG}={self._shown}".strip()}
 
+    def graph(self, name: str, export: Callable[[], bytes]) -> bytes:
+        """A graph that takes long to export, from what was kept.
+
+        Args:
+            name: tells the graph from all others.
+            export: makes it where it is not kept.
+        """
+        place = self._place(f"{_GRAPH} {name}")
+        entry = self._find(place)
+        if entry is not None and entry.name == _GRAPH:
+            with contextlib.suppress(OSError):
+                os.utime(self.root / place)
+            return entry.data
+        data = export()
+        with contextlib.suppress(OSError, StockRNNError):
+            write_bytes(self.root / place, Entry(_GRAPH, data).pack(place))
+            self._trim()
+        return data
+
     def first_call(self, name: str, call: Callable[[], Result], again: Callable[[], Result]) -> Result:
         """Make a call that compiles a program, or loads it where it was kept.
 
@@ -191,7 +213,7 @@ class Programs:
             return call()
         with self._lock:
             self._find_room()
-            place = f"{self.folder.name}/{sha256(name.encode())[:32]}{_SUFFIX}"
+            place = self._place(name)
             entry = self._find(place)
             try:
                 return self._call(call, place, entry)
@@ -211,6 +233,10 @@ class Programs:
         finally:
             self._clear()
         return result
+
+    def _place(self, name: str) -> str:
+        """Where what has this name is kept, below `root`."""
+        return f"{self.folder.name}/{sha256(name.encode())[:32]}{_SUFFIX}"
 
     @property
     def _shown(self) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.beside import begin
 from stockrnn.config import Config
 from stockrnn.configfile import config_changes, to_yaml
 from stockrnn.engines import ALONE, Engine, Tell
 from stockrnn.errors import ConfigError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
-from stockrnn.evaluation.learning import Learned
+from stockrnn.evaluation.learning import MOST_SENT, Learned
 from stockrnn.evaluation.scores import score_rows, without_crowds
 from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
@@ -40,13 +42,11 @@ from stockrnn.types import DATE, TICKER
 if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
-MOST_SENT = 100_000
-"""Rows of the largest forecast table, some 25 MB, that is sent to other processes to be drawn, each picture anew from the whole table."""
-DRAWING = ("matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style", "scipy.stats")
-"""What drawing imports, for a worker that waits for work."""
+ERRANDS = ("arch", "exchange_calendars", "matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style")
+"""What fitting baselines, looking up calendars and drawing import, for a worker that waits for work."""
 CALENDAR_TICKERS = 20
 """Most tickers whose calendars a run keeps."""
-VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "scikit-learn", "onnxruntime")
+VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Outcome:
         metrics: the document of scores.
         notes: what a user should know of them.
         history: a row for each network and epoch, and each refit of a walk.
+        pictures: waits for those of the run, by the names of their files; begun by `begin_pictures`.
+        sessions: waits for what the run keeps of calendars; begun by `begin_sessions`.
         widths: what `predict` will multiply the spread of the network's quantiles by.
     """
 
@@ -86,6 +88,8 @@ class Outcome:
     metrics: dict[str, Any]
     notes: tuple[str, ...]
     history: pd.DataFrame
+    pictures: Callable[[], dict[str, bytes]]
+    sessions: Callable[[], dict[str, Any]]
     widths: Widths = field(default_factory=Widths)
 
 
@@ -111,7 +115,7 @@ def load_training(watch: Stopwatch, engine: Engine, units: int) -> None:
     It will take some of so many units that train, where there are two, and draw pictures while this one exports.
     """
     with watch.stage("import"):
-        engine.prepare(max(units, 2), ["stockrnn.training.recurrent", *DRAWING] if units > 1 else DRAWING)
+        engine.prepare(max(units, 2), [*ERRANDS, "stockrnn.training.recurrent"] if units > 1 else ERRANDS)
         from stockrnn.models.backend import HAS_GPU, PROGRAMS_NOTE
         from stockrnn.training import recurrent  # noqa: F401
 
@@ -156,7 +160,7 @@ def assemble(
     learned, table, forecasts = outcome.learned, outcome.table, outcome.forecasts
     spare_memory()  # what learning and scoring left: of a panel, as much again as its forecasts
     with watch.stage("export and plot"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
-        models, difference, pictures = _export_and_draw(outcome, config.target.column, engine)
+        models, difference, pictures = _export_and_draw(outcome, engine)
     spare_memory()
     metrics = {**outcome.metrics, "test": without_crowds(outcome.metrics["test"])}
     files = {
@@ -175,7 +179,7 @@ def assemble(
         "windows": counts,
         "onnx_difference": difference,
         "outliers": _outliers(learned, table),
-        **_sessions(config, prices.step, table),
+        **outcome.sessions(),
     }
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
@@ -183,28 +187,30 @@ def assemble(
     return Trained(open_run(folder), metrics, tuple(notes))
 
 
-def _export_and_draw(outcome: Outcome, column: str, engine: Engine) -> tuple[dict[str, bytes], float, dict[str, bytes]]:
+def _export_and_draw(outcome: Outcome, engine: Engine) -> tuple[dict[str, bytes], float, dict[str, bytes]]:
     """The exported models by file name, their largest relative difference from Keras on the test span, and the pictures."""
-    learned, forecasts = outcome.learned, outcome.forecasts
-    exports: list[tuple[Any, ...]] = []
-    for part, mine, prices in learned.each(outcome.table):
+    units = []
+    for part, mine, prices in outcome.learned.each(outcome.table):
         cutoffs = np.searchsorted(mine, np.intersect1d(outcome.rows, mine))
-        exports.append((_export, part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
-    subject = forecasts, outcome.history, learned.network.name, column
-    if len(forecasts) <= MOST_SENT:  # a worker is given two pictures first: one that waited for them alone has no TensorFlow
-        pieces = [(_draw, [name], *subject) for name in FIGURES]
-        done = engine.run(_call, None, [*pieces[:2], *exports, *pieces[2:]])
-    else:
-        done = [*engine.run(_call, None, exports), _draw(list(FIGURES), *subject)]
-    pictures = {name: data for found in done if isinstance(found, dict) for name, data in found.items()}
-    models, differences = zip(*(found for found in done if isinstance(found, tuple)), strict=True)
-    return dict(zip(model_names(len(exports)), models, strict=True)), max(differences), pictures
+        units.append((part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
+    models, differences = zip(*engine.run(_export, None, units), strict=True)
+    return dict(zip(model_names(len(units)), models, strict=True)), max(differences), outcome.pictures()
 
 
-def _call(_: None, unit: tuple[Any, ...], __: Tell) -> Any:
-    """A unit of work: a function, and what it is given."""
-    function, *given = unit
-    return function(*given)
+def begin_pictures(
+    engine: Engine, forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str
+) -> Callable[[], dict[str, bytes]]:
+    """Begin to draw the pictures of a run, each one apart where its table is not too large to be sent; what waits for them."""
+    subject = forecasts, history, network, column
+    if len(forecasts) > MOST_SENT:
+        return functools.partial(_draw, list(FIGURES), *subject)
+    begun = [begin(engine, _draw, [name], *subject) for name in FIGURES]
+
+    def drawn() -> dict[str, bytes]:
+        pieces = [each() for each in reversed(begun)]  # workers take the first ones
+        return {name: data for piece in reversed(pieces) for name, data in piece.items()}
+
+    return drawn
 
 
 def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
@@ -213,8 +219,9 @@ def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, 
     return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
 
 
-def _export(part: RecurrentForecaster, windows: Windows | None) -> tuple[bytes, float]:
-    """One network as an exported model, and how far that is from Keras on these windows."""
+def _export(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell) -> tuple[bytes, float]:
+    """A unit of work: one network as an exported model, and how far that is from Keras on these windows."""
+    part, windows = unit
     model = part.onnx()
     return model, 0.0 if windows is None else export_difference(model, windows, part.outputs(windows))
 
@@ -249,12 +256,17 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in VERSIONED}}
 
 
-def _sessions(config: Config, step: str, table: pd.DataFrame) -> dict[str, Any]:
-    """The calendars that `predict` will ask for, as the first tickers speak for them."""
+def begin_sessions(engine: Engine, config: Config, step: str, table: pd.DataFrame) -> Callable[[], dict[str, Any]]:
+    """Begin to look up the calendars that `predict` will ask for, as the first tickers speak for them; what waits for them."""
     if step != "daily":
-        return {}
+        return dict
     some = list(ticker_slices(table[TICKER]).items())[:CALENDAR_TICKERS]
-    return {"sessions": sessions_to_keep({ticker: pd.DatetimeIndex(table[DATE].iloc[rows]) for ticker, rows in some}, config.data.calendar)}
+    dates = {ticker: pd.DatetimeIndex(table[DATE].iloc[rows]) for ticker, rows in some}
+    return begin(engine, _sessions, dates, config.data.calendar)
+
+
+def _sessions(dates: dict[str, pd.DatetimeIndex], calendar: str) -> dict[str, Any]:
+    return {"sessions": sessions_to_keep(dates, calendar)}
 
 
 def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -32,7 +32,17 @@ from stockrnn.evaluation.scoring import score_document
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
+from stockrnn.recipes.assembly import (
+    Outcome,
+    Stopwatch,
+    Trained,
+    assemble,
+    begin_pictures,
+    begin_sessions,
+    load_training,
+    open_complete,
+    run_in_the_making,
+)
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, MANIFEST, begin_run, end_run, is_complete, open_run, unfinished_run
 from stockrnn.runs.files import read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
@@ -235,6 +245,7 @@ def _backtest(
     config, folds = walk.config, walk.folds
     refits, members = len({fold.learned for fold in folds}), len(config.train.members)
     load_training(watch, walk.engine, max(members, refits if walk.plan.warm_start is None else 1))
+    sessions = begin_sessions(walk.engine, config, prices.step, prices.table)
     with watch.stage("walk"):
         taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)
     with watch.stage("score"):
@@ -242,11 +253,13 @@ def _backtest(
         before = kept[0]["calibration"]
         tables = (read_forecasts(each["forecasts"]) for each in kept)
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
+        history, network = _epochs(kept), taught.learned.network.name
+        pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column)
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(taught.learned.network.name, prices.table, config.target, spans, forecasts, head=config.model.head)
+        metrics = score_document(network, prices.table, config.target, spans, forecasts, head=config.model.head)
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
-    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), _epochs(kept), widths)
+    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), history, pictures, sessions, widths)
     return assemble(folder, config, prices, outcome, watch, walk.engine, **{MADE_BY: walk.plan.to_dict()})
 
 

@@ -15,7 +15,17 @@ from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.recipes.assembly import Outcome, Stopwatch, Trained, assemble, load_training, open_complete, run_in_the_making
+from stockrnn.recipes.assembly import (
+    Outcome,
+    Stopwatch,
+    Trained,
+    assemble,
+    begin_pictures,
+    begin_sessions,
+    load_training,
+    open_complete,
+    run_in_the_making,
+)
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data
@@ -78,6 +88,7 @@ def _train(
     from stockrnn.training.recurrent import histories_table
 
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
+    sessions = begin_sessions(engine, config, prices.step, table)
     with watch.stage("train"):
         learned = learn(
             config, table, spans, on_epoch, folder / CHECKPOINTS if engine.shares_files else None, engine=engine, known=prices.known
@@ -89,8 +100,10 @@ def _train(
         others = {"validation": score_span(table, config.target, spans, held_out)}
         del held_out  # a panel's forecasts are large, those of the test span as well
         forecasts, also_failed = learned.forecast(table, rows["test"])
-        metrics = score_document(learned.network.name, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
+        history, network = histories_table(learned.parts), learned.network.name
+        pictures = begin_pictures(engine, forecasts, history, network, config.target.column)
+        metrics = score_document(network, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]
-    outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), histories_table(learned.parts))
+    outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), history, pictures, sessions)
     return assemble(folder, config, prices, outcome, watch, engine)

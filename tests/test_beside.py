@@ -1,0 +1,63 @@
+"""An errand is done once, wherever it is, and its result is that of the call."""
+
+import os
+
+import pytest
+
+from stockrnn.beside import begin
+from stockrnn.engines import ALONE
+from stockrnn.errors import DataError
+from stockrnn.places import open_engine
+from tests.units import add, die_elsewhere, meet, refuse_errand, wait_for, where
+
+
+@pytest.fixture
+def two(tmp_path):
+    """An engine with a worker that has nothing to do."""
+    with open_engine(2) as engine:
+        (tmp_path / "met").mkdir()
+        engine.run(meet, (tmp_path / "met", 2), range(2))
+        yield engine
+
+
+def test_where_no_worker_is_an_errand_is_done_when_it_is_asked_for():
+    assert begin(ALONE, where, 3)() == (3, os.getpid())
+    with open_engine(1) as engine:
+        assert begin(engine, where, 3)() == (3, os.getpid())
+
+
+def test_a_worker_does_errands_while_this_process_does_something_else(two):
+    waits = [begin(two, where, number) for number in range(5)]
+    added = two.run(add, 10, range(4))
+    assert [value for value, _ in added] == [10, 11, 12, 13]
+    done = [wait() for wait in waits]
+    assert [value for value, _ in done] == list(range(5))
+    assert os.getpid() != done[0][1]
+
+
+def test_an_errand_that_waits_is_done_by_the_one_who_asks(two, tmp_path):
+    busy, waits = begin(two, wait_for, tmp_path / "go"), begin(two, where, "waits")
+    assert waits() == ("waits", os.getpid())
+    assert two.run(add, 1, range(3)) == [(1, os.getpid()), (2, os.getpid()), (3, os.getpid())]
+    (tmp_path / "go").touch()
+    assert busy() != os.getpid()
+
+
+def test_what_a_worker_died_of_is_done_here_and_the_rest_by_another(two):
+    here = os.getpid()
+    waits = [begin(two, die_elsewhere, here), begin(two, where, "after")]
+    assert waits[0]() == here
+    assert waits[1]() == ("after", here)
+    assert [value for value, _ in two.run(add, 1, range(3))] == [1, 2, 3]
+
+
+def test_a_worker_may_die_of_an_errand_while_units_run(two):
+    here = os.getpid()
+    wait = begin(two, die_elsewhere, here)
+    assert [value for value, _ in two.run(add, 1, range(6))] == [1, 2, 3, 4, 5, 6]
+    assert wait() == here
+
+
+def test_what_an_errand_raises_is_raised(two):
+    with pytest.raises(DataError, match="no such thing"):
+        begin(two, refuse_errand, "no such thing")()
