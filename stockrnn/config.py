@@ -125,9 +125,13 @@ class ModelConfig(Section):
     regression on past ranges, returns and volume, on closings that the exchange planned and on news that recur every 13 weeks as earnings
     do, learned on the training span. `har` starts a little below the last close where that was near the session's high, and above it near
     the low, as far as the past has come back from there."""
+    anchor_renewal: Annotated[int, Field(ge=0)] = 0
+    """Sessions, counted from the end of training, after which `har` is learned anew from all that is known by then; 0 for never."""
     filtered_history: Fraction = 0.0
-    """Share of a forecast's quantiles that is filtered historical simulation: the last 250 changes, each in units of the anchor's scale at
-    its time, so that the shape of the distribution follows the last year's. A shorter history counts for less."""
+    """Share of a forecast's quantiles that is filtered historical simulation: the last changes, each in units of the anchor's scale at
+    its time, so that the shape of the distribution follows them. A shorter history counts for less."""
+    filtered_sessions: tuple[Count, ...] = Field(default=(250,), min_length=1, strict=False)
+    """How many changes that is; of several numbers, the mean of their quantiles is taken."""
 
 
 class EarlyStoppingConfig(Section):
@@ -351,10 +355,9 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
         config.model.anchor == "none" or config.target.transform == "log_return",
         f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`. Received: {config.target.transform}",
     )
-    yield (
-        config.model.filtered_history == 0 or config.model.anchor != "none",
-        "`model.anchor` must be ewma or har for `model.filtered_history`. Received: none",
-    )
+    for key, kinds in (("filtered_history", ("ewma", "har")), ("anchor_renewal", ("har",))):
+        fits = getattr(config.model, key) == 0 or config.model.anchor in kinds
+        yield fits, f"`model.anchor` must be {' or '.join(kinds)} for `model.{key}`. Received: {config.model.anchor}"
     yield (
         config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),
         f"`model.head` must be quantile or student_t for `model.anchor: {config.model.anchor}`. Received: {config.model.head}",

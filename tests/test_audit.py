@@ -27,7 +27,7 @@ SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5", "window.horiz
 SMALL += ["features.indicators=[log_return,abs_return,range,overnight,relative_volume]"]
 CONFIGS = {
     "shipped": ["split.calibration=0"],
-    "anchored": ["model.anchor=har", "model.filtered_history=0.5"],
+    "anchored": ["model.anchor=har", "model.anchor_renewal=15", "model.filtered_history=0.5"],
     "clipped": ["data.outliers.threshold=2", "data.outliers.action=clip", "data.outliers.window=10", "data.missing=interpolate"],
     "separate": ["data.panel=separate", "model.head=point", "target.transform=difference", "data.outliers=iqr", "data.missing=ffill"],
     "level": ["target.transform=level", "features.columns=[open,high,low,volume,close]", "features.scaler=minmax", "train.ensemble=2"],
@@ -232,7 +232,7 @@ def uncut_arena(config, prices, folds, known, real=trials.make_arena):
     return dataclasses.replace(real(config, prices, folds, known), prices=prices)
 
 
-def history_of_tomorrow(pipeline, prices, rows, real=history.recent_quantiles):
+def history_of_tomorrow(pipeline, prices, rows, sessions, real=history.recent_quantiles):
     return real(pipeline, prices, np.minimum(rows + 1, len(prices) - 1))
 
 

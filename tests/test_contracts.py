@@ -27,7 +27,9 @@ NETWORKS = {
     "separate": ["data.panel=separate"],
     "anchored": [
         "model.anchor=har",
+        "model.anchor_renewal=25",
         "model.filtered_history=0.3",
+        "model.filtered_sessions=[50, 200]",
         "train.ensemble=[{cell: gru}, {cell: simple_rnn, lookback: 3}]",
         "split.calibration=0",
     ],

@@ -3,15 +3,23 @@
 import numpy as np
 import pytest
 
+from stockrnn.config import ModelConfig
 from stockrnn.configfile import build_config
 from stockrnn.errors import ConfigError
 from stockrnn.features import history
-from stockrnn.features.history import SESSIONS, recent_quantiles
+from stockrnn.features.history import recent_quantiles as quantiles_of_last
 from stockrnn.features.pipeline import fit_pipeline
 from stockrnn.features.splits import split_time
 from stockrnn.models.windowed import MEDIAN, Readout, forecast_windows, with_history
 from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, QUANTILES, VOLUME
 from tests.factories import gappy, garch_path, panel
+
+SESSIONS = 250
+
+
+def recent_quantiles(pipeline, prices, rows):
+    """Of one number of changes."""
+    return tuple(part[:, 0] for part in quantiles_of_last(pipeline, prices, rows, [SESSIONS]))
 
 
 def learned(prices, horizon=2, **features):
@@ -82,17 +90,24 @@ def test_many_cutoffs_have_the_bytes_of_one(monkeypatch):
     assert [part.tobytes() for part in recent_quantiles(pipeline, prices, rows)] == [part.tobytes() for part in whole]
 
 
-def test_the_forecast_is_the_average_that_is_asked_for_and_its_point_the_median():
+@pytest.mark.parametrize("sessions", [[SESSIONS], [30, 400]])
+def test_the_forecast_is_the_average_that_is_asked_for_and_its_point_the_median(sessions):
     prices, rows = garch_path(500), np.array([60, 200, 499])
     pipeline = learned(prices)
     raw = np.sort(np.random.default_rng(0).normal(size=(3, 2, 2, 19)), axis=-1)
-    said, (recent, share) = Readout("quantile").quantiles(raw), recent_quantiles(pipeline, prices, rows)
-    weight = 0.4 * share[..., None]
-    assert with_history(said, pipeline, prices, rows, 0.0) is said
-    np.testing.assert_allclose(with_history(said, pipeline, prices, rows, 0.4), (1 - weight) * said + weight * recent, rtol=1e-12)
-    forecast = forecast_windows(pipeline, Readout("quantile"), lambda windows: raw[: len(windows)], prices, rows, 0.4)
-    expected = pipeline.to_prices((1 - weight) * said + weight * recent, prices, rows)
-    np.testing.assert_allclose(forecast.quantiles, expected, rtol=1e-12)
+    said, (recent, share) = Readout("quantile").quantiles(raw), quantiles_of_last(pipeline, prices, rows, sessions)
+    known = by_hand(pipeline, prices, 200)[0]
+    expected = said
+    for number, most in enumerate(sessions):
+        np.testing.assert_allclose(recent[1, number, 0], np.quantile(known[-most:], QUANTILES), rtol=1e-6, atol=1e-9)
+        assert share[1, number, 0] == min(len(known), most) / most
+        weight = 0.4 / len(sessions) * share[:, number, :, None]
+        expected = expected + weight * (recent[:, number] - said)
+    model = ModelConfig(anchor="har", filtered_history=0.4, filtered_sessions=sessions)
+    assert with_history(said, pipeline, prices, rows, ModelConfig()) is said
+    np.testing.assert_allclose(with_history(said, pipeline, prices, rows, model), expected, rtol=1e-12)
+    forecast = forecast_windows(pipeline, Readout("quantile"), lambda windows: raw[: len(windows)], prices, rows, model)
+    np.testing.assert_allclose(forecast.quantiles, pipeline.to_prices(expected, prices, rows), rtol=1e-12)
     np.testing.assert_array_equal(forecast.point, forecast.quantiles[..., MEDIAN])
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.network
 MEMBERS = [{"cell": "gru", "units": [3], "dropout": 0.3}, {"cell": "simple_rnn", "units": [2], "lookback": 4}]
 CONFIG = build_config(
     {
-        "model": {"anchor": "har", "filtered_history": 0.3},
+        "model": {"anchor": "har", "anchor_renewal": 30, "filtered_history": 0.3},
         "window": {"lookback": 8, "horizon": 2},
         "split": {"calibration": 0.0},
         "train": {"epochs": 2, "batch_size": 128, "ensemble": MEMBERS},
@@ -81,7 +81,7 @@ def test_weights_of_other_members_are_refused(run):
         check_weights(data, swapped, run.folder)
 
 
-@pytest.mark.parametrize("change", ["drop", "shorten", "widen", "steps"])
+@pytest.mark.parametrize("change", ["drop", "shorten", "widen", "steps", "never"])
 def test_a_state_with_another_anchor_is_refused(run, change):
     state = run.json("scaler.json")
     check_state(state, CONFIG, run.folder, ["model.onnx"])
@@ -93,6 +93,7 @@ def test_a_state_with_another_anchor_is_refused(run, change):
         "shorten": anchors[ticker]["weights"].pop,
         "widen": lambda: [row.append(0.0) for row in anchors[ticker]["weights"]],
         "steps": anchors[ticker]["reversal"].pop,
+        "never": lambda: anchors[ticker].pop("renewal"),
     }
     changes[change]()
     with pytest.raises(RunDamagedError):

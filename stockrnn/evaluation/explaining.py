@@ -85,8 +85,8 @@ class Subject:
         beside = {name: np.repeat(each, timesteps, axis=0) for name, each in zip(pipeline.beside, inputs[1:], strict=True)}
         unknown = np.full((n * timesteps, self.part.horizon), np.nan, np.float32)
         raw = self.part.outputs(Windows(series, unknown, ends, timesteps, beside))
-        rows, share = np.tile(self.rows, tries), self.part.config.model.filtered_history
-        said = with_history(self.fitted.readout.quantiles(raw), pipeline, self.prices, rows, share)
+        rows = np.tile(self.rows, tries)
+        said = with_history(self.fitted.readout.quantiles(raw), pipeline, self.prices, rows, self.part.config.model)
         quantiles = pipeline.to_prices(said, self.prices, rows)
         steps = np.tile(np.arange(1, self.part.horizon + 1), n)
         table = pd.DataFrame(quantiles.reshape(len(steps), -1), columns=list(QUANTILE_COLUMNS)).assign(step=steps)

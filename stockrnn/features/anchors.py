@@ -1,14 +1,16 @@
 """Where a forecast starts: how far the price is likely to move, and from where, by a model of a few weights.
 
 A network with an anchor learns changes from this location and in units of this scale, so it begins as a volatility model and
-learns what that leaves out. Both are causal: those of a session are made from it, the sessions before, and the plan of those to come.
+learns what that leaves out. Both are causal: those of a session are made from it, the sessions before, and the plan of those to come;
+so are the weights, where they are learned anew as sessions come.
 Knows one ticker's prices and its exchange's plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 
 from stockrnn.features.agenda import AGENDA, AGENDA_TRUST, coming
 from stockrnn.features.indicators import close_location
+from stockrnn.features.renewal import Renewal
 from stockrnn.prices.schedule import Plan
 from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, VOLUME
 
@@ -59,6 +62,9 @@ REVERSAL_TRUST = 3000.0
 WILDEST = 4.0
 """A change beyond this many scales counts as one of so many in it."""
 
+DIGITS = 9
+"""Decimals that are kept of what is learned anew, as the last bits of a matrix product are not the same on every machine."""
+
 USUAL_GAP = 0.25
 """An overnight gap that is no surprise, in units of the 22 sessions' range."""
 GREATEST_SURPRISE = 1.5
@@ -78,6 +84,7 @@ class Anchor:
         middle: training mean of the place of the close in its range, -1 at the low, 1 at the high.
         reversal: what a place 1 above the middle adds to the change over each step, in units of the scale, shape (horizon,).
         plan: what the exchange planned, for the terms of `AGENDA`, which stand after the others; None for an anchor without them.
+        renewal: when weights and reversal are learned anew; None for never.
     """
 
     kind: str
@@ -88,6 +95,7 @@ class Anchor:
     middle: float
     reversal: np.ndarray
     plan: Plan | None = None
+    renewal: Renewal | None = None
 
     def __post_init__(self) -> None:
         """Refuse a state that is none. Raises ValueError."""
@@ -100,12 +108,32 @@ class Anchor:
 
     def scale(self, prices: pd.DataFrame) -> np.ndarray:
         """Likely size of the log change over step 1 … horizon, seen from each session of a ticker, shape (rows, horizon)."""
-        return np.asarray(np.maximum(SCALES[self.kind](self, prices), LEAST))
+        return self.start(prices)[1]
 
     def start(self, prices: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Location and scale of the log change over step 1 … horizon, seen from each session of a ticker, both (rows, horizon)."""
-        scale = self.scale(prices)
-        return self.reversal * (_places(prices, self.middle) - self.middle)[:, None] * scale, scale
+        seen = _Seen(prices, self.ranged, self.floor, self.plan, len(self.weights))
+        location, scale = _start(self, seen, slice(None))
+        for first, anchor in self._renewed(seen):
+            rows = slice(first, None)
+            location[rows], scale[rows] = _start(anchor, seen, rows)
+        return location, scale
+
+    def _renewed(self, seen: _Seen) -> Iterator[tuple[int, Anchor]]:
+        """Each session from which weights that were learned anew hold, and the anchor with them; what is left out here stays out."""
+        renewal, horizon = self.renewal, len(self.weights)
+        if renewal is None:
+            return
+        changes = renewal.changes(seen.prices, horizon)
+        for known in renewal.times(seen.prices[DATE].to_numpy()):
+            rows = np.flatnonzero(np.isfinite(changes[: known - horizon]).all(axis=1))
+            if len(rows) < renewal.learned:
+                continue
+            rows = rows[_warm(rows)]
+            weights = _fit_weights(seen, rows, changes, self.centre)
+            anchor = replace(self, weights=np.where(self.weights == 0.0, 0.0, np.round(weights, DIGITS)))
+            place = _fit_reversal(anchor, seen, rows, changes) if self.reversal.any() else {}
+            yield known - 1, replace(anchor, **{name: np.round(value, DIGITS) for name, value in place.items()})
 
     def without_location(self) -> Anchor:
         """This scale, started from the last price."""
@@ -121,11 +149,12 @@ class Anchor:
         """A JSON-able state, which names the plan; floats keep every bit."""
         plain = {"kind": self.kind, "ranged": self.ranged, "floor": self.floor, "middle": self.middle}
         plan = {} if self.plan is None else {"plan": self.plan.name}
-        return {**plain, **{name: getattr(self, name).tolist() for name in ("centre", "weights", "reversal")}, **plan}
+        renewal = {} if self.renewal is None else {"renewal": self.renewal.to_dict()}
+        return {**plain, **{name: getattr(self, name).tolist() for name in ("centre", "weights", "reversal")}, **plan, **renewal}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any], plans: Mapping[str, Plan]) -> Anchor:
-        """The anchor of a state written by `to_dict`, or before there was a location or a plan.
+        """The anchor of a state written by `to_dict`, or before there was a location, a plan or a renewal.
 
         Raises:
             KeyError: a plan of another name than those given.
@@ -135,7 +164,8 @@ class Anchor:
         reversal = np.asarray(state.get("reversal", [0.0] * len(weights)), np.float64)
         plain = str(state["kind"]), bool(state["ranged"]), float(state["floor"])
         plan = plans[state["plan"]] if "plan" in state else None
-        return cls(*plain, centre, weights, float(state.get("middle", 0.0)), reversal, plan)
+        renewal = Renewal.from_dict(state["renewal"]) if "renewal" in state else None
+        return cls(*plain, centre, weights, float(state.get("middle", 0.0)), reversal, plan, renewal)
 
 
 def fit_anchor(
@@ -168,35 +198,75 @@ def fit_anchor(
     high, low = past[HIGH].to_numpy(float), past[LOW].to_numpy(float)
     ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)
     floor = float(np.log(max(0.1 * np.nanmedian(_ranges(past, ranged)), LEAST)))
-    known, ahead = _terms(past, ranged, floor), _ahead(plan, past, ranged, floor, changes.shape[1])
-    warm = np.arange(until) >= min(WARM_UP, until // 4)
-    centre = np.concatenate([known[warm].mean(axis=0), ahead[warm, 0].mean(axis=0)])
-    rows = learn & warm
-    age = 0.5 ** (np.arange(int(rows.sum()))[::-1] / MEMORY)
-    prior = np.array([*PRIOR.values(), *AGENDA.values()][: len(centre)])
-    trust = np.array([TRUST] * len(PRIOR) + [AGENDA_TRUST] * ahead.shape[2])
-    designs = (_design(np.concatenate([known[rows], ahead[rows, step]], axis=1), centre) for step in range(changes.shape[1]))
-    weights = np.stack([_least_laplace(x, change, age, prior, trust) for x, change in zip(designs, changes[rows].T, strict=True)])
+    seen = _Seen(past, ranged, floor, plan, changes.shape[1])
+    warm = _warm(np.arange(until))
+    centre = np.concatenate([seen.known[warm].mean(axis=0), seen.ahead[warm, 0].mean(axis=0)])
+    rows = np.flatnonzero(learn & warm)
+    weights = _fit_weights(seen, rows, changes, centre)
     anchor = Anchor(kind, ranged, floor, centre, weights, 0.0, np.zeros(changes.shape[1]), plan)
     if kind != "har" or column != CLOSE:
         return anchor
-    standard = np.clip(changes / anchor.scale(past), -WILDEST, WILDEST)
-    return replace(anchor, **_reversal(_places(past, 0.0)[rows], standard[rows], age))
+    return replace(anchor, **_fit_reversal(anchor, seen, rows, changes))
 
 
-def _reversal(place: np.ndarray, change: np.ndarray, age: np.ndarray) -> dict[str, Any]:
-    """`middle` and `reversal` of an anchor: places, changes in units of the scale (rows, horizon), and what each row counts."""
+class _Seen:
+    """What each session of a ticker tells, worked out when it is asked for."""
+
+    def __init__(self, prices: pd.DataFrame, ranged: bool, floor: float, plan: Plan | None, horizon: int) -> None:
+        self.prices, self.ranged, self.floor, self.plan, self.horizon = prices, ranged, floor, plan, horizon
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """The terms of `PRIOR`, shape (rows, terms)."""
+        return _terms(self.prices, self.ranged, self.floor)
+
+    @cached_property
+    def ahead(self) -> np.ndarray:
+        """The terms of `AGENDA`, shape (rows, horizon, terms)."""
+        return _ahead(self.plan, self.prices, self.ranged, self.floor, self.horizon)
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Place of each session's close in its range, NaN where the file does not tell it, shape (rows,)."""
+        return close_location(self.prices).to_numpy(float)
+
+
+def _start(anchor: Anchor, seen: _Seen, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Location and scale seen from these rows, with the weights of one time, both (rows, horizon)."""
+    scale = np.maximum(SCALES[anchor.kind](anchor, seen, rows), LEAST)
+    return anchor.reversal * np.nan_to_num(seen.places[rows] - anchor.middle)[:, None] * scale, scale
+
+
+def _warm(rows: np.ndarray) -> np.ndarray:
+    """Which of ascending rows come after the first sessions, whose long means are not full yet."""
+    return np.asarray(rows >= min(WARM_UP, (int(rows[-1]) + 1) // 4))
+
+
+def _ages(rows: np.ndarray) -> np.ndarray:
+    """What each row that is learned from counts: the last one 1."""
+    return np.asarray(0.5 ** (np.arange(len(rows))[::-1] / MEMORY))
+
+
+def _fit_weights(seen: _Seen, rows: np.ndarray, changes: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """The weights of an anchor, learned from these rows, shape (horizon, 1 + terms)."""
+    prior = np.array([*PRIOR.values(), *AGENDA.values()][: len(centre)])
+    trust = np.array([TRUST] * len(PRIOR) + [AGENDA_TRUST] * seen.ahead.shape[2])
+    designs = (_design(np.concatenate([seen.known[rows], seen.ahead[rows, step]], axis=1), centre) for step in range(changes.shape[1]))
+    ages = _ages(rows)
+    return np.stack([_least_laplace(x, change, ages, prior, trust) for x, change in zip(designs, changes[rows].T, strict=True)])
+
+
+def _fit_reversal(anchor: Anchor, seen: _Seen, rows: np.ndarray, changes: np.ndarray) -> dict[str, Any]:
+    """`middle` and `reversal` of an anchor, learned from these rows."""
+    scale = _start(anchor, seen, slice(int(rows[-1]) + 1))[1]
+    change = np.clip(changes[rows] / scale[rows], -WILDEST, WILDEST)
+    place, age = np.nan_to_num(seen.places[rows]), _ages(rows)
     middle = float(np.average(place, weights=age))
     x = (place - middle) * age
     spread = float(x @ (place - middle))
     own = x @ (change - np.average(change, axis=0, weights=age)) / spread if spread > LEAST else np.zeros(change.shape[1])
     share = age.sum() / (age.sum() + REVERSAL_TRUST)
     return {"middle": middle, "reversal": share * own + (1.0 - share) * REVERSAL}
-
-
-def _places(prices: pd.DataFrame, unknown: float) -> np.ndarray:
-    """Place of each session's close in its range, `unknown` where the file does not tell it, shape (rows,)."""
-    return close_location(prices).fillna(unknown).to_numpy(float)
 
 
 def _least_laplace(x: np.ndarray, change: np.ndarray, age: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
@@ -220,26 +290,26 @@ def _least_laplace(x: np.ndarray, change: np.ndarray, age: np.ndarray, prior: np
     return np.asarray(w)
 
 
-def _har(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
+def _har(anchor: Anchor, seen: _Seen, rows: slice) -> np.ndarray:
     """The exponential of the weighted terms; added one by one, as a matrix product's last bit depends on the number of rows."""
-    known, ahead = len(PRIOR), _ahead(anchor.plan, prices, anchor.ranged, anchor.floor, len(anchor.weights))
-    x = _design(_terms(prices, anchor.ranged, anchor.floor), anchor.centre[:known])
+    known, ahead = len(PRIOR), seen.ahead[rows]
+    x = _design(seen.known[rows], anchor.centre[:known])
     logs = sum(x[:, [term]] * weights for term, weights in enumerate(anchor.weights.T[: 1 + known]))
     for term in range(ahead.shape[2]):
         logs = logs + _held(ahead[:, :, term] - anchor.centre[known + term]) * anchor.weights[:, 1 + known + term]
     return np.asarray(np.exp(np.minimum(logs, GREATEST)))
 
 
-def _ewma(anchor: Anchor, prices: pd.DataFrame) -> np.ndarray:
+def _ewma(anchor: Anchor, seen: _Seen, rows: slice) -> np.ndarray:
     """RiskMetrics' volatility, the same for every step: v[t] = 0.94 v[t-1] + 0.06 r[t]²."""
-    squares = pd.Series(_returns(prices) ** 2)
+    squares = pd.Series(_returns(seen.prices) ** 2)
     squares.iloc[0] = np.exp(2.0 * anchor.floor)
     volatility = np.sqrt(squares.ewm(alpha=0.06, adjust=False).mean().to_numpy())
-    return np.repeat(volatility[:, None], len(anchor.weights), axis=1)
+    return np.repeat(volatility[rows, None], len(anchor.weights), axis=1)
 
 
-SCALES: dict[str, Callable[[Anchor, pd.DataFrame], np.ndarray]] = {"ewma": _ewma, "har": _har}
-"""The formula of each `model.anchor`: (fitted, one ticker's prices) → (rows, horizon)."""
+SCALES: dict[str, Callable[[Anchor, _Seen, slice], np.ndarray]] = {"ewma": _ewma, "har": _har}
+"""The formula of each `model.anchor`: (weights, what one ticker's sessions tell, which of them) → (rows, horizon)."""
 
 
 def _design(terms: np.ndarray, centre: np.ndarray) -> np.ndarray:

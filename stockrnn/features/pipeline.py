@@ -14,6 +14,7 @@ from stockrnn.errors import DataError
 from stockrnn.features.ahead import Ahead, fit_ahead
 from stockrnn.features.anchors import Anchor, fit_anchor
 from stockrnn.features.indicators import make_features, split_available
+from stockrnn.features.renewal import Renewal
 from stockrnn.features.scaling import Scaler, fit_scaler
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
@@ -247,8 +248,11 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
             if config.model.anchor != "none":
                 past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
                 plan = plan_of(past, ticker, config.data.calendar) if config.model.anchor == "har" else None
-                anchors[ticker] = fit_anchor(config.model.anchor, mine, changes, labels, target.column, plan)
-                location, scale = anchors[ticker].start(mine)
+                anchor = fit_anchor(config.model.anchor, mine, changes, labels, target.column, plan)
+                location, scale = anchor.start(mine)
+                every, learned = config.model.anchor_renewal, int(labels.sum())
+                renewal = Renewal(every, spans.train_end.to_datetime64(), learned, target.column) if every else None
+                anchors[ticker] = replace(anchor, renewal=renewal)
                 changes = (changes - location) / scale
             scaler = fit_scaler(changes[labels], config.features.scaler)
             signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.config import ModelConfig
 from stockrnn.features.history import recent_quantiles
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.windows import Windows
@@ -75,7 +76,7 @@ def fit_readout(head: str, train: np.ndarray, raw: np.ndarray, targets: np.ndarr
 
 
 def forecast_windows(
-    pipeline: Pipeline, readout: Readout, network: Network, prices: pd.DataFrame, rows: RowIndex, filtered_history: float
+    pipeline: Pipeline, readout: Readout, network: Network, prices: pd.DataFrame, rows: RowIndex, model: ModelConfig
 ) -> Forecast:
     """Forecast from cutoff rows: prices → windows → network → quantiles → prices. Raises DataError for too little history.
 
@@ -85,18 +86,19 @@ def forecast_windows(
         network: windows → raw outputs.
         prices: the price table that holds the cutoffs.
         rows: row of each cutoff, shape (n,).
-        filtered_history: the config's `model.filtered_history`.
+        model: the config's section, which says how much history to average with.
     """
     raw = network(pipeline.windows_at(prices, rows)).astype(np.float64)
-    quantiles = with_history(readout.quantiles(raw), pipeline, prices, rows, filtered_history)
+    quantiles = with_history(readout.quantiles(raw), pipeline, prices, rows, model)
     point = quantiles_of("point", raw).mean(axis=1)[..., :1] if readout.head == "point" else quantiles[..., [MEDIAN]]
     return Forecast(rows, pipeline.to_prices(point, prices, rows)[..., 0], pipeline.to_prices(quantiles, prices, rows))
 
 
-def with_history(quantiles: np.ndarray, pipeline: Pipeline, prices: pd.DataFrame, rows: RowIndex, share: float) -> np.ndarray:
+def with_history(quantiles: np.ndarray, pipeline: Pipeline, prices: pd.DataFrame, rows: RowIndex, model: ModelConfig) -> np.ndarray:
     """Average a network's scaled quantiles with those of the last changes; a short history counts for less. Shape (n, horizon, 19)."""
-    if share == 0:
+    if model.filtered_history == 0:
         return quantiles
-    recent, known = recent_quantiles(pipeline, prices, rows)
-    weight = share * known[..., None]
-    return np.asarray(np.maximum.accumulate((1.0 - weight) * quantiles + weight * recent, axis=-1))
+    recent, known = recent_quantiles(pipeline, prices, rows, model.filtered_sessions)
+    weight = model.filtered_history / len(model.filtered_sessions) * known[..., None]
+    mixed = (1.0 - weight.sum(axis=1)) * quantiles + (weight * recent).sum(axis=1)
+    return np.asarray(np.maximum.accumulate(mixed, axis=-1))

@@ -65,7 +65,7 @@ class OnnxForecaster(Forecaster):
         """Open the model. Raises RunDamagedError."""
         self.name, self.horizon, self.column = config.model.cell, pipeline.horizon, pipeline.column
         self.pipeline, self.readout, self.origin = pipeline, readout, origin
-        self._filtered_history = config.model.filtered_history
+        self._model = config.model
         networks = len(config.train.members) * config.samples
         states = 32 * max(sum(model.units) for model, _ in config.networks())
         ahead = len(pipeline.ahead.columns)
@@ -86,7 +86,7 @@ class OnnxForecaster(Forecaster):
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
         """Forecast from each cutoff row. Raises RunDamagedError where the model does not give finite numbers of the right shape."""
-        return forecast_windows(self.pipeline, self.readout, self._outputs, prices, rows, self._filtered_history)
+        return forecast_windows(self.pipeline, self.readout, self._outputs, prices, rows, self._model)
 
     def _outputs(self, windows: Windows) -> np.ndarray:
         most = self._seconds(len(windows))

@@ -208,6 +208,8 @@ def _check_anchors(pipeline: Mapping[str, Any], config: Config, origin: Path) ->
     terms = {ticker: len(PRIOR) + (len(AGENDA) if "plan" in anchors.get(ticker, {}) else 0) for ticker in tickers}
     wanted = {ticker: ((horizon, 1 + terms[ticker]), (horizon,)) for ticker in tickers}
     hold(shapes == wanted, origin, f"have anchors of {horizon} steps where the config has one", shapes)
+    every = [each["renewal"]["every"] if "renewal" in each else 0 for each in anchors.values()]
+    hold({*every} <= {config.model.anchor_renewal}, origin, f"renew anchors after {config.model.anchor_renewal} sessions", every)
     named = {each["plan"] for each in anchors.values() if "plan" in each}
     names = [Plan.from_dict(plan).name for plan in plans]
     hold(sorted(named) == sorted(names), origin, "hold each plan that an anchor names, once", names)

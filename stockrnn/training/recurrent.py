@@ -109,7 +109,7 @@ class RecurrentForecaster(Forecaster):
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
         """Forecast from each cutoff row, averaging the members' outputs."""
         fitted = self.fitted
-        return forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model.filtered_history)
+        return forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model)
 
     def state(self) -> dict[str, Any]:
         """What else `restore` needs, as JSON."""
