@@ -15,6 +15,7 @@ from stockrnn.evaluation.scores import score_groups
 from stockrnn.reports.evidence_plots import EVIDENCE
 from stockrnn.reports.plots import FIGURES, LEVELS, make_subject, render_figures, run_figures
 from stockrnn.reports.sheet import MINUS, drawing
+from stockrnn.reports.subject import binomial_band
 from stockrnn.types import CLOSE, DATE, FORECAST_TABLE, QUANTILE_COLUMNS, QUANTILES, TICKER
 
 NORMAL = norm.ppf(QUANTILES)
@@ -267,6 +268,14 @@ def test_both_change_panels_are_square_about_zero_with_a_diagonal():
         bound = axes.get_xlim()[1]
         points = axes.collections[0].get_offsets()
         assert np.ma.abs(points).max() < bound
+
+
+def test_the_band_of_a_share_is_the_binomial_distributions():
+    levels = np.linspace(0.01, 0.99, 99)
+    for count in (1, 2, 7, 250, 1571, 100_000):
+        low, high = binomial_band(levels, count)
+        np.testing.assert_array_equal(low, binom.ppf(0.025, count, levels) / count)
+        np.testing.assert_array_equal(high, binom.ppf(0.975, count, levels) / count)
 
 
 def test_calibration_measures_every_model_and_draws_the_binomial_band():

@@ -300,7 +300,7 @@ def kill_often(folder, words, singles, chains, kills=5, seed=0):
 
 @pytest.mark.network
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
-    killed, ends = kill_often(tmp_path, TINY, singles=1, chains=0, seed=9)  # early enough, even where the first training was a slow one
+    killed, ends = kill_often(tmp_path, TINY, singles=1, chains=0, seed=18)  # early enough, even where the first training was a slow one
     assert killed == 1
     assert all(ends)
 

@@ -30,6 +30,7 @@ from stockrnn.prices.loading import Prices
 from stockrnn.prices.sessions import sessions_to_keep
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import FIGURES, render_figures, run_figures
+from stockrnn.reports.sheet import uncollected
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
@@ -44,6 +45,8 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 ERRANDS = ("arch", "exchange_calendars", "matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style")
 """What fitting baselines, looking up calendars and drawing import, for a worker that waits for work."""
+LONGEST = {"fan", "change"}
+"""Pictures that take the longest to draw: they are begun first."""
 CALENDAR_TICKERS = 20
 """Most tickers whose calendars a run keeps."""
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "onnxruntime")
@@ -204,7 +207,8 @@ def begin_pictures(
     subject = forecasts, history, network, column
     if len(forecasts) > MOST_SENT:
         return functools.partial(_draw, list(FIGURES), *subject)
-    begun = [begin(engine, _draw, [name], *subject) for name in FIGURES]
+    names = sorted(FIGURES, key=lambda name: name not in LONGEST)
+    begun = [begin(engine, _draw, [name], *subject) for name in names]
 
     def drawn() -> dict[str, bytes]:
         pieces = [each() for each in reversed(begun)]  # workers take the first ones
@@ -216,7 +220,8 @@ def begin_pictures(
 def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
     """Pictures of a run under the names of their files."""
     title = listed(list(forecasts[TICKER].unique()))
-    return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
+    with uncollected():
+        return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
 
 
 def _export(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell) -> tuple[bytes, float]:

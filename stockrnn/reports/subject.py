@@ -123,10 +123,17 @@ def returns_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Between which shares of `count` independent sessions 95 % of the time lie, where each happens at its level (0 … 1)."""
-    from scipy.stats import binom
+    """Between which shares of `count` independent sessions 95 % of the time lie, where each happens at its level, between 0 and 1."""
+    return _least(0.025, count, levels) / count, _least(0.975, count, levels) / count
 
-    return binom.ppf(0.025, count, levels) / count, binom.ppf(0.975, count, levels) / count
+
+def _least(probability: float, count: int, levels: np.ndarray) -> np.ndarray:
+    """The least number of sessions that is not exceeded with this probability: `binom.ppf` of scipy.stats, which takes long to load."""
+    from scipy.special import bdtr, bdtrik
+
+    number = np.ceil(bdtrik(probability, count, levels))
+    below = np.maximum(number - 1, 0)
+    return np.asarray(np.where(bdtr(below, count, levels) >= probability, below, number))
 
 
 def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:

@@ -42,7 +42,9 @@ from tests.benchmarks.inputs import Inputs, inputs_of
 HERE = Path(__file__).parent
 OURS = str(Path(sys.executable).with_name("stockrnn"))
 TRAIN = ["train.epochs=50", "train.early_stopping.patience=50"]
-WALK = ["train.epochs=10", "train.early_stopping.patience=10", "train.ensemble=1", "split.validation=0.02"]
+WALK = ["train.ensemble=1", "split.validation=0.02"]
+WALK_EPOCHS = (10, 50)
+"""Epochs of each refit: with few, what a command takes besides weighs most."""
 FOLDS = 20
 INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {VARIABLE: OFF}
 """The environment of a user: the bytecode of an installed package lies beside it, and is not compiled at each start."""
@@ -152,7 +154,12 @@ def _both(what: str, case: str, seconds: dict[str, list[float]], goal: float, de
 
 def bench_walk(place: Place) -> list[Figure]:
     """A walk over the test span: ours forecasts every session of each fold, darts the first one."""
-    config, inputs = load_config("lstm", WALK), _inputs(place, WALK)
+    return [each for epochs in WALK_EPOCHS for each in _walk(place, epochs)]
+
+
+def _walk(place: Place, epochs: int) -> list[Figure]:
+    overrides = [*WALK, f"train.epochs={epochs}", f"train.early_stopping.patience={epochs}"]
+    config, inputs = load_config("lstm", overrides), _inputs(place, overrides)
     test = int((inputs.table["span"] == 3).sum())
     job = {
         **shape(config),
@@ -167,8 +174,9 @@ def bench_walk(place: Place) -> list[Figure]:
     numbers = iter(range(10**6))
 
     def ours(cache: Path | str) -> float:
-        run = str(place.folder / f"walk{next(numbers)}")
-        return timed([OURS, "backtest", *settings(WALK), "--folds", str(FOLDS), "--run", run, "--json"], folder=place.folder, cache=cache)
+        run = str(place.folder / f"walk{epochs}-{next(numbers)}")
+        command = [OURS, "backtest", *settings(overrides), "--folds", str(FOLDS), "--run", run, "--json"]
+        return timed(command, folder=place.folder, cache=cache)
 
     theirs = place.peer("darts", "walk", job)
     seconds = _beside(ours, lambda: timed(theirs, folder=place.folder, said=said), place)
@@ -176,11 +184,11 @@ def bench_walk(place: Place) -> list[Figure]:
     checks = [
         same("refits", FOLDS, did["refits"], 0),
         same("updates", walk_updates(config, inputs), did["updates"], SIZE_TOLERANCE),
-        same("parameters", parameters(place.folder / "walk0"), did["parameters"], SIZE_TOLERANCE),
+        same("parameters", parameters(place.folder / f"walk{epochs}-0"), did["parameters"], SIZE_TOLERANCE),
     ]
     what = "walk-forward, 20 refits ÷ darts `historical_forecasts(retrain=True)`, same updates"
     detail = f"{_medians(seconds)}; {', '.join(checks)}; forecasts {test}/{did['forecasts']}"
-    return _both(what, "", seconds, 0.2, detail)
+    return _both(what, f"{epochs} epochs a refit", seconds, 0.2, detail)
 
 
 def walk_updates(config: Config, inputs: Inputs) -> int:
