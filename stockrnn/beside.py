@@ -63,6 +63,11 @@ class Beside(Local):
         result, errands.results[number] = errands.results[number], None
         return result
 
+    def _attend(self, run: Run, wait_s: float = 0.0) -> None:
+        super()._attend(run, wait_s)
+        if self._pool is not None and not run.waiting:
+            self._pool.serve(self._errands)
+
     def _land(self, run: Run, number: int | None, future: Future[Any]) -> bool:
         return super()._land(run if number is None or number >= 0 else self._errands, number, future)
 

@@ -193,6 +193,37 @@ def test_those_used_longest_ago_make_room(tmp_path):
     assert MOST_BYTES == 256 * 2**20
 
 
+COMPILE = """
+import sys, time
+from pathlib import Path
+entry = Path(kept._shown, "xla_compile_cache__1__2__XLA_CPU_JIT.pb")
+def first():
+    if not entry.exists():
+        print("compiles", flush=True)
+        time.sleep(float(sys.argv[1]))
+        entry.write_bytes(b"code")
+kept.first_call("a", first, first)
+"""
+
+
+def test_a_program_is_compiled_by_one_of_two_processes_and_waited_for_by_the_other(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        said = [done.stdout for done in pool.map(lambda _: run(f"{ALONE}{COMPILE}", tmp_path, "2"), range(2))]
+    assert sorted(said) == ["", "compiles\n"]
+    assert len(kept_files(tmp_path)) == 1
+
+
+def test_a_process_that_dies_while_it_compiles_is_not_waited_for(tmp_path):
+    command = [sys.executable, "-c", f"{ALONE}{COMPILE}", "600"]
+    with subprocess.Popen(command, env={**os.environ, VARIABLE: str(tmp_path)}, stdout=subprocess.PIPE) as dies:
+        assert dies.stdout.readline() == b"compiles\n"
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(run, f"{ALONE}{COMPILE}", tmp_path, "0")
+            dies.kill()
+            assert waits.result().stdout == "compiles\n"
+    assert len(kept_files(tmp_path)) == 1
+
+
 GRAPH = """
 import sys
 def export():

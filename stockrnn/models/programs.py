@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stockrnn.errors import StockRNNError, StorageError
+from stockrnn.interrupts import safe_place
 from stockrnn.storage import make_folder, read_plain_file, sha256, storage_errors, write_bytes
 
 VARIABLE, OFF = "STOCKRNN_CACHE", "off"
@@ -38,6 +39,8 @@ MOST_BYTES = 256 << 20
 MOST_ENTRY = 64 << 20
 ROOM = 16 << 20
 """Space that must be free where XLA writes: a full disk would end the training."""
+PATIENCE_S = 60.0
+"""How long a program that another process compiles is waited for: those of the largest networks take that long."""
 FLAGS, FLAG = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 _FORMAT = b"stockrnn program 1"
 _SUFFIX, _AT_HAND, _SHOWN = ".program", "at-hand", "shown"
@@ -45,6 +48,8 @@ _GRAPH = "graph"
 """The name of an entry that is no program of XLA's, but a graph that Keras exported."""
 _ENTRY = re.compile(r"xla_compile_cache__\d{1,20}__\d{1,20}__XLA_CPU_JIT\.pb")
 _KEPT = re.compile(rf"[0-9a-f]{{32}}/[0-9a-f]{{32}}\{_SUFFIX}")
+_CLAIM = ".claim"
+_LOOK_S = 0.02
 _YOUNG_S = 60.0
 _CHANGING = {"processor", "cpu mhz", "bogomips", "core id", "apicid", "initial apicid", "physical id", "siblings", "cpu cores"}
 """What /proc/cpuinfo says of one processor of several, or of one moment."""
@@ -202,7 +207,7 @@ class Programs:
         return data
 
     def first_call(self, name: str, call: Callable[[], Result], again: Callable[[], Result]) -> Result:
-        """Make a call that compiles a program, or loads it where it was kept.
+        """Make a call that compiles a program, or loads it where it was kept; one that another process compiles just now is waited for.
 
         Args:
             name: tells the program from others; one that changed under its name is compiled, and kept in its place.
@@ -211,10 +216,12 @@ class Programs:
         """
         if os.getpid() != self._process:  # a fork has its parent's folder
             return call()
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as held:
             self._find_room()
             place = self._place(name)
             entry = self._find(place)
+            if entry is None and held.enter_context(self._alone(place)):
+                entry = self._find(place)
             try:
                 return self._call(call, place, entry)
             except Exception:
@@ -223,6 +230,23 @@ class Programs:
                 self._forget(place)
                 self._find_room()
             return self._call(again, place, None)
+
+    @contextlib.contextmanager
+    def _alone(self, place: str) -> Iterator[bool]:
+        """Be the one process that compiles a program; whether another had to be waited for, which `PATIENCE_S` ends, and its death."""
+        try:
+            handle = os.open(self.root / f"{place}{_CLAIM}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield False
+            return
+        began = time.monotonic()
+        try:
+            while not _claim(handle) and time.monotonic() - began < PATIENCE_S:
+                safe_place()
+                time.sleep(_LOOK_S)
+            yield time.monotonic() - began >= _LOOK_S
+        finally:
+            os.close(handle)
 
     def _call(self, call: Callable[[], Result], place: str, entry: Entry | None) -> Result:
         """Call while XLA is shown an entry; what it writes meanwhile is kept."""
@@ -349,6 +373,17 @@ class Programs:
                         if _KEPT.fullmatch(place):
                             self._forget(place)
                     shutil.rmtree(path, ignore_errors=True)
+
+
+def _claim(handle: int) -> bool:
+    """Lock a file, where no other process has; whether it is locked, or cannot be."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a disk without locks
+        return True
+    return True
 
 
 def _is_free(folder: Path) -> bool:

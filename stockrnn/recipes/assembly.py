@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
 ERRANDS = ("arch", "exchange_calendars", "matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style")
-"""What fitting baselines, looking up calendars and drawing import, for a worker that waits for work."""
+"""What fitting baselines, looking up calendars and drawing import, for a worker that has nothing else to do."""
 LONGEST = {"fan", "change"}
 """Pictures that take the longest to draw: they are begun first."""
 CALENDAR_TICKERS = 20
@@ -118,7 +118,7 @@ def load_training(watch: Stopwatch, engine: Engine, units: int) -> None:
     It will take some of so many units that train, where there are two, and draw pictures while this one exports.
     """
     with watch.stage("import"):
-        engine.prepare(max(units, 2), [*ERRANDS, "stockrnn.training.recurrent"] if units > 1 else ERRANDS)
+        engine.prepare(max(units, 2), ["stockrnn.training.recurrent"] if units > 1 else ERRANDS)
         from stockrnn.models.backend import HAS_GPU, PROGRAMS_NOTE
         from stockrnn.training import recurrent  # noqa: F401
 

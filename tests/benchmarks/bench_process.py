@@ -3,8 +3,8 @@
     python -m tests.benchmarks.bench_process [--peers PATH_OF_THE_PEERS_PYTHON] [--only train walk predict start] [--rounds 5] [--keep]
 
 Both sides get the shipped prices and do the same work: the same windows, size of network, batches and updates, forecasts
-of the same sessions. It is checked, and the program stops where it is not so. Trainings are timed with nothing kept from an
-earlier command, and with the compiled programs of one. Peers read a table whose features were made
+of the same sessions. It is checked, and the program stops where it is not so. Trainings are timed with an empty folder of
+programs, as a first command finds it, and with the compiled programs of an earlier one. Peers read a table whose features were made
 for them before the clock runs; ours reads the price file, and scores, exports and draws besides. Exit code 1 where a goal
 is missed.
 """
@@ -141,10 +141,10 @@ def _train(place: Place, networks: int, case: str) -> list[Figure]:
 
 
 def _beside(ours: Callable[[Path | str], float], theirs: Callable[[], float], place: Place) -> dict[str, list[float]]:
-    """Ours with nothing kept, ours with what an earlier command has compiled, and theirs, in turns."""
+    """Ours with nothing kept yet, as a first command finds it, ours with what an earlier one has compiled, and theirs, in turns."""
     cache = place.folder / "cache"
     ours(cache)
-    return take_turns({"ours": lambda: ours(OFF), KEPT: lambda: ours(cache), "theirs": theirs}, place.rounds)
+    return take_turns({"ours": lambda: ours(tempfile.mkdtemp(dir=place.folder)), KEPT: lambda: ours(cache), "theirs": theirs}, place.rounds)
 
 
 def _both(what: str, case: str, seconds: dict[str, list[float]], goal: float, detail: str) -> list[Figure]:
