@@ -213,8 +213,8 @@ class TrainConfig(Section):
     mc_dropout: Annotated[int, Field(ge=0, le=64)] = 0
     """Samples of dropout that each network also forecasts with, averaged like an ensemble; 0 drops in training alone."""
     workers: Workers = "auto"
-    """Processes that train tickers, folds or members at the same time, and draw, to the same result; `auto`: two, where there are cores for
-    them, and one for each core, where it pays."""
+    """Processes that train tickers, folds, members or the halves of a large network's batches at the same time, and draw, to the same
+    result; `auto`: two, where there are cores for them, and one for each core, where it pays."""
 
     @property
     def members(self) -> tuple[MemberConfig, ...]:

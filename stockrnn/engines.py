@@ -88,6 +88,17 @@ class Engine(abc.ABC):
     def prepare(self, units: int, modules: Sequence[str]) -> None:  # noqa: B027  most start nothing
         """Start what will take some of so many units that are sure to come, and let it load these modules meanwhile."""
 
+    @contextlib.contextmanager
+    def beside(self, function: Unit, shared: Any) -> Iterator[Callable[[], bool]]:
+        """Let another process of this machine run a function for as long as this one works: whether none does, or not any more.
+
+        Args:
+            function: called there with `shared`, None and whom to tell; it ends of itself, and returns what a user should know, or "".
+            shared: what it is given.
+        """
+        del function, shared
+        yield lambda: True
+
     def close(self) -> None:  # noqa: B027  as above
         """Stop what was started."""
 

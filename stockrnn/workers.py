@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from pathlib import Path
@@ -37,6 +37,8 @@ WORN = 0.5
 frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
 LOOK_S = 5.0
 """How often this process counts its maps: that takes 4 ms, and none compiles more than a program or two a second."""
+_LENT = 1 << 62
+"""In place of a unit's number: that of a worker lent to the unit of this process."""
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
@@ -59,6 +61,21 @@ class Local(Engine):
         size = min(2 if self.workers == "auto" else self.workers, units) - 1
         if self._pool is None and size > 0 and (self.workers != "auto" or _cores() > 1):
             self._start(size, modules)
+
+    @contextlib.contextmanager
+    def beside(self, function: Unit, shared: Any) -> Iterator[Callable[[], bool]]:
+        """As `Engine.beside`: the first worker, unless this process runs a unit."""
+        if not self._busy:
+            self.prepare(2, ())
+        if self._busy or self._pool is None:
+            yield lambda: True
+            return
+        lent = self._pool.lend(function, shared)
+        try:
+            yield lent.done
+        finally:
+            if not lent.cancel() and lent.done():
+                self.notes += filter(None, [_said(lent)])
 
     def close(self) -> None:
         """Stop the workers."""
@@ -202,6 +219,13 @@ def _lost_errors() -> tuple[type[BaseException], ...]:
     return BrokenProcessPool, ShutdownExecutorError, InterruptedRunError
 
 
+def _said(lent: Future[Any]) -> str:
+    """What a user should know of a worker that was lent; an error of another kind is raised where results are taken."""
+    if isinstance(error := lent.exception(), _lost_errors()):
+        return "A worker process died while it helped to train, which went on without it."
+    return "" if error is not None else str(lent.result())
+
+
 class _Pool:
     """Worker processes, each with one unit at a time, and one more in hand while `MANY` wait.
 
@@ -251,6 +275,12 @@ class _Pool:
         """Whether to hand out a unit: a worker is idle, or will be while many still wait."""
         return self._idle > (-self._ready if len(run.waiting) > MANY * self._ready else 0)
 
+    def lend(self, function: Unit, shared: Any) -> Future[Any]:
+        """Let a worker run this, the first that is idle."""
+        with self._lock:
+            self._idle -= 1
+            return self._submit(_LENT, _work, function, shared, None)
+
     def worn(self) -> bool:
         """Whether a worker should get no more units."""
         return any(is_worn(pid) for pid in list(self._executor._processes))  # noqa: SLF001  loky says it nowhere else
@@ -285,7 +315,8 @@ class _Pool:
         for pipe in (self._reports, self._writer, self._alive):
             pipe.close()
 
-    def _submit(self, number: int | None, *call: Any) -> None:
+    def _submit(self, number: int | None, *call: Any) -> Future[Any]:
+        future: Future[Any]
         try:
             future = self._executor.submit(*call)
         except _lost_errors() as error:
@@ -293,16 +324,17 @@ class _Pool:
             future.set_exception(error)
         self._flying.add(future)
         future.add_done_callback(functools.partial(self._land, number))
+        return future
 
     def _land(self, number: int | None, future: Future[Any]) -> None:
         """In a thread of loky's: a worker is idle again, or there is none any more."""
         with self._lock:
             self._flying.discard(future)
-            whole = future.exception() is None
+            whole = future.cancelled() or future.exception() is None
             self._idle += whole
             self._ready += whole and number is None
-            if number is not None or not whole:
-                self._landed.put((number, future))
+            if not whole or number not in {None, _LENT}:
+                self._landed.put((None if number == _LENT else number, future))
             if whole and self._run is not None:
                 self.serve(self._run)
 

@@ -134,15 +134,16 @@ def test_members_and_folds_of_short_series_share_one_compilation():
     assert shared.compiled_epoch.function.experimental_get_tracing_count() <= before + 1
 
 
-def test_compiling_before_the_first_update_updates_nothing():
+@pytest.mark.parametrize("halved", [False, True])
+def test_compiling_before_the_first_update_updates_nothing(halved):
     data = split(134, 96)
     net = network(**DROPPING)
-    shared = engine.training_engine(engine.TrainingSpec(net.spec, "adam", "mse", 8, clip_norm=1.0))
+    shared = engine.training_engine(engine.TrainingSpec(net.spec, "adam", "mse", 8, clip_norm=1.0, halved=halved))
     shared.borrow(net, *data, (3, 0))
-    states = [variable.numpy() for variable in (*shared.network.variables, *shared.optimizer.variables)]
+    states = [variable.numpy() for variable in (*shared.network.trainable_variables, *shared.optimizer.variables)]
     shared.compiled_shapes.clear()
-    shared._compile((engine.tf.constant(0.0), engine.tf.constant(1, engine.tf.uint32)))
-    for before, variable in zip(states, (*shared.network.variables, *shared.optimizer.variables), strict=True):
+    shared.prepare(1)
+    for before, variable in zip(states, (*shared.network.trainable_variables, *shared.optimizer.variables), strict=True):
         np.testing.assert_array_equal(variable.numpy(), before)
     shared.give_back()
 
@@ -345,4 +346,4 @@ def test_clipping_by_value_bounds_every_entry_of_the_step():
 
 
 def test_the_module_offers_what_the_forecaster_uses():
-    assert set(loop.__all__) == {"EpochReport", "History", "predict_windows", "train_network"}
+    assert set(loop.__all__) == {"EpochReport", "History", "is_shared", "predict_windows", "train_beside", "train_network"}

@@ -48,6 +48,7 @@ from stockrnn.runs.directory import CHECKPOINTS, MANIFEST, begin_run, end_run, i
 from stockrnn.runs.files import read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.vetting import LARGEST, parse_json
 from stockrnn.storage import make_folder, read_bytes, read_plain_file, storage_errors, write_bytes
+from stockrnn.training.sizes import trainers
 from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -243,8 +244,8 @@ def _backtest(
     on_fold: Callable[[Fold], None] | None,
 ) -> Trained:
     config, folds = walk.config, walk.folds
-    refits, members = len({fold.learned for fold in folds}), len(config.train.members)
-    load_training(watch, walk.engine, max(members, refits if walk.plan.warm_start is None else 1))
+    refits = len({fold.learned for fold in folds})
+    load_training(watch, walk.engine, max(trainers(config), refits if walk.plan.warm_start is None else 1))
     sessions = begin_sessions(walk.engine, config, prices.step, prices.table)
     with watch.stage("walk"):
         taught = _finish_folds(walk, on_epoch, on_fold) or walk.teach(folds[-1].learned, on_epoch)

@@ -29,6 +29,7 @@ from stockrnn.recipes.assembly import (
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data
+from stockrnn.training.sizes import trainers
 from stockrnn.types import DATE, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
@@ -84,7 +85,7 @@ def _train(
     engine: Engine,
 ) -> Trained:
     fit, left_out = learnable_tickers(prices.table, spans, config)
-    load_training(watch, engine, max(len(config.train.members), len(fit) if config.data.panel == "separate" else 1))
+    load_training(watch, engine, max(trainers(config), len(fit) if config.data.panel == "separate" else 1))
     from stockrnn.training.recurrent import histories_table
 
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table

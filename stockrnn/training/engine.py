@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from stockrnn.features.windows import Windows, aligned_zeros, in_room, roomy
-from stockrnn.models.backend import HAS_GPU, keras, spare_memory, tf
+from stockrnn.models.backend import keras, spare_memory, tf
 from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.seeds import derive_seed
-from stockrnn.training.compiling import Program
+from stockrnn.training.compiling import Program, as_it_lies
+from stockrnn.training.halves import HalvedEpoch
+from stockrnn.training.pairing import Pair
 from stockrnn.types import AHEAD
 
 OPTIMIZERS = {
@@ -71,12 +73,6 @@ def in_batches(ends: np.ndarray, batch: int, least: int = LEAST_STEPS) -> Batche
     return replace(batches, steps=math.ceil(n / batch))
 
 
-def as_it_lies(array: np.ndarray) -> Any:
-    """An aligned array that nobody will write to as a tensor of the same memory; a GPU gets a copy."""
-    tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-    return tf.identity(tensor) if HAS_GPU else tensor
-
-
 def resident(array: np.ndarray) -> Any:
     """An array of the series as a tensor, with rows of zeros at its end up to a shared size."""
     return as_it_lies(in_room(array))
@@ -116,6 +112,7 @@ class TrainingSpec:
     batch_size: int
     clip_norm: float | None = None
     clip_value: float | None = None
+    halved: bool = False
     compiled: bool = field(default_factory=layers_are_compiled)
 
 
@@ -141,13 +138,19 @@ class TrainingEngine(keras.Model):
         self.window_loss = LOSSES[spec.loss]
         self.built = True
         self.compile(optimizer=OPTIMIZERS[spec.optimizer](name="optimizer"), jit_compile=False)
-        self.optimizer.build(self.network.trainable_variables)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self.compiled_epoch = Program(self._epoch, spec)
+        self.compiled_epoch, self.halves = Program(self._epoch, spec), HalvedEpoch(self) if spec.halved else None
+        self.optimizer.build(self._learned())
         self.compiled_shapes: set[tuple[Any, ...]] = set()
 
     def borrow(
-        self, network: Any, train: Windows, validation: Windows, seeds: tuple[int, int], teaching: Callable[[int], float] = lambda _: 0.0
+        self,
+        network: Any,
+        train: Windows,
+        validation: Windows,
+        seeds: tuple[int, int],
+        teaching: Callable[[int], float] = lambda _: 0.0,
+        pair: Pair | None = None,
     ) -> None:
         """Forget the training before: these weights and data, and a fresh optimizer.
 
@@ -157,6 +160,7 @@ class TrainingEngine(keras.Model):
             validation: windows scored.
             seeds: seed and member, from which order, dropout and teaching derive.
             teaching: epoch → share of the decoder's inputs that are actuals.
+            pair: another process, for halves.
         """
         set_network_weights(self.network, network_weights(network))
         for variable in self.optimizer.variables:
@@ -166,10 +170,14 @@ class TrainingEngine(keras.Model):
         shared = validation.series is train.series and validation.targets is train.targets
         self.score_data = self.train_data if shared else (_given(validation), resident(validation.targets))
         self.score_batches = in_batches(validation.ends, self.spec.batch_size).tensors()
+        if self.halves is not None:
+            self.halves.share(pair)
 
     def give_back(self) -> None:
         """Let go of the data."""
         del self.train_data, self.score_data, self.score_batches, self.ends
+        if self.halves is not None:
+            self.halves.share(None)
 
     @property
     def metrics(self) -> list[Any]:
@@ -179,30 +187,43 @@ class TrainingEngine(keras.Model):
     def make_train_function(self, force: bool = False) -> None:
         """Keras' hook: what `fit` calls with a batch is called with the number of an epoch."""
         del force
-        self.train_function = lambda iterator: self._run_epoch(int(next(iterator)))
+        self.train_function = lambda iterator: self.run_epoch(int(next(iterator)))
 
-    def _run_epoch(self, epoch: int) -> dict[str, Any]:
-        """Derive the epoch's order and dropout from (seed, member, epoch), and run it."""
+    def run_epoch(self, epoch: int) -> dict[str, Any]:
+        """Derive the epoch's order and dropout from (seed, member, epoch), and run it: the means."""
+        self.prepare(epoch)
+        seed, member = self.seeds
+        ends = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(self.ends)
+        lesson = *self.train_data, *in_batches(ends, self.spec.batch_size).tensors(), *self._teaching(epoch)
+        return self._run(epoch, lesson, (*self.score_data, *self.score_batches))
+
+    def serve(self) -> None:
+        """Compute the second halves of each epoch that another process begins, until PartedError says that it is over."""
+        if self.halves is not None:
+            self.prepare(1)
+            self.halves.serve(self.run_epoch)
+
+    def prepare(self, epoch: int) -> None:
+        """Seed dropout; compile for these shapes by an epoch of no updates, which takes more memory than all the rest and is to be over."""
         seed, member = self.seeds
         for number, variable in enumerate(self.randomness):
             variable.assign([derive_seed(seed, "dropout", member, epoch, number), 0])
-        teaching = tf.constant(self.teaching(epoch)), tf.constant(derive_seed(seed, "teaching", member, epoch), tf.uint32)
-        self._compile(teaching)
-        ends = np.random.default_rng(derive_seed(seed, "order", member, epoch)).permutation(self.ends)
-        lesson = *self.train_data, *in_batches(ends, self.spec.batch_size).tensors(), *teaching
-        means: dict[str, Any] = self.compiled_epoch(lesson, (*self.score_data, *self.score_batches))
-        return means
-
-    def _compile(self, teaching: tuple[Any, Any]) -> None:
-        """Compile for these shapes, by an epoch of no updates: it takes more memory than all the rest, and is to be over before that."""
         rows, weights, steps = self.score_batches
-        lesson = *self.train_data, *no_batches(len(self.ends), self.spec.batch_size).tensors(), *teaching
+        lesson = *self.train_data, *no_batches(len(self.ends), self.spec.batch_size).tensors(), *self._teaching(epoch)
         scored = *self.score_data, rows, weights, tf.zeros_like(steps)
         shapes = tuple(array.shape for array in tf.nest.flatten((lesson, scored)))
         if shapes not in self.compiled_shapes:
-            self.compiled_epoch(lesson, scored)
+            self._run(epoch, lesson, scored)
             self.compiled_shapes.add(shapes)
             spare_memory()
+
+    def _teaching(self, epoch: int) -> tuple[Any, Any]:
+        seed, member = self.seeds
+        return tf.constant(self.teaching(epoch)), tf.constant(derive_seed(seed, "teaching", member, epoch), tf.uint32)
+
+    def _run(self, epoch: int, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
+        means: dict[str, Any] = self.compiled_epoch(lesson, validation) if self.halves is None else self.halves(epoch, lesson, validation)
+        return means
 
     def _epoch(self, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
         """An epoch's updates, and the validation loss after them."""
@@ -212,11 +233,10 @@ class TrainingEngine(keras.Model):
         """One update a batch, in order; the means of loss and gradient norm."""
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
-            seen_from = rows[step][:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows[step]
-            inputs = _inputs(self.network.spec, given, rows[step], seen_from)
-            if self.learning.taught:
-                inputs.append(self._taught(tf.gather(targets, rows[step]), share, tf.stack([seed, tf.cast(step, tf.uint32)])))
-            loss, norm = self._update(inputs, tf.gather(targets, seen_from), weights[step])
+            with tf.GradientTape() as tape:
+                summed, count = self.loss_of(given, targets, rows[step], weights[step], share, tf.stack([seed, tf.cast(step, tf.uint32)]))
+                loss = summed / count + self.penalty()
+            norm = self.learn_from(tape.gradient(loss, [variable.value for variable in self.network.trainable_variables]))
             return step + 1, total + loss * tf.reduce_sum(weights[step]), norms + norm
 
         _, total, norms = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0, 0.0))
@@ -228,16 +248,28 @@ class TrainingEngine(keras.Model):
         used = tf.cast(tf.random.stateless_uniform(before.shape, tf.bitcast(seed, tf.int32)) < share, before.dtype)
         return tf.stack([before, used], axis=-1)
 
-    def _update(self, inputs: list[Any], y: Any, weights: Any) -> tuple[Any, Any]:
-        variables = self.network.trainable_variables
-        model = self.learning.model
-        with tf.GradientTape() as tape:
-            output = call_network(model, inputs, training=True)
-            loss = self._mean_loss(y, output, weights) + tf.add_n([tf.zeros(()), *model.losses])
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+    def loss_of(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, share: Any, seed: Any) -> tuple[Any, Any]:
+        """What a batch costs without penalties: the sum over its windows' steps, and how many are known. `seed` is of its teaching."""
+        seen_from = rows[:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows
+        inputs = _inputs(self.network.spec, given, rows, seen_from)
+        if self.learning.taught:
+            inputs.append(self._taught(tf.gather(targets, rows), share, seed))
+        return self._summed_loss(tf.gather(targets, seen_from), call_network(self.learning.model, inputs, training=True), weights)
+
+    def penalty(self) -> Any:
+        """What the last batch's weights cost by themselves."""
+        return tf.add_n([tf.zeros(()), *self.learning.model.losses])
+
+    def learn_from(self, gradients: list[Any]) -> Any:
+        """Update the weights; the norm of the gradients before they are clipped."""
         norm = tf.linalg.global_norm(gradients)
-        self.optimizer.apply(self._clipped(gradients, norm), variables)
-        return loss, norm
+        self.optimizer.apply(self._clipped(gradients, norm), self._learned())
+        return norm
+
+    def _learned(self) -> list[Any]:
+        """What the optimizer updates."""
+        variables: list[Any] = self.network.trainable_variables if self.halves is None else [self.halves.vector]
+        return variables
 
     def _clipped(self, gradients: list[Any], norm: Any) -> list[Any]:
         if self.spec.clip_value is not None:
@@ -248,22 +280,26 @@ class TrainingEngine(keras.Model):
             gradients = [gradient * shrink for gradient in gradients]
         return gradients
 
-    def _mean_loss(self, y: Any, output: Any, weights: Any) -> Any:
-        """The mean over the windows' steps, those of unknown target left out."""
+    def _summed_loss(self, y: Any, output: Any, weights: Any) -> tuple[Any, Any]:
+        """The sum over the windows' steps, those of unknown target left out, and how many there are."""
         known = tf.math.is_finite(y)
         losses = self.window_loss(tf.where(known, y, 0.0), output)
         counts = tf.cast(known, losses.dtype) * tf.reshape(weights, (-1,) + (1,) * (len(y.shape) - 1))
-        return tf.reduce_sum(losses * counts) / tf.reduce_sum(counts)
+        return tf.reduce_sum(losses * counts), tf.reduce_sum(counts)
 
     def _score(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, steps: Any) -> Any:
         """The mean loss of all windows, without penalties and dropout."""
+        return self.score_of(given, targets, rows, weights, 0, steps) / tf.reduce_sum(weights)
+
+    def score_of(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, first: Any, end: Any) -> Any:
+        """The losses of the windows of these batches, each the mean of its batch's, summed."""
 
         def body(step: Any, total: Any) -> tuple[Any, ...]:
             output = call_network(self.network, _inputs(self.network.spec, given, rows[step]))
-            return step + 1, total + self._mean_loss(tf.gather(targets, rows[step]), output, weights[step]) * tf.reduce_sum(weights[step])
+            summed, count = self._summed_loss(tf.gather(targets, rows[step]), output, weights[step])
+            return step + 1, total + summed / count * tf.reduce_sum(weights[step])
 
-        _, total = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0))
-        return total / tf.reduce_sum(weights)
+        return tf.while_loop(lambda step, *_: step < end, body, (first, 0.0))[1]
 
 
 def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH) -> np.ndarray:

@@ -14,13 +14,15 @@ import numpy as np
 from stockrnn.config import LOSSES_OF_HEAD, PLATEAU_PATIENCE, TeacherForcingConfig, TrainConfig
 from stockrnn.errors import DivergedError, InterruptedRunError
 from stockrnn.features.windows import Windows
-from stockrnn.models.backend import keras, tf
-from stockrnn.models.networks import network_weights, set_network_weights
+from stockrnn.models.backend import HAS_GPU, keras, tf
+from stockrnn.models.networks import NetworkSpec, network_weights, set_network_weights
 from stockrnn.storage import sha256
 from stockrnn.training.checkpoint import Checkpoint, TrainingState
 from stockrnn.training.engine import TrainingEngine, TrainingSpec, predict_windows, training_engine
+from stockrnn.training.pairing import Pair
+from stockrnn.training.sizes import is_halved
 
-__all__ = ["EpochReport", "History", "predict_windows", "train_network"]
+__all__ = ["EpochReport", "History", "is_shared", "predict_windows", "train_beside", "train_network"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def train_network(
     member: int,
     on_epoch: Callable[[EpochReport], None] | None = None,
     checkpoint: Checkpoint | None = None,
+    pair: Pair | None = None,
 ) -> History:
     """Train a network of `build_network` in place, until `epochs` or early stopping; the best weights are put back.
 
@@ -91,15 +94,15 @@ def train_network(
         member: number of the network in its ensemble.
         on_epoch: called after each epoch; an InterruptedRunError from it leaves a saved state behind.
         checkpoint: where the state is kept; if it holds one, training goes on from it.
+        pair: the first side of one, whose second calls `train_beside`.
 
     Raises:
         DivergedError: the loss of an epoch is not finite.
         RunDamagedError: the checkpoint is another training's.
     """
     config = train_config
-    loss = LOSSES_OF_HEAD[head][0] if config.loss == "auto" else config.loss
-    engine = training_engine(TrainingSpec(network.spec, config.optimizer, loss, config.batch_size, config.clip_norm, config.clip_value))
-    engine.borrow(network, train, validation, (seed, member), functools.partial(teaching_share, config.teacher_forcing))
+    engine = _engine(network.spec, config, head)
+    engine.borrow(network, train, validation, (seed, member), functools.partial(teaching_share, config.teacher_forcing), pair)
     keeper = None if checkpoint is None else _Keeper(checkpoint, _job(network, train, validation, config, seed, member))
     watch = _Watch(engine, config, member, on_epoch, keeper)
     try:
@@ -111,6 +114,28 @@ def train_network(
     progress = watch.progress
     set_network_weights(network, progress.best_weights)
     return History(tuple(progress.reports), progress.best_epoch, progress.best_epoch)
+
+
+def train_beside(
+    network: Any, train: Windows, validation: Windows, *, train_config: TrainConfig, head: str, seed: int, member: int, pair: Pair
+) -> None:
+    """Compute the second halves of what another process trains with these arguments, until PartedError says that it is over."""
+    engine = _engine(network.spec, train_config, head)
+    engine.borrow(network, train, validation, (seed, member), functools.partial(teaching_share, train_config.teacher_forcing), pair)
+    try:
+        engine.serve()
+    finally:
+        engine.give_back()
+
+
+def is_shared(spec: NetworkSpec, config: TrainConfig) -> bool:
+    """Whether two processes may train a network together."""
+    return not HAS_GPU and is_halved(spec.model, spec.features, spec.lookback, config.batch_size, len(config.members))
+
+
+def _engine(spec: NetworkSpec, config: TrainConfig, head: str) -> TrainingEngine:
+    loss, halved = LOSSES_OF_HEAD[head][0] if config.loss == "auto" else config.loss, is_shared(spec, config)
+    return training_engine(TrainingSpec(spec, config.optimizer, loss, config.batch_size, config.clip_norm, config.clip_value, halved))
 
 
 def _fit(engine: TrainingEngine, watch: _Watch, epochs: int) -> None:
@@ -289,4 +314,5 @@ def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig,
         arrays += [windows.series, windows.targets, windows.ends.astype(np.int64), *windows.beside.values()]
     digests = [sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data) for array in arrays]
     settings = config.model_dump(exclude={"workers"})  # whoever trains it, it is the same training
-    return sha256(repr((network.spec, settings, seeds, digests)).encode())
+    halved = ["in halves"] if is_shared(network.spec, config) else []  # whose optimizer has one vector of weights
+    return sha256(repr((network.spec, settings, seeds, digests, *halved)).encode())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from stockrnn.models.thinning import Weights, thinned_members
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.training.checkpoint import Checkpoint
-from stockrnn.training.loop import EpochReport, History, predict_windows, train_network
+from stockrnn.training.loop import EpochReport, History, is_shared, predict_windows, train_beside, train_network
+from stockrnn.training.pairing import Address, Pair, PartedError
 from stockrnn.types import RowIndex
 
 
@@ -97,7 +99,8 @@ class RecurrentForecaster(Forecaster):
         specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns), len(pipeline.embedded))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
         lessons = _Lessons(config, specs, parts["train"], parts["validation"], start, self.checkpoints)
-        trained = self.engine.run(_train_member, lessons, range(len(specs)), on_report=self.on_epoch)
+        with _pair(self.engine, lessons) as pair:
+            trained = self.engine.run(_train_member, replace(lessons, pair=pair), range(len(specs)), on_report=self.on_epoch)
         members, histories = zip(*trained, strict=True)
         train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
         outputs = member_outputs(*self._sampled(specs, members), held_out)
@@ -156,6 +159,7 @@ class _Lessons:
     validation: Windows
     start: Start | None
     checkpoints: Path | None
+    pair: Pair | None = None
 
     def first_network(self, member: int) -> Any:
         """The network of a member before its first epoch."""
@@ -179,22 +183,44 @@ class _Lessons:
         path = self.checkpoints
         return None if path is None else Checkpoint(path.with_name(f"{path.name}.member{member}"))
 
+    def given(self, member: int) -> dict[str, Any]:
+        """What a member is trained with, besides its network."""
+        lookback, config = self.specs[member].lookback, self.config
+        windows = {"train": self.train.last(lookback), "validation": self.validation.last(lookback)}
+        return {**windows, "train_config": self.settings(), "head": config.model.head, "seed": config.train.seed, "member": member}
+
 
 def _train_member(lessons: _Lessons, member: int, tell: Tell) -> tuple[dict[str, np.ndarray], History]:
     """A unit of work: one network, from its first weights to its best."""
-    network, lookback = lessons.first_network(member), lessons.specs[member].lookback
-    history = train_network(
-        network,
-        lessons.train.last(lookback),
-        lessons.validation.last(lookback),
-        train_config=lessons.settings(),
-        head=lessons.config.model.head,
-        seed=lessons.config.train.seed,
-        member=member,
-        on_epoch=tell,
-        checkpoint=lessons.checkpoint(member),
-    )
+    network = lessons.first_network(member)
+    history = train_network(network, **lessons.given(member), on_epoch=tell, checkpoint=lessons.checkpoint(member), pair=lessons.pair)
     return network_weights(network), history
+
+
+@contextlib.contextmanager
+def _pair(engine: Engine, lessons: _Lessons) -> Iterator[Pair | None]:
+    """Another process that trains the one network with this one, where it is large and there is one."""
+    pair = Pair.first() if is_shared(lessons.specs[0], lessons.config.train) else None
+    if pair is None:
+        yield None
+        return
+    with engine.beside(_train_beside, (lessons, pair.address)) as pair.gone:
+        try:
+            yield pair
+        finally:
+            pair.close()
+
+
+def _train_beside(shared: tuple[_Lessons, Address], unit: None, tell: Tell) -> str:
+    """What the other process does; why it could not, if so."""
+    del unit, tell
+    lessons, address = shared
+    try:
+        with contextlib.suppress(PartedError), contextlib.closing(Pair.second(address)) as pair:
+            train_beside(_network(lessons.specs[0]), **lessons.given(0), pair=pair)
+    except OSError as error:
+        return f"No second process could help to train ({error.strerror}): one trained alone."
+    return ""
 
 
 def network_forecaster(

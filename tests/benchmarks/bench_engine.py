@@ -110,24 +110,62 @@ def our_network(job, inputs):
     return network
 
 
-def make_ours(job, folder):
+def our_engine(job, folder, pair=None):
+    """An engine that runs a job's windows in their order, from its first weights, and scores nothing."""
     import numpy as np
 
     from stockrnn.features.windows import Windows
     from stockrnn.models.backend import tf
-    from stockrnn.training.engine import TrainingSpec, in_batches, training_engine
+    from stockrnn.models.seeds import derive_seed
+    from stockrnn.training.engine import TrainingSpec, training_engine
+    from stockrnn.training.sizes import is_halved
 
     inputs = numpy_inputs(folder)
     network = our_network(job, inputs)
-    engine = training_engine(TrainingSpec(network.spec, "adam", "mse", job["batch"], clip_norm=1.0))
-    ends = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    halved = is_halved(network.spec.model, FEATURES, job["timesteps"], job["batch"], 1)
+    engine = training_engine(TrainingSpec(network.spec, "adam", "mse", job["batch"], clip_norm=1.0, halved=halved))
+    wanted = np.arange(job["timesteps"] - 1, len(inputs["series"]) - 1)
+    ends = np.empty_like(wanted)
+    ends[np.random.default_rng(derive_seed(0, "order", 0, 1)).permutation(len(wanted))] = wanted  # as the first epoch shuffles them
     windows = Windows(inputs["series"], inputs["targets"], ends, job["timesteps"])
-    engine.borrow(network, windows, windows, (0, 0))
-    engine.optimizer.learning_rate = STEP
-    batches, no_teaching = in_batches(ends, job["batch"]).tensors(), (tf.constant(0.0), tf.constant(0, tf.uint32))
+    engine.borrow(network, windows, windows, (0, 0), pair=pair)
     rows, weights, steps = engine.score_batches
-    lesson, nothing_scored = (*engine.train_data, *batches, *no_teaching), (*engine.score_data, rows, weights, tf.zeros_like(steps))
-    return lambda: float(engine.compiled_epoch(lesson, nothing_scored)["loss"])
+    engine.score_batches = rows, weights, tf.zeros_like(steps)
+    engine.optimizer.learning_rate = STEP
+    return engine
+
+
+OURS = contextlib.ExitStack()
+"""What the last job of ours has taken."""
+
+
+def make_ours(job, folder):
+    """The first epoch over and over, with the second process of the product where it has one."""
+    from stockrnn.training.pairing import Pair
+    from stockrnn.workers import Local
+
+    OURS.close()
+    pair, workers = Pair.first(), Local(2)
+    OURS.callback(workers.close)
+    engine = our_engine(job, folder, pair)
+    pair.gone = OURS.enter_context(workers.beside(stand_beside, (job, folder, pair.address)))
+    OURS.callback(pair.close)
+    engine.prepare(1)
+    if engine.halves is not None:
+        while not pair.is_ready():
+            time.sleep(0.01)
+    return lambda: float(engine.run_epoch(1)["loss"])
+
+
+def stand_beside(shared, unit, tell):
+    """The second process."""
+    from stockrnn.training.pairing import Pair, PartedError
+
+    del unit, tell
+    job, folder, address = shared
+    with contextlib.suppress(PartedError), contextlib.closing(Pair.second(address)) as pair:
+        our_engine(job, folder, pair).serve()
+    return ""
 
 
 def make_keras(job, folder):

@@ -1,0 +1,191 @@
+"""The epoch of a large network: each update is made of two halves of its batch, one after the other, or by two processes at once.
+
+XLA's loop over time runs on one core, as its products are too small to be shared out step by step. Two halves of a batch
+need each other only where their gradients are added. Both are computed by one compiled function wherever they are, so that the
+bytes are the same with and without a second process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from stockrnn.models.backend import keras, tf
+from stockrnn.training.compiling import Program, as_it_lies
+from stockrnn.training.pairing import Pair
+
+_DRAWS = 1 << 20
+"""Random numbers that a layer may draw in a half."""
+_FACTS = 3
+"""Behind the gradients in a row: the loss, summed; how many steps are known; how many windows there are."""
+
+
+class Learner(Protocol):
+    """What an engine brings: a network with its optimizer and seeds of dropout, and what a batch costs."""
+
+    spec: Any
+    network: Any
+    optimizer: Any
+    randomness: list[Any]
+
+    def loss_of(self, *batch: Any) -> tuple[Any, Any]:
+        """The loss, summed, and how many steps are known."""
+
+    def penalty(self) -> Any:
+        """What the weights cost by themselves."""
+
+    def learn_from(self, gradients: list[Any]) -> Any:
+        """Update the weights: the norm of the gradients."""
+
+    def score_of(self, *span: Any) -> Any:
+        """The validation losses of some batches, summed."""
+
+
+class HalvedEpoch:
+    """What an engine calls for an epoch in place of one program: (lesson, validation) → means.
+
+    All weights are one vector to the optimizer, as a call takes some 15 µs a variable. The turns of an epoch are numbered: turn
+    2 k + h computes half h of batch k, and the update is made at the beginning of the turn after both.
+
+    Attributes:
+        vector: the weights.
+        pair: the other process, where there is one.
+    """
+
+    def __init__(self, engine: Learner) -> None:
+        """Take the engine whose network learns; nothing is compiled yet."""
+        self.engine, self.weights = engine, engine.network.trainable_variables
+        self.vector = keras.Variable(np.zeros(sum(map(_size, self.weights)), np.float32), name="weights")
+        self.pair: Pair | None = None
+        self._turns, self._end = Program(self.turns, engine.spec), Program(self.end, engine.spec)
+
+    def share(self, pair: Pair | None) -> None:
+        """Work with another process from now on, or alone."""
+        self.pair = pair
+        if pair is not None:
+            pair.share(_size(self.vector) + _FACTS, sum(array.nbytes for array in self._state()))
+
+    def serve(self, run_epoch: Callable[[int], object]) -> None:
+        """Be the second: run each epoch that the first begins, until PartedError says that it is over."""
+        while self.pair is not None:
+            epoch = self.pair.next_epoch()
+            for variable, value in zip(self._variables(), self.pair.state(self._state()), strict=True):
+                variable.assign(value)
+            run_epoch(epoch)
+
+    def __call__(self, epoch: int, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
+        """An epoch's updates, and the validation loss after them; of no updates only what compiles them."""
+        turns, batches = 2 * int(lesson[4]), int(validation[4])
+        pair = self._begin(epoch, turns > 0)
+        pair, held, told = self._learn(pair, turns, lesson)
+        told, total = self._score(pair, held, told, turns > 0, batches, validation)
+        for weight, value in zip(self.weights, self._apart(self.vector.value), strict=True):
+            weight.assign(value)
+        loss, norm = told[0] / tf.reduce_sum(lesson[3]), told[1] / tf.cast(lesson[4], tf.float32)
+        return {"loss": loss, "gradient_norm": norm, "val_loss": total / tf.reduce_sum(validation[3])}
+
+    def _begin(self, epoch: int, learns: bool) -> Pair | None:
+        """Take the network's weights, and the other process where it waits; the second has its state from the first."""
+        pair = self.pair if learns else None
+        if pair is None or pair.half == 0:
+            self.vector.assign(tf.concat([tf.reshape(weight, (-1,)) for weight in self.weights], axis=0))
+            pair = pair if pair is not None and pair.is_ready() else None
+            if pair is not None:
+                pair.begin(epoch, self._state())
+        return pair
+
+    def _learn(self, pair: Pair | None, turns: int, lesson: tuple[Any, ...]) -> tuple[Pair | None, Any, Any]:
+        """All turns: who is still there, what the last update is made of, and what was told of those before it."""
+        held, told, done, due, fresh = tf.zeros((_size(self.vector) + _FACTS,)), tf.zeros((2,)), 0, False, True
+        while pair is not None and done < turns:
+            own = done + pair.half
+            held, told = self._turns(held, told, tf.constant((own, own + 1, due, True)), *lesson)
+            both = pair.swap(held.numpy())
+            if both is None:
+                pair, done, due, fresh = None, own + 1, False, False
+            else:
+                held, done, due = as_it_lies(both), done + 2, True
+        if pair is None:
+            held, told = self._turns(held, told, tf.constant((done, turns, due, fresh)), *lesson)
+        return pair, held, told
+
+    def _score(self, pair: Pair | None, held: Any, told: Any, due: bool, batches: int, validation: tuple[Any, ...]) -> tuple[Any, Any]:
+        """What was told of all updates, after the last one, and the validation losses, summed over both halves of the batches."""
+        spans, own = ((0, batches // 2), (batches // 2, batches)), 0 if pair is None else pair.half
+        told, total = self._end(held, told, tf.constant((*spans[own], due)), *validation)
+        both = None if pair is None else pair.swap(np.full(held.shape, total, np.float32))
+        if both is not None:
+            return told, both[0]
+        told, other = self._end(held, told, tf.constant((*spans[1 - own], False)), *validation)
+        return told, total + other
+
+    def _variables(self) -> list[Any]:
+        return [self.vector, *self.engine.optimizer.variables]
+
+    def _state(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self._variables()]
+
+    def _apart(self, vector: Any) -> list[Any]:
+        """A vector as tensors of the weights' shapes."""
+        parts = zip(tf.split(vector, list(map(_size, self.weights))), self.weights, strict=True)
+        return [tf.reshape(part, weight.shape) for part, weight in parts]
+
+    def turns(self, held: Any, told: Any, span: Any, *lesson: Any) -> Any:
+        """Some turns; compiled.
+
+        Args:
+            held: gradients and facts of the half before, or the sum of both, shape (weights + 3,).
+            told: loss × windows and gradient norm, summed over the updates made, shape (2,).
+            span: the first turn, that after the last, whether an update is due before the first, and whether that holds nothing before.
+            lesson: as the engine's.
+
+        Returns:
+            `held` and `told` after them.
+        """
+        given, targets, rows, weights, _, share, seed = lesson
+        first, end, due, fresh = tf.unstack(span)
+
+        def body(turn: Any, held: Any, told: Any) -> tuple[Any, ...]:
+            begins = turn % 2 == 0
+            told = self._updated(tf.where(turn == first, due > 0, begins), held, told)
+            half = (tf.reshape(each[turn // 2], (2, -1))[turn % 2] for each in (rows, weights))
+            row = self._row(turn, given, targets, *half, share, tf.stack([seed, tf.cast(turn, tf.uint32)]))
+            return turn + 1, tf.where(tf.where(turn == first, fresh > 0, begins), row, held + row), told
+
+        return tf.while_loop(lambda turn, *_: turn < end, body, (first, held, told))[1:]
+
+    def end(self, held: Any, told: Any, span: Any, *validation: Any) -> Any:
+        """The last update, where it is due, and the losses of validation batches from one to before another; compiled, as `turns`."""
+        given, targets, rows, weights, _ = validation
+        told = self._updated(span[2] > 0, held, told)
+        with keras.StatelessScope(state_mapping=[*zip(self.weights, self._apart(self.vector.value), strict=True)]):
+            return told, self.engine.score_of(given, targets, rows, weights, span[0], span[1])
+
+    def _updated(self, due: Any, held: Any, told: Any) -> Any:
+        """Make the update of what is held where it is due: what is told then."""
+
+        def update() -> Any:
+            total, known, windows = tf.unstack(held[-_FACTS:])
+            norm = self.engine.learn_from([held[:-_FACTS] / known])
+            return told + tf.stack([total / known * windows, norm])
+
+        return tf.cond(due, update, lambda: told)
+
+    def _row(self, turn: Any, *batch: Any) -> Any:
+        """Gradients of a half's summed loss, and the facts: shape (weights + 3,). `batch` is what the engine's `loss_of` takes."""
+        apart, randomness = self._apart(self.vector.value), self.engine.randomness
+        drawn = [tf.stack([each.value[0], tf.cast(turn, each.dtype) * _DRAWS]) for each in randomness]
+        mapping = [*zip(self.weights, apart, strict=True), *zip(randomness, drawn, strict=True)]
+        with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=mapping):
+            tape.watch(apart)
+            total, known = self.engine.loss_of(*batch)
+            total += known * self.engine.penalty()
+        gradients = tape.gradient(total, apart)
+        facts = tf.stack([total, known, tf.reduce_sum(batch[3])])
+        return tf.concat([*(tf.reshape(gradient, (-1,)) for gradient in gradients), facts], axis=0)
+
+
+def _size(variable: Any) -> int:
+    return int(variable.shape.num_elements())

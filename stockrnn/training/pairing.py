@@ -1,0 +1,181 @@
+"""Memory that two processes of this machine see, each with its half of an update; who is left alone goes on alone.
+
+Linux on x86 alone: there a file without a name can be opened through /proc, and one core sees another's writes in their order
+(Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, section 10.2.2; AMD64 Architecture Programmer's Manual,
+volume 2, section 7.2). Elsewhere there is no pair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stockrnn.features.windows import aligned_zeros
+
+_CLOSED, _LAID, _READY, _BEGUN, _EPOCH, _DONE = range(0, 48, 8)
+"""Places of the marks, each on a cache line of its own: whether it is over; the size of all; whether the second is ready; how many epochs
+were begun; the number of the last one; how many rows each has shown."""
+_HEAD_BYTES, _LINE_BYTES = 512, 64
+_LOOKS, _NAP_S = 2000, 50e-6
+"""Looks at a mark, a millisecond of them, before this process sleeps between two."""
+PATIENCE_S = 5.0
+"""How long the first waits for the other's half before it goes on alone: the other may be stopped, or have no core."""
+
+
+class PartedError(Exception):
+    """The first of a pair wants nothing more of the second."""
+
+
+def can_pair() -> bool:
+    """Whether this system has what a pair needs."""
+    return hasattr(os, "memfd_create") and platform.machine() in {"x86_64", "AMD64"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the first side of a pair is found: a path, and the file that must be there."""
+
+    path: str
+    identity: tuple[int, int]
+
+
+class Pair:
+    """What one of the two sees.
+
+    Attributes:
+        half: which half of each batch it computes: 0 for the first, which began, tells of the training and may be without the other.
+        gone: whether the process of the second is.
+    """
+
+    def __init__(self, handle: int, half: int) -> None:
+        """Take a file without a name; `first` and `second` open one."""
+        self.half, self._handle = half, handle
+        self._begun = self._shown = 0
+        self.gone: Callable[[], bool] = lambda: False
+        self._marks = np.frombuffer(mmap.mmap(handle, _HEAD_BYTES), np.int64)
+
+    @classmethod
+    def first(cls) -> Pair | None:
+        """A new one; None where the system has none."""
+        with contextlib.suppress(OSError):
+            if can_pair():
+                handle = os.memfd_create("stockrnn", os.MFD_CLOEXEC)
+                os.ftruncate(handle, _HEAD_BYTES)
+                return cls(handle, 0)
+        return None
+
+    @classmethod
+    def second(cls, address: Address) -> Pair:
+        """The other side of one. Raises PartedError where that is closed, and OSError."""
+        try:
+            handle = os.open(address.path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise PartedError from error
+        if _identity(handle) != address.identity:  # the number is another file's by now
+            os.close(handle)
+            raise PartedError
+        return cls(handle, 1)
+
+    @property
+    def address(self) -> Address:
+        """Where another process of this user finds it."""
+        return Address(f"/proc/{os.getpid()}/fd/{self._handle}", _identity(self._handle))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What arrives elsewhere: nobody."""
+        return _nobody, ()
+
+    def share(self, row: int, state: int) -> None:
+        """Lay out the memory, alike on both sides: rows of so many float32, two of each side, and so many bytes of state.
+
+        Raises PartedError on the second side where the first is over before.
+        """
+        row_bytes = -(-4 * row // _LINE_BYTES) * _LINE_BYTES
+        size = _HEAD_BYTES + 4 * row_bytes + state
+        if self.half == 0:
+            os.ftruncate(self._handle, size)
+            self._marks[_LAID] = size
+        elif not self._wait(_LAID, size, math.inf):
+            raise PartedError
+        memory = mmap.mmap(self._handle, size)
+        self._marks = np.frombuffer(memory, np.int64, _HEAD_BYTES // 8)
+        self._rows = np.frombuffer(memory, np.float32, row_bytes, _HEAD_BYTES).reshape(2, 2, -1)[:, :, :row]
+        self._sum = aligned_zeros((row,), np.float32)
+        self._state = np.frombuffer(memory, np.uint8, state, _HEAD_BYTES + 4 * row_bytes)
+
+    def close(self) -> None:
+        """Tell the other that it is over."""
+        self._marks[_CLOSED] = 1
+        os.close(self._handle)
+
+    def is_ready(self) -> bool:
+        """Whether the second waits for an epoch."""
+        return bool(self._marks[_READY]) and not self._marks[_CLOSED] and not self.gone()
+
+    def begin(self, epoch: int, state: Sequence[np.ndarray]) -> None:
+        """The first: begin an epoch from this state."""
+        self._state[:] = np.concatenate([array.reshape(-1).view(np.uint8) for array in state])
+        self._marks[_EPOCH] = epoch
+        self._marks[_BEGUN] += 1
+
+    def next_epoch(self) -> int:
+        """The second: wait for the next epoch. Raises PartedError when it is over."""
+        self._marks[_READY] = 1
+        self._begun += 1
+        if not self._wait(_BEGUN, self._begun, math.inf):
+            raise PartedError
+        return int(self._marks[_EPOCH])
+
+    def state(self, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The state that the epoch begins from, as arrays like these."""
+        ends = np.cumsum([array.nbytes for array in like])
+        parts = np.split(self._state, ends[:-1])
+        return [part.copy().view(array.dtype).reshape(array.shape) for part, array in zip(parts, like, strict=True)]
+
+    def swap(self, own: np.ndarray) -> np.ndarray | None:
+        """Show the other this row, and get the sum of both, which lies there until the next swap.
+
+        None where the second is gone. Raises PartedError where the first is.
+        """
+        self._shown += 1
+        rows = self._rows[self._shown % 2]
+        rows[self.half] = own
+        self._marks[_DONE + 8 * self.half] = self._shown
+        if self._wait(_DONE + 8 * (1 - self.half), self._shown, math.inf if self.half else PATIENCE_S):
+            np.add(rows[0], rows[1], out=self._sum)
+            return self._sum
+        if self.half:
+            raise PartedError
+        self._marks[_CLOSED] = 1
+        return None
+
+    def _wait(self, mark: int, value: int, patience_s: float) -> bool:
+        """Wait until a mark has a value; whether it has."""
+        marks, looks, until = self._marks, 0, time.monotonic() + patience_s
+        while marks[mark] < value:
+            looks += 1
+            if looks < _LOOKS:
+                os.sched_yield()
+            elif marks[_CLOSED] or self.gone() or time.monotonic() > until:
+                return bool(marks[mark] >= value)
+            else:
+                time.sleep(_NAP_S)
+        return True
+
+
+def _identity(handle: int) -> tuple[int, int]:
+    found = os.fstat(handle)
+    return found.st_dev, found.st_ino
+
+
+def _nobody() -> None:
+    return None

@@ -1,0 +1,38 @@
+"""How much work an update is, told by the config alone, before TensorFlow is loaded."""
+
+from __future__ import annotations
+
+from stockrnn.config import Config, ModelConfig
+
+GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
+LARGE = 40_000_000
+"""Multiply-adds of an update's forward pass from which on two processes share it: some 3 ms of one core; handing over takes 0.4."""
+
+
+def is_halved(model: ModelConfig, features: int, lookback: int, batch: int, members: int) -> bool:
+    """Whether the batches of a network are halved, so that a second process may take a half: a large one that is alone.
+
+    Cores, processes and time have no say in it, as halves have other last digits than the whole.
+
+    Args:
+        model: the network's section of the config.
+        features: columns of a window.
+        lookback: timesteps of a window.
+        batch: windows an update.
+        members: networks of the ensemble, which else share the processes out.
+    """
+    return members == 1 and batch % 2 == 0 and batch * lookback * _recurrent_weights(model, features) >= LARGE
+
+
+def trainers(config: Config) -> int:
+    """How many processes the networks of one ticker, or of a panel together, can keep busy."""
+    (model, lookback), *more = config.networks()
+    features = len(config.features.columns) + len(config.features.indicators)
+    return 1 + max(len(more), is_halved(model, features, lookback, config.train.batch_size, 1 + len(more)))
+
+
+def _recurrent_weights(model: ModelConfig, features: int) -> int:
+    """Weights of the layers that read the window, without biases."""
+    directions = 2 if model.bidirectional else 1
+    widths = [features, *(directions * units for units in model.units)]
+    return sum(directions * GATES[model.cell] * units * (width + units) for width, units in zip(widths, model.units, strict=False))
