@@ -127,9 +127,10 @@ class ModelConfig(Section):
     the low, as far as the past has come back from there."""
     anchor_renewal: Annotated[int, Field(ge=0)] = 0
     """Sessions, counted from the end of training, after which `har` is learned anew from all that is known by then; 0 for never."""
+    location_shrinkage: Fraction = 0.0
+    """Share of what a network says of an anchored change's location that is taken back, as which way the price goes is mostly noise."""
     filtered_history: Fraction = 0.0
-    """Share of a forecast's quantiles that is filtered historical simulation: the last changes, each in units of the anchor's scale at
-    its time, so that the shape of the distribution follows them. A shorter history counts for less."""
+    """Share of a forecast's quantiles taken from the last changes, in units of the anchor's scale at their time; fewer count for less."""
     filtered_sessions: tuple[Count, ...] = Field(default=(250,), min_length=1, strict=False)
     """How many changes that is; of several numbers, the mean of their quantiles is taken."""
 
@@ -205,6 +206,8 @@ class TrainConfig(Section):
     """What the decoder of an `encoder_decoder` is fed with in training."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """When training stops."""
+    restore: Literal["best", "last"] = "best"
+    """Whose weights a network has afterwards: those of the epoch of lowest validation loss, or of the last one."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number derives from it."""
     ensemble: Ensemble = 1
@@ -213,8 +216,7 @@ class TrainConfig(Section):
     mc_dropout: Annotated[int, Field(ge=0, le=64)] = 0
     """Samples of dropout that each network also forecasts with, averaged like an ensemble; 0 drops in training alone."""
     workers: Workers = "auto"
-    """Processes that train tickers, folds, members or the halves of a large network's batches at the same time, and draw, to the same
-    result; `auto`: two, where there are cores for them, and one for each core, where it pays."""
+    """Processes that train tickers, folds, members or halves of large batches at the same time, to the same result; `auto`: what pays."""
 
     @property
     def members(self) -> tuple[MemberConfig, ...]:
@@ -351,17 +353,15 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
         longest == config.window.lookback,
         f"`window.lookback` must be the longest lookback in `train.ensemble`. Received: {config.window.lookback} and {longest}",
     )
-    yield (
-        config.model.anchor == "none" or config.target.transform == "log_return",
-        f"`target.transform` must be log_return for `model.anchor: {config.model.anchor}`. Received: {config.target.transform}",
-    )
-    for key, kinds in (("filtered_history", ("ewma", "har")), ("anchor_renewal", ("har",))):
+    for key, kinds in (("filtered_history", ("ewma", "har")), ("location_shrinkage", ("ewma", "har")), ("anchor_renewal", ("har",))):
         fits = getattr(config.model, key) == 0 or config.model.anchor in kinds
         yield fits, f"`model.anchor` must be {' or '.join(kinds)} for `model.{key}`. Received: {config.model.anchor}"
-    yield (
-        config.model.anchor == "none" or config.model.head in ("quantile", "student_t"),
-        f"`model.head` must be quantile or student_t for `model.anchor: {config.model.anchor}`. Received: {config.model.head}",
-    )
+    for name, value, allowed in (
+        ("target.transform", config.target.transform, ("log_return",)),
+        ("model.head", config.model.head, ("quantile", "student_t")),
+    ):
+        fits = config.model.anchor == "none" or value in allowed
+        yield fits, f"`{name}` must be {' or '.join(allowed)} for `model.anchor: {config.model.anchor}`. Received: {value}"
 
 
 def _sampling_agreements(config: Config) -> Iterator[tuple[bool, str]]:

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from stockrnn.config import LOSSES_OF_HEAD, Config, ModelConfig, TrainConfig
-from stockrnn.models.heads import HEADS, LOSSES, OrderedQuantiles, StudentParameters, raw_quantiles, resting_quantiles
+from stockrnn.models.heads import HEADS, LOSSES, OrderedQuantiles, StudentParameters, raw_quantiles
+from stockrnn.models.outputs import resting_quantiles
 from stockrnn.types import QUANTILES
 
 pytestmark = pytest.mark.network

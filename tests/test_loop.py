@@ -178,6 +178,17 @@ def test_the_best_weights_are_put_back_and_training_stops():
     np.testing.assert_allclose(np.mean((net(x).numpy()[..., 0] - y) ** 2), min(losses), rtol=1e-4)
 
 
+def test_the_last_weights_stay_where_they_are_asked_for():
+    settings = {"learning_rate": 0.3, "early_stopping": EarlyStoppingConfig(patience=3), "restore": "last"}
+    net, history = trained(network(1), epochs=60, **settings)
+    last = len(history.epochs)
+    assert history.best_epoch < history.restored_epoch == last
+    assert curve(history) == curve(trained(network(1), epochs=60, **{**settings, "restore": "best"})[1])
+    _, validation = split()
+    x, y = validation.tensors()
+    np.testing.assert_allclose(np.mean((net(x).numpy()[..., 0] - y) ** 2), history.epochs[-1].validation_loss, rtol=1e-4)
+
+
 def test_an_improvement_smaller_than_min_delta_does_not_count():
     _, history = trained(epochs=9, early_stopping=EarlyStoppingConfig(patience=2, min_delta=1e9))
     assert history.best_epoch == 1

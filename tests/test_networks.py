@@ -7,8 +7,8 @@ from stockrnn.config import ModelConfig
 from stockrnn.errors import RunDamagedError
 from stockrnn.models.cells import CELLS
 from stockrnn.models.exporting import export_onnx
-from stockrnn.models.heads import resting_quantiles
 from stockrnn.models.networks import build_network, network_weights, rest_network, set_network_weights
+from stockrnn.models.outputs import resting_quantiles
 
 pytestmark = pytest.mark.network
 SHAPE = {"features": 3, "lookback": 6, "horizon": 2}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.network
 MEMBERS = [{"cell": "gru", "units": [3], "dropout": 0.3}, {"cell": "simple_rnn", "units": [2], "lookback": 4}]
 CONFIG = build_config(
     {
-        "model": {"anchor": "har", "anchor_renewal": 30, "filtered_history": 0.3},
+        "model": {"anchor": "har", "anchor_renewal": 30, "location_shrinkage": 0.4, "filtered_history": 0.3},
         "window": {"lookback": 8, "horizon": 2},
         "split": {"calibration": 0.0},
         "train": {"epochs": 2, "batch_size": 128, "ensemble": MEMBERS},

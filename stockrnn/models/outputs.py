@@ -12,6 +12,24 @@ MOVE_LEVELS = np.linspace(0.005, 0.995, 100)
 """Levels at which the sizes of falls and rises are kept."""
 
 
+_BELOW = (-2.059, -1.542, -1.212, -0.957, -0.756, -0.575, -0.412, -0.256, -0.109)
+USUAL_SHAPE = np.array([*_BELOW, 0.021, 0.159, 0.312, 0.462, 0.632, 0.819, 1.031, 1.288, 1.645, 2.183])
+"""q05 … q95 of a daily change, in units of its mean size and of the volatility forecast: the mean of twelve daily series (first 70 %)."""
+USUAL_TRUST = 2000
+"""Windows of evidence that the usual shape counts as."""
+
+
+def resting_quantiles(targets: np.ndarray) -> np.ndarray:
+    """The targets' quantiles, drawn towards the usual shape, as those of a short history are noisy: shape (horizon, 19).
+
+    Args:
+        targets: scaled without an offset, so that no change is zero, shape (n, horizon).
+    """
+    trust = USUAL_TRUST / (USUAL_TRUST + len(targets))
+    usual = np.abs(targets).mean(axis=0)[:, None] * USUAL_SHAPE
+    return np.asarray((1 - trust) * np.quantile(targets, QUANTILES, axis=0).T + trust * usual)
+
+
 def quantiles_of(head: str, raw: np.ndarray) -> np.ndarray:
     """The quantiles q05 … q95 that an output says, without calibration.
 

@@ -14,7 +14,7 @@ from stockrnn.features.history import recent_quantiles
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast
-from stockrnn.models.outputs import direction_quantiles, move_sizes, probability_up, quantiles_of
+from stockrnn.models.outputs import direction_quantiles, move_sizes, probability_up, quantiles_of, resting_quantiles
 from stockrnn.types import QUANTILES, RowIndex
 
 Network = Callable[[Windows], np.ndarray]
@@ -32,46 +32,58 @@ class Readout:
         residuals: for `point`, which has no other source of spread: q05 … q95 of the calibration residuals of each step
             in scaled target space, shape (horizon, 19). Else None.
         moves: for `direction`: sizes of past falls and rises, `outputs.move_sizes`, shape (2, horizon, 100). Else None.
+        resting: with `model.location_shrinkage`: mean quantile of each step where the networks started, shape (horizon,). Else None.
+        shrinkage: share of the way back there that the mean quantile of a forecast is taken.
     """
 
     head: str
     residuals: np.ndarray | None = None
     moves: np.ndarray | None = None
+    resting: np.ndarray | None = None
+    shrinkage: float = 0.0
 
     def quantiles(self, raw: np.ndarray) -> np.ndarray:
         """q05 … q95 of each step, shape (n, horizon, 19), scaled."""
         if self.moves is not None:
             return direction_quantiles(probability_up(raw).mean(axis=1), *self.moves)
         mean = quantiles_of(self.head, raw).mean(axis=1)
+        if self.resting is not None:
+            mean = mean - self.shrinkage * (mean.mean(axis=-1) - self.resting)[..., None]
         ordered: np.ndarray = np.maximum.accumulate(mean, axis=-1)  # a mean of ordered floats may cross by its last bit
         return ordered if self.residuals is None else ordered + self.residuals
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able state."""
         arrays = {"residuals": self.residuals, "moves": self.moves}
-        return {"head": self.head, **{name: None if value is None else value.tolist() for name, value in arrays.items()}}
+        state = {"head": self.head, **{name: None if value is None else value.tolist() for name, value in arrays.items()}}
+        return state if self.resting is None else {**state, "resting": self.resting.tolist(), "shrinkage": self.shrinkage}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Readout:
-        """The readout of a state written by `to_dict`."""
-        arrays = (None if state[name] is None else np.array(state[name], dtype=np.float64) for name in ("residuals", "moves"))
-        return cls(str(state["head"]), *arrays)
+        """The readout of a state written by `to_dict`, or before there was shrinkage."""
+        names = ("residuals", "moves", "resting")
+        arrays = {name: np.array(state[name], dtype=np.float64) for name in names if state.get(name) is not None}
+        return cls(str(state["head"]), **arrays, shrinkage=float(state.get("shrinkage", 0.0)))
 
 
-def fit_readout(head: str, train: np.ndarray, raw: np.ndarray, targets: np.ndarray) -> Readout:
-    """Learn the spread that a head does not forecast itself.
+def fit_readout(model: ModelConfig, train: np.ndarray, raw: np.ndarray, targets: np.ndarray) -> Readout:
+    """Learn the spread that a head does not forecast itself, and the location that one that does is drawn to.
 
     Args:
-        head: name of the head.
+        model: the config's section.
         train: scaled targets of the training windows, shape (windows, horizon).
         raw: the members' outputs on the calibration windows, shape (n, members, horizon, parameters).
         targets: their scaled targets, shape (n, horizon).
     """
+    head = model.head
     if head == "direction":
         return Readout(head, moves=np.stack(move_sizes(train)))
     if head == "point":
         residuals = targets.astype(np.float64) - raw[..., 0].mean(axis=1)
         return Readout(head, np.quantile(residuals, QUANTILES, axis=0).T)
+    if model.location_shrinkage:
+        resting = resting_quantiles(train.astype(np.float64)).mean(axis=-1)
+        return Readout(head, resting=resting, shrinkage=model.location_shrinkage)
     return Readout(head)
 
 

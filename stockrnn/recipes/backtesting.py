@@ -312,7 +312,7 @@ def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, f
         "forecasts": to_csv(forecasts).decode(),
         "history": to_csv(histories_table(taught.learned.parts)).decode() if fold.refits else None,
         "calibration": None if calibration is None else to_csv(calibration).decode(),
-        "epochs": [history.best_epoch for history in histories] if fold.refits else [],
+        "epochs": [history.restored_epoch for history in histories] if fold.refits else [],
         "failed": {**taught.failed, **failed},
         "notes": list(taught.learned.notes),
         "left_out": list(taught.left_out),

@@ -150,6 +150,8 @@ def check_state(state: Any, config: Config, origin: Path, models: Sequence[str])
             hold(readout["head"] == config.model.head, origin, f"have the head {config.model.head}", readout["head"])
             spread = _shape(readout["residuals"])
             hold(spread == (horizon, len(QUANTILES)) or config.model.head != "point", origin, "have residuals of each step", spread)
+            drawn = readout.get("shrinkage", 0.0), _shape(readout["resting"]) if "resting" in readout else (horizon,)
+            hold(drawn == (config.model.location_shrinkage, (horizon,)), origin, "draw each step's location as the config says", drawn)
         hold(_shape(state["conformal"]) == (horizon, len(QUANTILES)), origin, "have conformal shifts of each step", "others")
         _check_widths(state.get("widths", {}), horizon, origin)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -113,7 +113,8 @@ def train_network(
         engine.give_back()
     progress = watch.progress
     set_network_weights(network, progress.best_weights)
-    return History(tuple(progress.reports), progress.best_epoch, progress.best_epoch)
+    restored = progress.best_epoch if config.restore == "best" else len(progress.reports)
+    return History(tuple(progress.reports), progress.best_epoch, restored)
 
 
 def train_beside(
@@ -263,8 +264,10 @@ class _Watch(keras.callbacks.Callback):
         progress, stopping = self.progress, self.config.early_stopping
         progress.reports.append(report)
         progress.waited += 1
-        if report.validation_loss < progress.best_loss - (stopping.min_delta if progress.best_epoch else 0.0):
+        better = report.validation_loss < progress.best_loss - (stopping.min_delta if progress.best_epoch else 0.0)
+        if better:
             progress.best_loss, progress.best_epoch, progress.waited = report.validation_loss, report.epoch, 0
+        if better or self.config.restore == "last":
             progress.best_weights = network_weights(self.engine.network)
         self.engine.stop_training = progress.waited >= stopping.patience
 

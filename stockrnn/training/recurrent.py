@@ -104,7 +104,7 @@ class RecurrentForecaster(Forecaster):
         members, histories = zip(*trained, strict=True)
         train, held_out = parts["train"], parts.get("calibration", parts["validation"].pick(np.arange(0)))
         outputs = member_outputs(*self._sampled(specs, members), held_out)
-        readout = fit_readout(config.model.head, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
+        readout = fit_readout(config.model, train.targets[train.ends], outputs, held_out.targets[held_out.ends])
         counts = {name: len(windows) for name, windows in parts.items()}
         self.fitted_ = Fitted(pipeline, readout, specs, members, histories, counts)
         return self
