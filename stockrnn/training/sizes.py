@@ -5,8 +5,9 @@ from __future__ import annotations
 from stockrnn.config import Config, ModelConfig
 
 GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
-LARGE = 40_000_000
-"""Multiply-adds of an update's forward pass from which on two processes share it: some 3 ms of one core; handing over takes 0.4."""
+LARGE = 12_000_000
+"""Multiply-adds of an update's forward pass from which on two processes share it: some 0.8 ms of one core. Below ten million handing over
+takes longer than half an update."""
 
 
 def is_halved(model: ModelConfig, features: int, lookback: int, batch: int, members: int) -> bool:

@@ -152,7 +152,7 @@ def make_ours(job, folder):
     OURS.callback(pair.close)
     engine.prepare(1)
     if engine.halves is not None:
-        while not pair.is_ready():
+        while not (pair.is_ready() or pair.gone()):
             time.sleep(0.01)
     return lambda: float(engine.run_epoch(1)["loss"])
 
