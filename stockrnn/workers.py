@@ -37,8 +37,7 @@ WORN = 0.5
 frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
 LOOK_S = 5.0
 """How often this process counts its maps: that takes 4 ms, and none compiles more than a program or two a second."""
-_LENT = 1 << 62
-"""In place of a unit's number: that of a worker lent to the unit of this process."""
+_LENT = 1 << 62  # in place of a unit's number: a worker is lent to the unit of this process
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
@@ -53,7 +52,7 @@ class Local(Engine):
     def __init__(self, workers: int | Literal["auto"]) -> None:
         """Store how many processes work; none is started yet."""
         super().__init__()
-        self.workers, self._losses, self._began, self._wear = workers, 0, 0.0, Wear()
+        self.workers, self._losses, self._began, self._wear, self._lent = workers, 0, 0.0, Wear(), False
         self._pool: _Pool | None = None
 
     def prepare(self, units: int, modules: Sequence[str]) -> None:
@@ -64,16 +63,17 @@ class Local(Engine):
 
     @contextlib.contextmanager
     def beside(self, function: Unit, shared: Any) -> Iterator[Callable[[], bool]]:
-        """As `Engine.beside`: the first worker, unless this process runs a unit."""
-        if not self._busy:
+        """As `Engine.beside`: the first worker, unless this process runs a unit, or leaves all units to workers."""
+        if not (alone := self._busy or self._worn()):
             self.prepare(2, ())
-        if self._busy or self._pool is None:
+        if alone or self._pool is None:
             yield lambda: True
             return
-        lent = self._pool.lend(function, shared)
+        lent, self._lent = self._pool.lend(function, shared), True
         try:
             yield lent.done
         finally:
+            self._lent = False
             if not lent.cancel() and lent.done():
                 self.notes += filter(None, [_said(lent)])
 
@@ -177,7 +177,7 @@ class Local(Engine):
     @property
     def _spares(self) -> bool:
         """Whether this process leaves all units to workers."""
-        return self._wear.full and self._losses < MOST_LOSSES
+        return self._wear.full and self._losses < MOST_LOSSES and not self._lent
 
 
 def is_worn(pid: int) -> bool:

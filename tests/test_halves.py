@@ -193,6 +193,12 @@ def test_a_second_process_that_dies_or_stands_still_changes_no_byte(harm, alone,
     assert bool(two.engine.notes) == (harm == signal.SIGKILL)
 
 
+def test_a_worn_process_lends_no_worker_that_it_needs_itself(alone, two):
+    two.engine._wear.full = True
+    assert fitted(two.engine) == alone
+    assert not two.swaps
+
+
 def test_it_goes_on_after_an_interruption_to_the_same_bytes(alone, two, tmp_path):
     def stop(report):
         two.wait()
