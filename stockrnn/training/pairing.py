@@ -25,8 +25,8 @@ _CLOSED, _LAID, _READY, _BEGUN, _EPOCH, _DONE = range(0, 48, 8)
 """Places of the marks, each on a cache line of its own: whether it is over; the size of all; whether the second is ready; how many epochs
 were begun; the number of the last one; how many rows each has shown."""
 _HEAD_BYTES, _LINE_BYTES = 512, 64
-_LOOKS, _NAP_S = 2000, 50e-6
-"""Looks at a mark, a millisecond of them, before this process sleeps between two."""
+_LOOKS, _NAP_S, _LONGEST_NAP_S = 2000, 50e-6, 5e-3
+"""Looks at a mark, a millisecond of them, before this process sleeps between two: first so long, then longer, up to so long."""
 PATIENCE_S = 5.0
 """How long the first waits for the other's half before it goes on alone: the other may be stopped, or have no core."""
 
@@ -160,7 +160,7 @@ class Pair:
 
     def _wait(self, mark: int, value: int, patience_s: float) -> bool:
         """Wait until a mark has a value; whether it has."""
-        marks, looks, until = self._marks, 0, time.monotonic() + patience_s
+        marks, looks, nap, until = self._marks, 0, _NAP_S, time.monotonic() + patience_s
         while marks[mark] < value:
             looks += 1
             if looks < _LOOKS:
@@ -168,7 +168,8 @@ class Pair:
             elif marks[_CLOSED] or self.gone() or time.monotonic() > until:
                 return bool(marks[mark] >= value)
             else:
-                time.sleep(_NAP_S)
+                time.sleep(nap)
+                nap = min(1.2 * nap, _LONGEST_NAP_S)
         return True
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import array
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -139,21 +140,29 @@ OURS = contextlib.ExitStack()
 """What the last job of ours has taken."""
 
 
+@functools.cache
+def second_process():
+    """The worker process that stands beside ours, for all jobs."""
+    from stockrnn.workers import Local
+
+    return Local(2)
+
+
 def make_ours(job, folder):
     """The first epoch over and over, with the second process of the product where it has one."""
     from stockrnn.training.pairing import Pair
-    from stockrnn.workers import Local
 
     OURS.close()
-    pair, workers = Pair.first(), Local(2)
-    OURS.callback(workers.close)
+    pair = Pair.first()
     engine = our_engine(job, folder, pair)
-    pair.gone = OURS.enter_context(workers.beside(stand_beside, (job, folder, pair.address)))
-    OURS.callback(pair.close)
+    if engine.halves is None:
+        pair.close()
+    else:
+        pair.gone = OURS.enter_context(second_process().beside(stand_beside, (job, folder, pair.address)))
+        OURS.callback(pair.close)
     engine.prepare(1)
-    if engine.halves is not None:
-        while not (pair.is_ready() or pair.gone()):
-            time.sleep(0.01)
+    while engine.halves is not None and not (pair.is_ready() or pair.gone()):
+        time.sleep(0.01)
     return lambda: float(engine.run_epoch(1)["loss"])
 
 
