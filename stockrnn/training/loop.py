@@ -82,10 +82,10 @@ def train_network(
     checkpoint: Checkpoint | None = None,
     pair: Pair | None = None,
 ) -> History:
-    """Train a network of `build_network` in place, until `epochs` or early stopping; the best weights are put back.
+    """Train a network of `build_network` in place, until `epochs` or early stopping; it gets the weights that `restore` asks for.
 
     Args:
-        network: gives the weights to start from, and receives the best ones.
+        network: gives the weights to start from, and receives those that stay.
         train: windows learned from; not empty.
         validation: windows that decide when to stop; not empty.
         train_config: the config's section.
