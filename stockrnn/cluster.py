@@ -16,7 +16,7 @@ from typing import Any
 from stockrnn.engines import POLL_S, Engine, Run, Unit, in_turn, one_thread
 from stockrnn.errors import ConfigError, MissingExtraError
 from stockrnn.interrupts import SIGNALS, safe_place
-from stockrnn.workers import Wear
+from stockrnn.wear import Wear
 
 MOST_LOSSES = 5
 """Times that a unit may go down with its node before it is run in this process."""

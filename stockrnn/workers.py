@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stockrnn.engines import POLL_S, Engine, Run, Unit, environment
 from stockrnn.errors import InterruptedRunError
 from stockrnn.interrupts import SIGNALS, at_signal, safe_place
+from stockrnn.wear import Wear, is_worn
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -32,11 +32,6 @@ MOST_LOSSES = 3
 """Workers lost one after the other, without a unit done between, after which this process goes on alone."""
 MANY = 4
 """Units that wait for each worker, above which it is given its next before it asks: short units would else wait for this process."""
-WORN = 0.5
-"""Share of the memory maps that the kernel grants a process (`vm.max_map_count`), beyond which it gets no more units: TensorFlow
-frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
-LOOK_S = 5.0
-"""How often this process counts its maps: that takes 4 ms, and none compiles more than a program or two a second."""
 _LENT = 1 << 62  # in place of a unit's number: a worker is lent to the unit of this process
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
@@ -58,7 +53,7 @@ class Local(Engine):
     def prepare(self, units: int, modules: Sequence[str]) -> None:
         """Start one worker, or as many as the config asks for, where there is a core for it."""
         size = min(2 if self.workers == "auto" else self.workers, units) - 1
-        if self._pool is None and size > 0 and (self.workers != "auto" or _cores() > 1):
+        if self._pool is None and size > 0 and self._losses < MOST_LOSSES and (self.workers != "auto" or _cores() > 1):
             self._start(size, modules)
 
     @contextlib.contextmanager
@@ -75,7 +70,16 @@ class Local(Engine):
         finally:
             self._lent = False
             if not lent.cancel() and lent.done():
-                self.notes += filter(None, [_said(lent)])
+                self._take_back(lent)
+
+    def _take_back(self, lent: Future[Any]) -> None:
+        """After a worker was lent: in the place of one that died another starts, where one is needed again."""
+        if isinstance(error := lent.exception(), _lost_errors()):
+            self.close()
+            self._lost("A worker process died while it helped to train, which went on without it.")
+        elif error is None:  # one of another kind is raised where results are taken
+            self._losses = 0
+            self.notes += filter(None, [lent.result()])
 
     def close(self) -> None:
         """Stop the workers."""
@@ -147,10 +151,13 @@ class Local(Engine):
         return True
 
     def _lose(self, run: Run, numbers: list[int]) -> None:
-        self._losses += 1
         run.waiting.extendleft(reversed(numbers))
         units = " and ".join(str(number + 1) for number in numbers)
-        said = f"A worker process died with unit {units} of {len(run.units)} in hand, which is run again." if numbers else ""
+        self._lost(units and f"A worker process died with unit {units} of {len(run.units)} in hand, which is run again.")
+
+    def _lost(self, said: str) -> None:
+        """Count a loss, and say of it what a user should know."""
+        self._losses += 1
         if self._losses == MOST_LOSSES:
             said += f" {MOST_LOSSES} died in a row: this process goes on alone. Is there enough memory? `train.workers: 1` starts none."
         self.notes += [said.strip()] if said else []
@@ -180,29 +187,6 @@ class Local(Engine):
         return self._wear.full and self._losses < MOST_LOSSES and not self._lent
 
 
-def is_worn(pid: int) -> bool:
-    """Whether a process has more than its share of memory maps. False where the system has no such limit, and for one that ended."""
-    with contextlib.suppress(OSError):
-        limit = int(Path("/proc/sys/vm/max_map_count").read_text("ascii"))
-        return Path(f"/proc/{pid}/maps").read_bytes().count(b"\n") > WORN * limit
-    return False
-
-
-class Wear:
-    """Whether this process is worn; `full` once it was found to be."""
-
-    def __init__(self) -> None:
-        """Look when first asked."""
-        self.full, self._looked = False, -math.inf
-
-    def look(self) -> bool:
-        """Look again, where the last time was long ago."""
-        now = time.monotonic()
-        if not self.full and now - self._looked > LOOK_S:
-            self._looked, self.full = now, is_worn(os.getpid())
-        return self.full
-
-
 @functools.cache
 def _cores() -> int:
     """The cores that this process may use, by its affinity and its control group."""
@@ -217,13 +201,6 @@ def _lost_errors() -> tuple[type[BaseException], ...]:
     from joblib.externals.loky.process_executor import BrokenProcessPool, ShutdownExecutorError
 
     return BrokenProcessPool, ShutdownExecutorError, InterruptedRunError
-
-
-def _said(lent: Future[Any]) -> str:
-    """What a user should know of a worker that was lent; an error of another kind is raised where results are taken."""
-    if isinstance(error := lent.exception(), _lost_errors()):
-        return "A worker process died while it helped to train, which went on without it."
-    return "" if error is not None else str(lent.result())
 
 
 class _Pool:

@@ -13,6 +13,7 @@ GROUND = {
     "dataconfig",
     "engines",
     "places",
+    "wear",
     "workers",
     "beside",
     "cluster",

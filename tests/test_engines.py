@@ -12,12 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from stockrnn import workers
+from stockrnn import wear, workers
 from stockrnn.engines import ALONE
 from stockrnn.errors import ConfigError, DataError, MissingExtraError
 from stockrnn.interrupts import interruptible
 from stockrnn.places import Place, open_engine
-from tests.units import add, add_slowly, end_after_this, kill_once, kill_workers, loaded, meet, nest, policies, refuse, threads
+from tests.units import (
+    add,
+    add_slowly,
+    die_there,
+    end_after_this,
+    kill_once,
+    kill_workers,
+    loaded,
+    meet,
+    nest,
+    policies,
+    refuse,
+    say,
+    threads,
+)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -43,8 +57,8 @@ def test_one_unit_starts_no_worker_and_no_unit_gives_nothing():
 
 @pytest.mark.skipif(not Path("/proc/sys/vm/max_map_count").exists(), reason="the kernel grants any number of maps")
 def test_a_process_that_is_full_of_compiled_programs_gets_no_more_units(monkeypatch, tmp_path):
-    assert not workers.is_worn(os.getpid())
-    monkeypatch.setattr(workers, "WORN", 0.0)
+    assert not wear.is_worn(os.getpid())
+    monkeypatch.setattr(wear, "WORN", 0.0)
     with open_engine(1) as engine:
         pids = [engine.run(add, 1, range(count))[0][1] for count in (1, 2)]
     assert os.getpid() not in pids
@@ -68,7 +82,7 @@ def test_every_process_computes_on_one_thread():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no other system knows SCHED_BATCH")
 def test_no_thread_pushes_another_process_off_its_core_while_an_engine_is_open(monkeypatch):
-    monkeypatch.setattr(workers, "is_worn", lambda pid: pid == os.getpid())  # so that a worker does the unit
+    monkeypatch.setattr(wear, "is_worn", lambda pid: pid == os.getpid())  # so that a worker does the unit
     before = os.sched_getscheduler(0)
     with open_engine(2) as engine:
         assert os.sched_getscheduler(0) == os.SCHED_BATCH
@@ -145,6 +159,27 @@ def test_where_every_worker_dies_this_process_does_the_work(tmp_path):
     assert "goes on alone" in engine.notes[-1]
 
 
+def lend(engine, function, shared):
+    """Lend a worker to this process until it is done."""
+    with engine.beside(function, shared) as gone:
+        until = time.monotonic() + 60
+        while not gone():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+def test_in_the_place_of_a_lent_worker_that_died_another_starts_until_three_died_in_a_row(tmp_path):
+    with open_engine(2) as engine:
+        for function, shared in [(die_there, tmp_path), (say, "What it said."), *[(die_there, tmp_path)] * 5]:
+            lend(engine, function, shared)
+        assert len(list(tmp_path.glob("*.died"))) == 1 + workers.MOST_LOSSES
+        assert len(engine.notes) == 2 + workers.MOST_LOSSES
+        assert engine.notes[1] == "What it said."
+        assert all("died while it helped to train, which went on without it." in note for note in engine.notes[:1] + engine.notes[2:])
+        assert ["goes on alone" in note for note in engine.notes] == [False] * 4 + [True]
+        assert engine.run(add, 1, range(3)) == [(1, os.getpid()), (2, os.getpid()), (3, os.getpid())]
+
+
 @pytest.mark.parametrize("spare", [1, 4, 7, 10, 14, 16])
 def test_where_no_worker_can_be_started_this_process_does_the_work(spare):
     """A system that has no more files, processes or semaphores to give."""
@@ -159,6 +194,10 @@ before = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free + {spare}, before[1]))
 with open_engine(3) as engine:
     print(*(found for found, _ in engine.run(add, 1, range(6))), *engine.notes)
+    if engine.notes:
+        for _ in range(2):  # it is not tried, and told of, again and again
+            with engine.beside(add, 1) as gone:
+                assert gone() and len(engine.notes) == 1
 left = os.dup(0)
 assert left == free or not engine.notes, (left, free)
 """

@@ -96,6 +96,16 @@ def kill_workers(shared, unit, tell):
     return unit
 
 
+def die_there(marks, unit, tell):
+    """A worker that is lent dies, and leaves a mark."""
+    (Path(marks) / f"{os.getpid()}.died").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def say(shared, unit, tell):
+    return shared
+
+
 def wait_to_stop(marks, unit, tell):
     (Path(marks) / f"{os.getpid()}.began").touch()
     try:
