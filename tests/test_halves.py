@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -22,7 +23,7 @@ from stockrnn.models.backend import tf
 from stockrnn.models.networks import build_network, network_weights
 from stockrnn.prices.loading import load_prices
 from stockrnn.storage import sha256
-from stockrnn.training import loop, pairing, sizes
+from stockrnn.training import loop, pairing, recurrent, sizes
 from stockrnn.training.recurrent import RecurrentForecaster
 from stockrnn.types import DATE
 from stockrnn.workers import Local
@@ -191,6 +192,55 @@ def test_a_second_process_that_dies_or_stands_still_changes_no_byte(harm, alone,
     assert sum(two.swaps) >= 2 * 7
     os.kill(two.worker(), signal.SIGCONT) if harm == signal.SIGSTOP else None
     assert bool(two.engine.notes) == (harm == signal.SIGKILL)
+
+
+def pairs_of(pid):
+    """How many files a process holds that are a pair's memory."""
+    found = 0
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            found += "memfd:stockrnn" in str(handle.readlink())
+    return found
+
+
+def test_trainings_one_after_the_other_share_one_worker_and_leave_no_file_open(alone, two):
+    waits = functools.lru_cache(lambda number: two.wait())
+    for number in range(2):
+        assert fitted(two.engine, lambda report, number=number: waits(number)) == alone
+        assert all(two.swaps)
+        assert len(two.swaps) >= (number + 1) * 5 * 7  # a worker that has compiled is there from the first epoch on
+        two.pairs.clear()
+        until = time.monotonic() + 20
+        while (pairs_of(os.getpid()), pairs_of(two.worker())) != (0, 0):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "mmap"])
+def test_where_the_system_refuses_the_memory_one_process_trains(call, alone, two, monkeypatch):
+    def refuse(handle, size, *rest):
+        if size > pairing._HEAD_BYTES:
+            raise OSError(12, "Cannot allocate memory")
+        return real(handle, size, *rest)
+
+    owner = {"ftruncate": os, "mmap": pairing.mmap}[call]
+    real = getattr(owner, call)
+    monkeypatch.setattr(owner, call, refuse)
+    assert fitted(two.engine) == alone
+    assert len(two.pairs) == 1
+    assert not two.swaps
+    two.pairs.clear()
+    assert pairs_of(os.getpid()) == 0
+
+
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), MemoryError()], ids=["system", "Python"])
+def test_a_second_process_without_memory_says_that_one_trained_alone(error, monkeypatch):
+    def refuse(address):
+        raise error
+
+    monkeypatch.setattr(pairing.Pair, "second", refuse)
+    said = recurrent._train_beside((None, None), None, print)
+    assert said == "No second process could help to train (Cannot allocate memory): one trained alone."
 
 
 def test_a_worn_process_lends_no_worker_that_it_needs_itself(alone, two):

@@ -63,9 +63,9 @@ class HalvedEpoch:
 
     def share(self, pair: Pair | None) -> None:
         """Work with another process from now on, or alone."""
-        self.pair = pair
         if pair is not None:
             pair.share(_size(self.vector) + _FACTS, sum(array.nbytes for array in self._state()))
+        self.pair = pair
 
     def serve(self, run_epoch: Callable[[int], object]) -> None:
         """Be the second: run each epoch that the first begins, until PartedError says that it is over."""

@@ -97,20 +97,30 @@ class Pair:
     def share(self, row: int, state: int) -> None:
         """Lay out the memory, alike on both sides: rows of so many float32, two of each side, and so many bytes of state.
 
-        Raises PartedError on the second side where the first is over before.
+        Where the system refuses it to the first, that is over; then, or where it is over before, the second raises PartedError.
         """
         row_bytes = -(-4 * row // _LINE_BYTES) * _LINE_BYTES
         size = _HEAD_BYTES + 4 * row_bytes + state
+        try:
+            memory = self._laid(size)
+        except OSError:
+            self._marks[_CLOSED] = 1
+            if self.half:
+                raise
+            return
+        self._marks = np.frombuffer(memory, np.int64, _HEAD_BYTES // 8)
+        self._rows = np.frombuffer(memory, np.float32, row_bytes, _HEAD_BYTES).reshape(2, 2, -1)[:, :, :row]
+        self._sum = aligned_zeros((row,), np.float32)
+        self._state = np.frombuffer(memory, np.uint8, state, _HEAD_BYTES + 4 * row_bytes)
+
+    def _laid(self, size: int) -> mmap.mmap:
+        """All of the memory: the first has so much made, and the second waits for it."""
         if self.half == 0:
             os.ftruncate(self._handle, size)
             self._marks[_LAID] = size
         elif not self._wait(_LAID, size, math.inf):
             raise PartedError
-        memory = mmap.mmap(self._handle, size)
-        self._marks = np.frombuffer(memory, np.int64, _HEAD_BYTES // 8)
-        self._rows = np.frombuffer(memory, np.float32, row_bytes, _HEAD_BYTES).reshape(2, 2, -1)[:, :, :row]
-        self._sum = aligned_zeros((row,), np.float32)
-        self._state = np.frombuffer(memory, np.uint8, state, _HEAD_BYTES + 4 * row_bytes)
+        return mmap.mmap(self._handle, size)
 
     def close(self) -> None:
         """Tell the other that it is over."""

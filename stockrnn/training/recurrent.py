@@ -218,8 +218,9 @@ def _train_beside(shared: tuple[_Lessons, Address], unit: None, tell: Tell) -> s
     try:
         with contextlib.suppress(PartedError), contextlib.closing(Pair.second(address)) as pair:
             train_beside(_network(lessons.specs[0]), **lessons.given(0), pair=pair)
-    except OSError as error:
-        return f"No second process could help to train ({error.strerror}): one trained alone."
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "Cannot allocate memory"
+        return f"No second process could help to train ({reason}): one trained alone."
     return ""
 
 
