@@ -14,8 +14,10 @@ import pytest
 
 from stockrnn import recipes
 from stockrnn.configfile import load_config
+from stockrnn.errors import InterruptedRunError
 from stockrnn.evaluation.learning import learn
 from stockrnn.evaluation.scoring import score_document, scored_rows
+from stockrnn.interrupts import interruptible
 from stockrnn.places import open_engine
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.training import pairing
@@ -123,16 +125,17 @@ def test_a_second_process_killed_stopped_or_held_up_at_ten_moments_changes_no_by
     assert workers_of(os.getpid()) == []
 
 
-def train(folder, epoch, delay):
-    """Be a process that trains with another, and is killed."""
+def train(folder, number, epoch, delay):
+    """Be a process that trains with another, and gets a signal."""
     pairing.Pair.first = noting_pairs(pairing.Pair.first)
 
     def strike():
         print(*workers_of(os.getpid()), flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
 
-    config = load_config("lstm", [*HALVED, "train.workers=2", f"data.path={folder / 'prices.csv'}"])
-    recipes.train(config, folder / "killed", striking(epoch, delay, strike))
+    config, struck = load_config("lstm", [*HALVED, "train.workers=2", f"data.path={folder / 'prices.csv'}"]), striking(epoch, delay, strike)
+    with interruptible("Go on with: that") as check:
+        recipes.train(config, folder / "killed", lambda report: (struck(report), check()))
 
 
 def gone(pid):
@@ -142,16 +145,16 @@ def gone(pid):
         return True
 
 
-def test_a_first_process_killed_at_random_moments_goes_on_to_the_same_bytes(tmp_path):
+def test_a_first_process_killed_and_interrupted_at_random_moments_goes_on_to_the_same_bytes(tmp_path):
     garch_path(900, 1).drop(columns="filled").to_csv(tmp_path / "prices.csv", index=False)
     config = load_config("lstm", [*HALVED, "train.workers=1", f"data.path={tmp_path / 'prices.csv'}"])
     recipes.train(config, tmp_path / "whole")
     dice = random.Random(12)
-    for first in (2, EPOCHS // 2):
-        moment = dice.randint(first, first + EPOCHS // 3), dice.uniform(0, 0.05)
-        command = [sys.executable, "-m", "tests.test_pair_deaths", tmp_path, *moment]
+    for first, number, code in ((2, signal.SIGTERM, 143), (12, signal.SIGKILL, -9), (22, signal.SIGINT, 130)):
+        moment = dice.randint(first, first + 9), dice.uniform(0, 0.05)
+        command = [sys.executable, "-m", "tests.test_pair_deaths", tmp_path, int(number), *moment]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert done.returncode == code, done.stderr
         wait(lambda said=done.stdout: all(map(gone, said.split())), "the second process outlives the first")
         assert done.stdout.split()
     recipes.resume(config, tmp_path / "killed")
@@ -160,4 +163,7 @@ def test_a_first_process_killed_at_random_moments_goes_on_to_the_same_bytes(tmp_
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
+    try:
+        train(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    except InterruptedRunError as interrupted:
+        sys.exit(interrupted.exit_code)
