@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -200,3 +201,18 @@ def test_a_model_is_stopped_after_its_time_and_not_before(windows):
     assert run_session(session, one, seconds=60.0).shape == (1, 1, 19)
     with pytest.raises(inference._refusals()):
         run_session(session, one, seconds=0.01)
+
+
+def test_a_signal_that_ends_the_block_before_it_begins_leaves_no_thread_to_wait_for(monkeypatch):
+    started, start = [], threading.Thread.start
+
+    def start_and_leave(thread):
+        start(thread)
+        started.append(thread)
+        raise SystemExit(143)
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_leave)
+    with pytest.raises(SystemExit), inference._stopped_after(0.0, lambda: None):
+        pass
+    assert started[0].daemon  # else the process would wait for it, and it for the process to compute
+    started[0].join()
