@@ -114,7 +114,7 @@ def test_column_numbers_of_pandas_are_no_row(tmp_path):
     assert_same(read(tmp_path, csv(",0", DAYS, TABLE.close)), TABLE, ("close",))
 
 
-@pytest.mark.parametrize("nothing", ["n/d", "...", "#DIV/0!", "s/d"])
+@pytest.mark.parametrize("nothing", ["n/d", "...", "#DIV/0!", "s/d", "n.a.", r"\N", "?", "－", "#N/A N/A", "#N/A Field Not Applicable"])
 def test_words_for_nothing_are_missing_values(tmp_path, nothing):
     closes = [nothing, *TABLE.close[1:]]
     assert_same(read(tmp_path, csv("Date,Close", DAYS, closes)), TABLE[1:], ("close",))
@@ -261,3 +261,121 @@ def test_a_vendor_s_file_without_volume_is_the_vendor_s(header, name):
 
 def test_a_german_compound_alone_is_the_close(tmp_path):
     assert_same(read(tmp_path, csv("Datum,Goldpreis", DAYS, TABLE.close)), TABLE, ("close",))
+
+
+YAHOO = (
+    "Close Close price adjusted for splits.,"
+    "Adj Close Adjusted close price adjusted for splits and dividend and/or capital gain distributions."
+)
+
+
+def test_the_explanations_in_the_header_of_yahoo_s_page_are_no_tickers(tmp_path):
+    columns = (TABLE.open, TABLE.high, TABLE.low, TABLE.close, TABLE.close / 2, [f'"{v:,.0f}"' for v in TABLE.volume])
+    prices = read(tmp_path, csv(f"Date,Open,High,Low,{YAHOO},Volume", [f'"{d:%b} {d.day}, {d.year}"' for d in TABLE.date], *columns))
+    assert_same(prices, TABLE.assign(**{name: TABLE[name] / 2 for name in BAR[:4]}), ticker="prices")
+
+
+FUNDS = {
+    "Date,NAV,Shares Outstanding,Total Net Assets": "us",
+    "净值日期,单位净值,累计净值,日增长率": "cn",
+    "年月日,基準価額(円),純資産総額（百万円）,分配金": "jp",
+    "기준일자,기준가격,수정기준가격,설정액": "kr",
+}
+
+
+@pytest.mark.parametrize("header", FUNDS, ids=FUNDS.values())
+def test_a_fund_s_value_is_its_close_and_what_stands_beside_it_is_no_ticker(tmp_path, header):
+    prices = read(tmp_path, csv(header, DAYS, TABLE.close, TABLE.volume, [3] * 60))
+    assert_same(prices, TABLE, ("close",), ticker="prices")
+    assert prices.readings[0].sureness == "certain"
+
+
+@pytest.mark.parametrize("header", ["Date,Bid,Ask", "Fecha,Compra,Venta", "Datum,Geld,Brief", "일자,매수,매도"])
+def test_two_sides_of_one_price_are_no_two_tickers(tmp_path, header):
+    text = csv(header, DAYS, TABLE.close, TABLE.close + 0.5)
+    assert "price column" in refused(tmp_path, text)
+    assert_same(read(tmp_path, text, columns={"close": 2}), TABLE, ("close",))
+
+
+@pytest.mark.parametrize(
+    "header", ["时间,开盘价(后复权),最高价(后复权),最低价(后复权),收盘价(后复权),成交量(股)", "时间,开盘,最高,最低,收盘,总手"]
+)
+def test_chinese_text_that_begins_like_utf_8_is_read(tmp_path, header):
+    prices = read(tmp_path, csv(header, DAYS, *(TABLE[name] for name in BAR)).encode("gbk"))
+    assert_same(prices, TABLE)
+    assert prices.readings[0].encoding == "gb18030"
+
+
+MONTHS_DE = ["Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"]
+WEEKDAYS_DE = ("Montag", "Dienstag", "Mittwoch", "Donnerstag", "Freitag")
+WRITTEN = {
+    "japan": lambda d: f"{d:%Y/%m/%d}({'月火水木金土日'[d.weekday()]})",
+    "japan_wide": lambda d: f"{d.year}年{d.month}月{d.day}日（{'月火水木金土日'[d.weekday()]}）",
+    "korea": lambda d: f"{d:%Y.%m.%d}({'월화수목금토일'[d.weekday()]})",
+    "china": lambda d: f'"{d:%Y-%m-%d},{"一二三四五六日"[d.weekday()]}"',
+    "germany": lambda d: f'"{WEEKDAYS_DE[d.weekday()][:2]}, {d:%d.%m.%Y}"',
+    "germany_long": lambda d: f'"{WEEKDAYS_DE[d.weekday()]}, {d.day}. {MONTHS_DE[d.month - 1]} {d.year}"',
+    "era": lambda d: f"R{d.year - 2018}.{d.month}.{d.day}" if d >= pd.Timestamp("2019-05-01") else f"H{d.year - 1988}.{d.month}.{d.day}",
+    "era_long": lambda d: f"{'令和元' if d >= pd.Timestamp('2019-05-01') else '平成31'}年{d.month}月{d.day}日",
+    "ordinal": lambda d: f"{d.day}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(d.day % 10 if d.day // 10 != 1 else 0, 'th') } {d:%B %Y}",
+}
+
+
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+def test_weekdays_eras_and_ordinals_of_dates_are_read(tmp_path, write):
+    table = bars(120)
+    assert_same(read(tmp_path, csv("Date,Close", table.date.map(write), table.close)), table, ("close",))
+
+
+@pytest.mark.parametrize("form", ["%b %d", "%d %b", "%d-%b"])
+def test_days_without_a_year_are_no_months_of_many_years(tmp_path, form):
+    message = refused(tmp_path, csv("Date,Close", [f"{day:{form}}" for day in TABLE.date], TABLE.close))
+    assert "dates must have a year" in message
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_months_of_years_of_two_digits_are_read_in_order(tmp_path, newest_first):
+    table = pd.DataFrame({"date": pd.date_range("2015-01-01", periods=60, freq="MS"), "close": TABLE.close})
+    rows = table[::-1] if newest_first else table
+    assert_same(read(tmp_path, csv("Date,Close", [f"{d:%b %y}" for d in rows.date], rows.close)), table, ("close",))
+
+
+VOLUMES = {"mn": 1e6, " Mio.": 1e6, " mln": 1e6, "bn": 1e9, " Mrd": 1e9, " Lakh": 1e5, " Cr": 1e7, "주": 1, "株": 1}
+
+
+@pytest.mark.parametrize("unit", VOLUMES)
+def test_units_of_volumes_are_known(tmp_path, unit):
+    prices = read(tmp_path, csv("Date,Close,Volume", DAYS, TABLE.close, [f"{v:.0f}{unit}" for v in TABLE.volume]))
+    assert_same(prices, TABLE.assign(volume=TABLE.volume * VOLUMES[unit]), ("close", "volume"))
+
+
+def test_a_volume_of_words_is_told(tmp_path):
+    prices = read(tmp_path, csv("Date,Close,Volume", DAYS, TABLE.close, ["high"] * 60))
+    assert kinds(prices)["unread_volume"] == 1
+    assert "unread_volume" not in kinds(read(tmp_path, csv("Date,Close,Volume,Vol.", DAYS, TABLE.close, TABLE.volume, ["high"] * 60)))
+
+
+def test_thousands_may_be_parted_as_switzerland_does(tmp_path):
+    closes = [f'"{v * 100:,.2f}"'.replace(",", "’") for v in TABLE.close]
+    assert_same(read(tmp_path, csv("Datum,Schluss", DAYS, closes)), TABLE.assign(close=(TABLE.close * 100).round(2)), ("close",))
+
+
+def test_an_empty_close_is_named(tmp_path):
+    message = refused(tmp_path, csv("Date,Open,Close", DAYS, TABLE.open, [""] * 60))
+    assert "column 3 'Close' must hold closes. Received: empty cells" in message
+
+
+def test_the_header_below_a_preamble_of_pairs_is_the_one_as_wide_as_the_rows(tmp_path):
+    text = "Fund,ACME\nTicker,AC\n" + csv("Date,One,Two", DAYS, TABLE.close, TABLE.open)
+    assert_same(read(tmp_path, text), TABLE, ("close",), ticker="One")
+
+
+@pytest.mark.parametrize("header", ["Index Name", "Contract", "合约代码"])
+def test_indices_and_contracts_name_series(tmp_path, header):
+    text = csv(f"{header},Date,Close", ["Z24"] * 60 + ["H25"] * 60, DAYS * 2, [*TABLE.close, *TABLE.open])
+    assert_same(read(tmp_path, text), TABLE, ("close",), ticker="Z24")
+
+
+@pytest.mark.parametrize("text", ["\n\n<!DOCTYPE html>\n<html>\n", "<!-- saved -->\n<html>\n"])
+def test_a_page_after_an_empty_line_or_a_comment_is_called_a_page(tmp_path, text):
+    assert "a web page" in refused(tmp_path, text)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
+from stockrnn.prices.datewords import ENGLISH, MONTH_OF, WEEKDAY, tidy, western
 from stockrnn.prices.quality import shown
 
 EPOCHS = {"epoch_s": (10, "s"), "epoch_ms": (13, "ms"), "epoch_us": (16, "us"), "epoch_ns": (19, "ns")}
@@ -27,32 +28,12 @@ EXCEL, _EXCEL_DAYS = "excel_serial", (20_000, 80_000)
 _LONGEST = 64
 """A longer cell is no date."""
 
-_MONTHS = {
-    1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв январь ocak oca sty stycznia",
-    2: "feb february februar février févr fevr fév febrero febbraio fevereiro fev februari февраля фев февраль şubat şub subat lut lutego",
-    3: "mar march märz mär mrz mars marzo março maart mrt марта мар март mart marca maret",
-    4: "apr april avril avr abril abr aprile апреля апр апрель nisan nis kwi kwietnia",
-    5: "may mai mayo maggio mag maio mei мая май mayıs mayis maj maja",
-    6: "jun june juni juin junio giugno giu junho июня июн июнь haziran haz cze czerwca",
-    7: "jul july juli juillet juill juil julio luglio lug julho июля июл июль temmuz tem lip lipca",
-    8: "aug august août aout agosto ago agustus agt agu августа авг август ağustos agustos ağu sie sierpnia",
-    9: "sep sept september septembre septiembre settembre set setembro сентября сен сент сентябрь eylül eylul eyl wrz września",
-    10: "oct october oktober okt octobre octubre ottobre ott outubro out октября окт октябрь ekim eki paź października",
-    11: "nov november novembre noviembre novembro ноября ноя ноябрь kasım kasim kas lis listopada",
-    12: "dec december dezember dez décembre déc diciembre dic dicembre dezembro desember des декабря дек декабрь aralık ara gru grudnia",
-}
-MONTH_OF = {word: number for number, words in _MONTHS.items() for word in words.split()}
-_ENGLISH = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_WEEKDAY = re.compile(r"^(?:(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)[a-z]*\.?|[월화수목금토일]요일),?\s+", re.IGNORECASE)
-_ZONE = re.compile(
-    r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?(?:\s*\([A-Za-z ]+\))?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}"
-    r"|E[SD]T|C[SD]T|P[SD]T|KST|JST)$"
-)
 _TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _DATE = re.compile(
     r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
     r"|^\d{4}\s?[.]\s?\d{1,2}\s?[.]\s?\d"  # 2020.01.31
     r"|^1\d{2}[/年]\d{1,2}[/月]\d{1,2}日?$"  # 107/01/29, Taiwan
+    r"|^(?:[RHS]|令和|平成|昭和)\s?(?:\d{1,2}|元)[./年]\d{1,2}[./月]\d{1,2}日?$"  # R4.1.31, Japan
     r"|^\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:\d{4}|\d{2})(?!\d)"  # 31/01/2020, 1.2.20
     r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6}|\s\d{1,2}:\d{2}(?::\d{2})?)?(?:\.0)?$"  # 20200131 0930
 )
@@ -77,7 +58,7 @@ class Dates:
 
 def looks_like_date(cell: str) -> bool:
     """Whether a cell is a date as someone would write it; a number of seconds since 1970 is not judged here."""
-    return len(cell) <= _LONGEST and (bool(_DATE.match(cell)) or _has_month_name(cell))
+    return len(cell) <= _LONGEST and (bool(_DATE.match(WEEKDAY.sub("", cell))) or _has_month_name(cell))
 
 
 def looks_like_epoch(cell: str) -> bool:
@@ -112,43 +93,6 @@ def _epoch_with_old(cells: Sequence[str]) -> str | None:
     return name if name in ("epoch_s", "epoch_ms") and min(map(int, digits)) / unit > -5e9 else None
 
 
-def _with_centuries(cells: pd.Series) -> pd.Series:
-    """Years of two digits beside years of four, as a spreadsheet leaves what it took for a date beside what it did not."""
-    short = cells.str.fullmatch(r"\d{1,2}([-/.])\d{1,2}\1\d{2}")
-    if not short.any() or not cells.str.fullmatch(r"\d{1,2}([-/.])\d{1,2}\1(?:19|20)\d{2}").any():
-        return cells
-    latest = pd.Timestamp.now().year % 100 + 1
-    return cells.mask(short, cells.str.replace(r"(\d{2})$", lambda year: f"{19 if int(year[1]) > latest else 20}{year[1]}", regex=True))
-
-
-def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
-    """Cells without weekday names and time zones, with English months and Taiwan's years made Western; and the zones cut off."""
-    cells = cells.str.strip()
-    if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").any() and cells.str.fullmatch(_ROC_DATE).mean() > 0.5:
-        cells = _western(cells)
-    if cells.str.contains("오전|오후|上午|下午").any():
-        cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
-    cells = _with_centuries(cells)
-    sample = cells.iloc[:: max(1, len(cells) // 50)]
-    zone = ""
-    if sample.str.contains(_ZONE).any():
-        timed = cells.str.contains(r"\d:\d|\dT\d|[AP]M", regex=True)
-        zones = cells.where(timed, "").str.extract(f"({_ZONE.pattern})", expand=False).fillna("")
-        zone = ", ".join(sorted({z.strip() for z in zones.unique() if z}))[:60]
-        cells = cells.where(~timed, cells.str.replace(_ZONE, "", regex=True))
-    if sample.str.contains(r"[^\W\d_]{3}", regex=True).any():
-        cells = cells.str.replace(_WEEKDAY, "", regex=True).str.replace(r"[^\W\d_]+", _english_month, regex=True)
-    return cells, zone
-
-
-_ROC_DATE = r"\d{2,3}\D\d{1,2}\D\d{1,2}\D?"
-
-
-def _western(cells: pd.Series) -> pd.Series:
-    """Cells with Taiwan's years made Western: 92/06/30 and 107/01/29 are days of 2003 and 2018."""
-    return cells.str.replace(r"^\d{2,3}(?=\D)", lambda match: str(int(match.group()) + 1911), regex=True)
-
-
 def _refuse_two_calendars(cells: pd.Series, name: str) -> None:
     """Two-digit years that come first, all of a century's end, may be Taiwan's: both share weekdays, 11 years being 574 weeks."""
     years = pd.to_numeric(cells.str.extract(r"^(\d{2})\D", expand=False), errors="coerce")
@@ -158,15 +102,6 @@ def _refuse_two_calendars(cells: pd.Series, name: str) -> None:
             f"dates must show their century. Received: {shown(cells[years.idxmax()])}, of {1900 + year}, or {1911 + year} by Taiwan's "
             f"years. Set `data.date_format` to {name} or {ROC}."
         )
-
-
-def _half_day(match: re.Match[str]) -> str:
-    return f"{match[2]} {'AM' if match[1] in ('오전', '上午') else 'PM'}"
-
-
-def _english_month(match: re.Match[str]) -> str:
-    number = MONTH_OF.get(match.group().lower())
-    return match.group() if number is None else _ENGLISH[number - 1]
 
 
 def formats_of(cell: str) -> list[str]:
@@ -181,7 +116,7 @@ def formats_of(cell: str) -> list[str]:
     if tokens and len(tokens[0]) == 6 and tokens[0].isdigit():
         tail = _time_format(tokens, 1)
         return [] if tail is None else [date + tail for date in ("%y%m%d", "%d%m%y", "%m%d%y")]
-    parts = [i for i, token in enumerate(tokens) if token.isdigit() or token in _ENGLISH]
+    parts = [i for i, token in enumerate(tokens) if token.isdigit() or token in ENGLISH]
     date = parts[: _date_parts(tokens, parts)]
     tail = _time_format(tokens, (date[-1] + 1) if date else 0)
     if tail is None or not date:
@@ -209,7 +144,7 @@ def _date_parts(tokens: list[str], parts: list[int]) -> int:
 def _date_codes(parts: list[str]) -> list[tuple[str, ...]]:
     if len(parts) == 1:
         return [("%Y%m%d",)]
-    named = [i for i, part in enumerate(parts) if part in _ENGLISH]
+    named = [i for i, part in enumerate(parts) if part in ENGLISH]
     if len(parts) == 2:
         year_first = len(parts[0]) == 4 and parts[0].isdigit()
         month = "%b" if named else "%m"
@@ -302,7 +237,7 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     """
     tidied, zone = tidy(cells)
     if given == ROC:
-        tidied = _western(tidied)
+        tidied = western(tidied)
     elif given != "auto":
         stamps = parse(tidied, given.replace("%z", "").replace("%Z", "").replace("%B", "%b").rstrip())
         return Dates(_into_past(stamps, given).to_numpy()[codes], given, "as set", zone)
@@ -310,6 +245,7 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     if not found:
         sample = next((cell for cell in cells if cell), "")
         raise DataError(f"dates must be readable. Received: {shown(sample)}. Set `data.columns.date` or `data.date_format`.")
+    found = _with_year(found, cells, codes, series)
     weight = np.bincount(codes, minlength=len(cells))
     fits = [int(weight[stamps.notna().to_numpy()].sum()) for _, stamps in found]
     best = [pair for pair, n in zip(found, fits, strict=True) if n == max(fits)]
@@ -321,6 +257,24 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     stamps, name = _with_variants(tidied, stamps, name)
     evidence = "Taiwan's years, as set" if given == ROC else evidence
     return Dates(stamps.to_numpy()[codes], name + ("%z" if zone else ""), evidence, zone)
+
+
+def _with_year(
+    found: list[tuple[str, pd.Series]], cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
+) -> list[tuple[str, pd.Series]]:
+    """The formats without those of months with years of two digits in no order: `Jan 03` is a day. Raises DataError where none is left."""
+    kept = []
+    for name, stamps in found:
+        rows = stamps.to_numpy()[codes]
+        held = ~np.isnat(rows)
+        if "%y" not in name or "%d" in name or _in_order(rows[held], series()[held]):
+            kept.append((name, stamps))
+    if not kept:
+        raise DataError(
+            f"dates must have a year, and months of years must be in order. Received: {shown(cells[codes[0]])}. "
+            "Write the year to each date, or set `data.date_format`."
+        )
+    return kept
 
 
 def _into_past(stamps: pd.Series, name: str) -> pd.Series:

@@ -119,10 +119,7 @@ def _detect(raw: bytes, path: Path) -> str:
 
 
 def _legacy(raw: bytes, error: UnicodeDecodeError, path: Path) -> str:
-    """The encoding in which the most words of the head are known; cp1252 where none is."""
-    if any(byte >= 0xC2 for byte in raw[: error.start]):
-        row = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path} must be text of one encoding. Received: UTF-8 up to row {row}, then other bytes. Set `data.encoding`.")
+    """The encoding in which the most words of the head are known; cp1252 where none is. Some of its bytes may be UTF-8 by chance."""
     scores = {}
     for name in _LEGACY:
         try:
@@ -130,6 +127,10 @@ def _legacy(raw: bytes, error: UnicodeDecodeError, path: Path) -> str:
         except UnicodeDecodeError:
             continue
         scores[name] = known_words(raw[:8192].decode(name, "ignore"))
+    before = raw[: error.start]
+    if any(byte >= 0xC2 for byte in before) and (known_words(before.decode()) or not any(scores.values())):
+        row = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} must be text of one encoding. Received: UTF-8 up to row {row}, then other bytes. Set `data.encoding`.")
     if not scores:
         raise DataError(f"{path} must be text. Received: bytes of no known encoding. Set `data.encoding`.")
     best = max(scores, key=lambda name: scores[name])

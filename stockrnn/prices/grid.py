@@ -81,7 +81,7 @@ def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
     lines = text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]
     if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
-    if re.match(r"\s*<(?:!doctype|html|\?xml|table)", lines[0], re.IGNORECASE):
+    if re.match(r"\s*<(?:!doctype|!--|html|\?xml|table)", "\n".join(lines[:3]), re.IGNORECASE):
         raise DataError(f"{path} must be a table of text. Received: a web page. Export it as CSV.")
     if re.match(r'\s*(?:\{\s*(?:"[^"]*"\s*:|$)|\[\s*(?:[\[{]|$))', "\n".join(lines[:3])):
         raise DataError(f"{path} must be a table of text. Received: JSON. Convert it to CSV, a row a line.")
@@ -189,7 +189,8 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     above_data = rows[:first]
     block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
     scores = [sum(bool(meanings(cell)) for cell in row) for row in block]
-    at = int(np.argmax(scores)) if scores and max(scores) > 0 else _last_wide(above_data, width)
+    likely = max(range(len(block)), key=lambda i: (scores[i], len(block[i]) == width), default=0)
+    at = likely if scores and scores[likely] > 0 else _last_wide(above_data, width)
     if at is None:
         return Head(first, ("",) * width, (), tuple(_joined(row) for row in above_data if any(row)), width, headerless=True)
     names = _fit_names(block[at], rows[first : first + 20], path)

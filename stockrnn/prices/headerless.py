@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.prices.dates import candidates, tidy
+from stockrnn.prices.dates import candidates
+from stockrnn.prices.datewords import tidy
 from stockrnn.prices.grid import Grid, sample
 
 _LEAST_ROWS, _NEARLY_ALL, _CLEARER, _MOST_STARTS, _NEAR = 20, 0.99, 1.3, 8, 1.5

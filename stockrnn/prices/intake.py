@@ -274,6 +274,9 @@ class _Reader:
             places = tuple(Place(path, None, None, self._header(i)) for i in layout.assumed[:MOST_PLACES])
             self.findings.append(Finding("assumed_close", len(layout.assumed), places, "taken as the close"))
         many = len(layout.series) > 1
+        if layout.ignored and not any("volume" in roles for _, roles in layout.series):
+            places = tuple(Place(path, None, None, self._header(i)) for i in layout.ignored[:MOST_PLACES])
+            self.findings.append(Finding("unread_volume", len(layout.ignored), places, "not numbers, not used"))
         used = {layout.date, layout.time, layout.ticker, *(i for _, roles in layout.series for i in roles.values()), *self.own.values()}
         spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
         spare = [i for i in spare[:_MOST_SPARE] if kind_of(sample(self.grid.columns[i])) == "number"]

@@ -44,6 +44,7 @@ class Layout:
         language: of the header words.
         evidence: what decided, where header words did not.
         assumed: numbers of the columns that are taken for closes though no word says so.
+        ignored: numbers of the columns that are called volumes and hold words.
     """
 
     date: int | None
@@ -53,6 +54,7 @@ class Layout:
     language: str = "en"
     evidence: str = ""
     assumed: tuple[int, ...] = ()
+    ignored: tuple[int, ...] = ()
 
 
 _ALONE, _WIDE = "the only column of numbers is taken for the close", "one column of closes a ticker"
@@ -90,7 +92,8 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.nd
     values = {role: i for role, i in named.items() if role in VALUE_ROLES}
     series, evidence = _series(grid, words, kinds, cells, free, values, numbers)
     assumed = tuple(roles["close"] for _, roles in series) if evidence in (_ALONE, _WIDE) else ()
-    return Layout(date, time, ticker, series, _language(words), evidence, assumed)
+    ignored = tuple(i for i in free if kinds[i] == "text" and any(word.role == "volume" for word in words[i]))
+    return Layout(date, time, ticker, series, _language(words), evidence, assumed, ignored)
 
 
 def position(grid: Grid, key: str, name: str | int) -> int:
@@ -193,6 +196,12 @@ def _series(
         if len(wide) == 1:
             return (("", {"close": wide[0]}),), _ALONE
         return tuple((grid.headers[i].strip(), {"close": i}) for i in wide), _WIDE
+    empty = [i for i in free if kinds[i] == "blank" and any(word.role == "close" for word in words[i])]
+    if empty:
+        raise DataError(
+            f"column {empty[0] + 1} {shown(grid.headers[empty[0]])} must hold closes. Received: empty cells. "
+            "Fill them, or open and save a workbook of formulas with a spreadsheet, which keeps what they give."
+        )
     names = shown(", ".join(grid.headers[:20]), 160)
     raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
 

@@ -34,6 +34,14 @@ NOTHING = (
     "s/d",
     "b/d",
     "k.a.",
+    "n.a.",
+    "n.d.",
+    "n/v",
+    "\\n",
+    "(null)",
+    "---",
+    "－",
+    "?",
     "#div/0!",
     "#num!",
     "#name?",
@@ -45,6 +53,8 @@ NOTHING = (
     "nat",
 )
 """Cells that hold no number, lower case."""
+_TERMINAL = "#n/a "
+"""How a terminal's words for nothing begin: `#N/A N/A`, `#N/A Field Not Applicable`."""
 
 MULTIPLIERS = {
     "k": 1e3,
@@ -61,6 +71,16 @@ MULTIPLIERS = {
     "萬": 1e4,
     "亿": 1e8,
     "億": 1e8,
+    "mn": 1e6,
+    "mm": 1e6,
+    "mio": 1e6,
+    "mln": 1e6,
+    "bn": 1e9,
+    "mrd": 1e9,
+    "mld": 1e9,
+    "lakh": 1e5,
+    "cr": 1e7,
+    "crore": 1e7,
     "тыс": 1e3,
     "млн": 1e6,
     "млрд": 1e9,
@@ -68,7 +88,7 @@ MULTIPLIERS = {
 """Suffix of a volume → factor."""
 
 _CURRENCY = "$€£¥₩￦₹₽₺₫฿"
-_SIGNS = rf"(?i)(?:[{_CURRENCY}'\s\x{{a0}}\x{{202f}}\x{{2009}}원円元]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
+_SIGNS = rf"(?i)(?:[{_CURRENCY}'’\s\x{{a0}}\x{{202f}}\x{{2009}}원円元주株股]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
 _SIGNS_PY = _SIGNS.replace(r"\x{a0}", "\xa0").replace(r"\x{202f}", "\u202f").replace(r"\x{2009}", "\u2009")
 _SUFFIX = "|".join(sorted(map(re.escape, MULTIPLIERS), key=len, reverse=True))
 _NUMBER = re.compile(rf"(?i)(?!\d+\.[a-z]+$)[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?\s?(?:%|(?:{_SUFFIX})\.?)?$")
@@ -83,7 +103,8 @@ def looks_like_number(cell: str) -> bool:
 
 def is_nothing(cell: str) -> bool:
     """Whether a cell stands for no value."""
-    return cell.strip().lower() in NOTHING
+    text = cell.strip().lower()
+    return text in NOTHING or text.startswith(_TERMINAL)
 
 
 def decimal_mark(columns: Iterable[Any]) -> str:
@@ -148,7 +169,7 @@ def _written(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
     """The thorough way, on distinct cells: signs of currency, thousands, suffixes, words for nothing."""
     coded = pc.dictionary_encode(pc.fill_null(column, ""))
     cells = pc.utf8_lower(pc.utf8_trim_whitespace(coded.dictionary))
-    nothing = pc.is_in(cells, value_set=pa.array(NOTHING))
+    nothing = pc.or_(pc.is_in(cells, value_set=pa.array(NOTHING)), pc.starts_with(cells, _TERMINAL))
     bare = pc.replace_substring_regex(cells, _SIGNS, "")
     bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"-\1")
     parts = pc.extract_regex(bare, rf"^(?P<number>[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?)(?P<suffix>(?:{_SUFFIX})?)[.]?$")

@@ -16,12 +16,12 @@ _WORDS: dict[str, dict[str, str]] = {
             "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
-            "start, dt, trddt, ref date, trad dt, date1, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
+            "start, dt, trddt, ref date, trad dt, nav date, date1, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
             "unix timestamp, unix time, epoch, ts, year, fiscal year"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
         "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
-        "zh": "日期, 交易日期, 交易日, 时间, 日期时间, 交易时间, 時間, 年份",
+        "zh": "日期, 交易日期, 净值日期, 交易日, 时间, 日期时间, 交易时间, 時間, 年份",
         "pt": "data, data do pregão, data pregão, ano",
         "es": "fecha, año",
         "fr": "année",
@@ -53,11 +53,11 @@ _WORDS: dict[str, dict[str, str]] = {
             "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
             "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, instrument, secid, "
             "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
-            "stock name, company name, index"
+            "stock name, company name, index, index name, contract"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
         "ja": "コード, 銘柄コード, 銘柄",
-        "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號",
+        "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號, 合约代码",
         "pt": "papel, ativo, código, codneg",
         "ru": "тикер, код фьючерса, кратк наим, торговый код",
         "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
@@ -144,11 +144,11 @@ _WORDS: dict[str, dict[str, str]] = {
             "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
             "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
             "cls pric, cur prc, stck clpr, stck prpr, tdd clsprc, "
-            "market price, spot price, stock price, share price, unit price, price, c"
+            "market price, spot price, stock price, share price, unit price, price, nav, nav per share, net asset value, c"
         ),
-        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격",
-        "ja": "終値, 現在値, 終了価格, 価格",
-        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價, 价格, 價格",
+        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격, 기준가, 기준가격",
+        "ja": "終値, 現在値, 終了価格, 価格, 基準価額",
+        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價, 价格, 價格, 单位净值",
         "pt": "fechamento, preço de fechamento, último, preço, cotação, preult",
         "es": "cierre, último, precio, precio de cierre",
         "de": "schlusskurs, schluss, zuletzt, letzter, kurs, preis",
@@ -217,17 +217,19 @@ _WORDS: dict[str, dict[str, str]] = {
             "value, per, adj open, adj high, adj low, adjusted open, adjusted high, adjusted low, close time, quote asset "
             "volume, quote volume, taker buy base asset volume, taker buy quote asset volume, weighted price, previous "
             "day open interest, adj factor, change rate, spread high low, spread close open, turn, adjustflag, "
-            "tradestatus, isst, sector"
+            "tradestatus, isst, sector, bid, ask, offer, bid price, ask price, best bid, best ask, shares outstanding, net assets, "
+            "total net assets, repurchase price, sale price"
         ),
         "ko": (
             "대비, 등락률, 등락율, 전일비, 전일대비, 변동 %, 변동, 변동%, "
-            "거래대금, 시가총액, 상장주식수, 기관순매매량, 외국인순매매량, 외국인보유율, 등락폭, 외국인, 기관, 개인"
+            "거래대금, 시가총액, 상장주식수, 기관순매매량, 외국인순매매량, 외국인보유율, 등락폭, 외국인, 기관, "
+            "개인, 매수, 매도, 수정기준가격, 설정액, 순자산총액"
         ),
-        "ja": "変化率, 変化率 %, 前日比, 売買代金",
-        "zh": "涨跌幅, 涨跌额, 成交额, 成交金额, 换手率, 振幅, 前收盘, 涨跌",
-        "pt": "variação, var%, var %, variação %, var",
-        "es": "% var, var",
-        "de": "+/ %, veränderung, umsatz in euro",
+        "ja": "変化率, 変化率 %, 前日比, 売買代金, 純資産総額, 分配金",
+        "zh": "涨跌幅, 涨跌额, 成交额, 成交金额, 换手率, 振幅, 前收盘, 涨跌, 累计净值, 日增长率",
+        "pt": "variação, var%, var %, variação %, var, compra, venda",
+        "es": "% var, var, compra, venta, comprador, vendedor",
+        "de": "+/ %, veränderung, umsatz in euro, geld, brief",
         "fr": "variation %, variation",
         "it": "var %",
         "tr": "fark %",
@@ -289,6 +291,8 @@ def _meanings(header: str) -> tuple[Word, ...]:
     known = _word_table().get(key, ())
     if not known and ", " in key:
         known = _word_table().get(key.replace(", ", " "), ())
+    if not known:  # what a browser copies from Yahoo's page with the header: what stands over it
+        known = _word_table().get(re.sub(r" (?:adjusted )?close price adjusted for splits.*", "", key), ())
     if not known and key.startswith("price "):  # R's yfR and BatchGetSymbols write price_close for close price
         known = _word_table().get(f"{key[6:]} price", ())
     if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
