@@ -260,7 +260,19 @@ class _Pool:
 
     def worn(self) -> bool:
         """Whether a worker should get no more units."""
-        return any(is_worn(pid) for pid in list(self._executor._processes))  # noqa: SLF001  loky says it nowhere else
+        return any(is_worn(each.pid) for each in self._processes())
+
+    def _processes(self) -> list[Any]:
+        return list(self._executor._processes.values())  # noqa: SLF001  loky tells them nowhere else
+
+    def _kill(self) -> None:
+        """End all workers, and what one was sending: loky's thread would wait for the rest as long as somebody can write it."""
+        for each in self._processes():
+            if each.exitcode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(each.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            self._executor._result_queue._writer.close()  # noqa: SLF001  of loky's, which starts no worker any more
 
     def reports(self) -> Iterator[Any]:
         """What the workers told since the last time."""
@@ -273,6 +285,8 @@ class _Pool:
         with contextlib.suppress(queue.Empty):
             while True:
                 found.append(self._landed.get(block=wait_s > 0 and not found, timeout=wait_s or None))
+        if not found and not self._life.closed and any(each.exitcode is not None for each in self._processes()):
+            self._kill()
         return found
 
     def stop(self) -> None:
@@ -288,6 +302,7 @@ class _Pool:
         self.stop()
         futures.wait(set(self._flying), GRACE_S)
         if self._executor is not None:
+            self._kill()
             self._executor.shutdown(wait=True, kill_workers=True)
         for pipe in (self._reports, self._writer, self._alive):
             pipe.close()

@@ -1,6 +1,7 @@
 """An errand is done once, wherever it is, and its result is that of the call."""
 
 import os
+import time
 
 import pytest
 
@@ -8,7 +9,7 @@ from stockrnn.beside import begin
 from stockrnn.engines import ALONE
 from stockrnn.errors import DataError
 from stockrnn.places import open_engine
-from tests.units import add, die_elsewhere, meet, refuse_errand, wait_for, where
+from tests.units import add, die_elsewhere, meet, refuse_errand, send_for_ever, wait_for, where
 
 
 @pytest.fixture
@@ -61,3 +62,12 @@ def test_a_worker_may_die_of_an_errand_while_units_run(two):
 def test_what_an_errand_raises_is_raised(two):
     with pytest.raises(DataError, match="no such thing"):
         begin(two, refuse_errand, "no such thing")()
+
+
+def test_an_errand_that_nobody_asks_for_holds_up_no_end(two, tmp_path):
+    """Its worker is told to leave while it sends a result."""
+    begin(two, send_for_ever, tmp_path / "sends")
+    while not (tmp_path / "sends").exists():
+        time.sleep(0.01)
+    two.close()
+    assert [value for value, _ in two.run(add, 1, range(3))] == [1, 2, 3]

@@ -21,6 +21,7 @@ from tests.units import (
     add,
     add_slowly,
     die_there,
+    die_while_sending,
     end_after_this,
     kill_once,
     kill_workers,
@@ -150,6 +151,13 @@ def test_units_in_the_hands_of_a_killed_worker_run_again_and_count_once(tmp_path
     died = sum(len((tmp_path / str(unit)).read_text()) > 1 for unit in (3, 6))
     assert bool(died) == bool(engine.notes)
     assert all("died with unit" in note for note in engine.notes)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_worker_that_dies_while_it_sends_a_result_holds_up_nobody(tmp_path, processes):
+    with open_engine(processes) as engine:
+        assert engine.run(die_while_sending, (tmp_path, os.getpid()), range(12)) == [k * k for k in range(12)]
+    assert ["died with unit" in note for note in engine.notes] == [True]
 
 
 def test_where_every_worker_dies_this_process_does_the_work(tmp_path):
