@@ -18,6 +18,7 @@ from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.runs.directory import is_complete
 from stockrnn.runs.files import to_csv, to_json
+from stockrnn.training.context import TrainingContext
 from tests.factories import garch_path, spans_of
 from tests.forks import Forks
 from tests.units import workers_of
@@ -46,7 +47,7 @@ def work(engine):
 
     config, table = load_config("lstm", JOB), prices()
     spans = spans_of(table)
-    learned = learn(config, table, spans, engine=engine)
+    learned = learn(config, table, spans, TrainingContext(engine=engine))
     forecasts, failed = learned.forecast(table, scored_rows(table, spans, "test", 1, learned.possible_rows(table)))
     metrics = score_document(learned.network.name, table, config.target, spans, forecasts)
     files = save_weights(learned.parts.values()), to_csv(forecasts), to_json(metrics), repr(failed).encode()

@@ -286,13 +286,14 @@ from stockrnn.configfile import load_config
 from stockrnn.places import open_engine
 from stockrnn.features.splits import split_time
 from stockrnn.prices.loading import load_prices
+from stockrnn.training.context import TrainingContext
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
 
 config = load_config(sys.argv[1], ["train.epochs=2", "train.ensemble=1"])
 prices = load_prices(config.data, config.asked)
 spans = split_time(prices.table["date"], config.split.validation, config.split.calibration, config.split.test)
 with open_engine(1) as engine:
-    network = network_forecaster(config, engine=engine).fit(prices.table, spans)
+    network = network_forecaster(config, TrainingContext(engine=engine)).fit(prices.table, spans)
     made = network.forecast(prices.table, np.arange(900, 1000))
 for said in (save_weights(parts_of(network).values()), made.quantiles.tobytes(), repr(network.history_table().iloc[:, :4]).encode()):
     print(hashlib.sha256(said).hexdigest())

@@ -28,6 +28,7 @@ from stockrnn.prices.intake import read_file
 from stockrnn.prices.loading import Prices, find_files, prices_of
 from stockrnn.prices.ordering import to_days
 from stockrnn.prices.readings import Rows
+from stockrnn.training.context import TrainingContext
 from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
 
 STAGES: dict[str, str] = {
@@ -195,7 +196,7 @@ class _Subject:
         spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
         tickers, _ = learnable_tickers(prices.table, spans, config)
         table = _only(prices.table, tickers)
-        return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans, known=prices.known))
+        return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans, TrainingContext(known=prices.known)))
 
     def changed(self, cutoff: pd.Timestamp, change: str) -> Prices | None:
         """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read."""
@@ -263,7 +264,7 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
             ledger.note("labels", cutoff, UNSEEN, labels_move(learned, subject.table, table, cutoff))
         if learnt:
             with contextlib.suppress(DataError):  # a span that is deleted leaves nothing to learn from
-                again = learn(subject.config, table, spans, known=whole.known)
+                again = learn(subject.config, table, spans, TrainingContext(known=whole.known))
                 ledger.compare(cutoff, change, learnt, learnt_of(again, table, spans, cutoff))
     if cutoff >= spans.calibration_end:
         ledger.note("calibration", cutoff, "scaled", adaptation_is_blind(learned, subject.table, spans.validation_end, cutoff))

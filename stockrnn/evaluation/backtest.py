@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from stockrnn.config import Config
-from stockrnn.engines import ALONE, Engine
 from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.conformal import Widths, adapt, widths_after
 from stockrnn.evaluation.folds import Fold, walk_forward
@@ -22,12 +20,8 @@ from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster
-from stockrnn.prices.known import NOTHING_KNOWN, Known
+from stockrnn.training.context import NO_CONTEXT, TrainingContext
 from stockrnn.types import DATE, TICKER
-
-if TYPE_CHECKING:  # these load TensorFlow
-    from stockrnn.training.loop import EpochReport
-    from stockrnn.training.recurrent import Start
 
 BASELINE_SETS: dict[str, tuple[str, ...]] = {
     "default": tuple(name for name in BASELINES if name not in ("arima", "theta")),
@@ -120,11 +114,7 @@ def teach(
     plan: Plan,
     prices: pd.DataFrame,
     fold: Fold,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    checkpoints: Path | None = None,
-    starts: Mapping[str, Start] | None = None,
-    engine: Engine = ALONE,
-    known: Known = NOTHING_KNOWN,
+    context: TrainingContext = NO_CONTEXT,
 ) -> Taught:
     """Learn everything afresh from the history of a fold that refits: limits, scalers, weights, calibration, baselines.
 
@@ -133,11 +123,7 @@ def teach(
         plan: how the test span is walked through.
         prices: the whole price table; only the fold's history is looked at.
         fold: a fold that refits.
-        on_epoch: called after each epoch of each network.
-        checkpoints: folder for the state of an unfinished training.
-        starts: where the network of each ticker goes on from.
-        engine: where tickers, or else members, are trained.
-        known: what the price file tells of days before they come.
+        context: where networks are trained.
 
     Raises:
         DataError: too little history.
@@ -146,7 +132,7 @@ def teach(
     fit, left_out = learnable_tickers(fold.history(prices), fold.spans, config)
     table = prices[prices[TICKER].isin(fit)].reset_index(drop=True)
     history = fold.history(table)
-    learned = learn(config, history, fold.spans, on_epoch, checkpoints, starts, engine, known)
+    learned = learn(config, history, fold.spans, context)
     tried = {model.name for model in default_baselines()}
     more: list[Forecaster] = []
     failed: dict[str, str] = {}

@@ -23,7 +23,8 @@ from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # these load TensorFlow
     from stockrnn.models.sensitivity import Sensitivity
-    from stockrnn.training.recurrent import Fitted, RecurrentForecaster
+    from stockrnn.training.fitted import Fitted
+    from stockrnn.training.recurrent import RecurrentForecaster
 
 REPEATS = 10
 """Permutations of each feature; their standard deviation is shown."""

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 
 from stockrnn.beside import begin
 from stockrnn.config import Config
-from stockrnn.engines import ALONE, Engine
+from stockrnn.engines import ALONE
 from stockrnn.errors import StockRNNError
 from stockrnn.evaluation.conformal import Calibration, calibrate
 from stockrnn.evaluation.metrics import REFERENCE
@@ -25,13 +24,12 @@ from stockrnn.features.splits import Spans
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
-from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.tickers import ticker_slices
+from stockrnn.training.context import NO_CONTEXT, TrainingContext
 from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
-if TYPE_CHECKING:  # these load TensorFlow
-    from stockrnn.training.loop import EpochReport
-    from stockrnn.training.recurrent import RecurrentForecaster, Start
+if TYPE_CHECKING:  # it loads TensorFlow
+    from stockrnn.training.recurrent import RecurrentForecaster
 
 MOST_SENT = 100_000
 """Rows of the largest table, some 25 MB, that is sent to another process to save time."""
@@ -80,11 +78,7 @@ def learn(
     config: Config,
     prices: pd.DataFrame,
     spans: Spans,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    checkpoints: Path | None = None,
-    starts: Mapping[str, Start] | None = None,
-    engine: Engine = ALONE,
-    known: Known = NOTHING_KNOWN,
+    context: TrainingContext = NO_CONTEXT,
 ) -> Learned:
     """Fit everything on the rows up to the last calibration date.
 
@@ -92,38 +86,25 @@ def learn(
         config: the whole config.
         prices: a price table; rows after `spans.calibration_end` are not looked at.
         spans: where each span ends.
-        on_epoch: called after each epoch of each network.
-        checkpoints: folder for the state of an unfinished training.
-        starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
-        engine: where tickers, or else members, are trained.
-        known: what the price file tells of days before they come.
+        context: where networks are trained.
 
     Raises:
         DataError: too little history.
         DivergedError: a loss that is not finite.
     """
     history = history_until(prices, spans.calibration_end)
-    sent = engine if len(history) <= MOST_SENT else ALONE
+    sent = context.engine if len(history) <= MOST_SENT else ALONE
     others = begin(sent, fit_baselines, default_baselines(config.target.column, config.window.horizon), history, spans)
-    learned = learn_network(config, history, spans, on_epoch, checkpoints, starts, engine, known)
+    learned = learn_network(config, history, spans, context)
     baselines, notes = others()
     return replace(learned, baselines=baselines, notes=(*notes, *learned.notes))
 
 
-def learn_network(
-    config: Config,
-    history: pd.DataFrame,
-    spans: Spans,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    checkpoints: Path | None = None,
-    starts: Mapping[str, Start] | None = None,
-    engine: Engine = ALONE,
-    known: Known = NOTHING_KNOWN,
-) -> Learned:
+def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: TrainingContext = NO_CONTEXT) -> Learned:
     """Fit the network and its shifts alone, without baselines; `history` ends with the calibration span. The rest as `learn`."""
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
-    network = network_forecaster(config, on_epoch, checkpoints, starts, engine, known).fit(history, spans)
+    network = network_forecaster(config, context).fit(history, spans)
     learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
     learned = replace(learned, notes=_untold(learned, history))
     if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already

@@ -27,6 +27,7 @@ from stockrnn.features.splits import Spans, split_time
 from stockrnn.models.baselines import BASELINES
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.storage import sha256
+from stockrnn.training.context import TrainingContext
 from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 
 WALKED = 0.4
@@ -172,5 +173,5 @@ def _learn(arena: Arena, config: Config, number: int, tell: Tell) -> tuple[Learn
     _, left_out = learnable_tickers(history, fold.spans, config)
     if left_out:
         raise DataError(f"Each ticker must have history for these settings. Received: too little of {', '.join(left_out[:3])}.")
-    learned = learn_network(config, history, fold.spans, tell, known=arena.known)
+    learned = learn_network(config, history, fold.spans, TrainingContext(tell, known=arena.known))
     return learned, fold_rows(Taught(learned, arena.prices, (), {}, ()), config, walk_spans(arena.folds), fold)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.metadata
 import platform
 import tempfile
@@ -112,18 +113,28 @@ class Stopwatch:
         self.elapsed_s[name] = round(time.perf_counter() - start, 3)
 
 
-def load_training(watch: Stopwatch, engine: Engine, units: int) -> None:
+def load_training(watch: Stopwatch, engine: Engine, units: int, *errand: Any) -> Callable[[], Any] | None:
     """Load TensorFlow, which takes seconds, apart from what is timed after it; another process gets ready meanwhile.
 
-    It will take some of so many units that train, where there are two, and draw pictures while this one exports.
+    It does the errand, a function and its arguments, takes some of so many units that train, where there are two, and draws
+    pictures while this one exports. What waits for the errand's result is returned.
     """
     with watch.stage("import"):
-        engine.prepare(max(units, 2), ["stockrnn.training.recurrent"] if units > 1 else ERRANDS)
+        engine.prepare(max(units, 2), ["stockrnn.training.recurrent"] if units > 1 else ())
+        begun = begin(engine, *errand) if errand else None
+        if units == 1:
+            begin(engine, _load, ERRANDS)
         from stockrnn.models.backend import HAS_GPU, PROGRAMS_NOTE
         from stockrnn.training import recurrent  # noqa: F401
 
     engine.crowded = HAS_GPU
     engine.notes += [PROGRAMS_NOTE] if PROGRAMS_NOTE else []
+    return begun
+
+
+def _load(modules: Sequence[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
 
 
 @contextlib.contextmanager

@@ -48,12 +48,13 @@ from stockrnn.runs.directory import CHECKPOINTS, MANIFEST, begin_run, end_run, i
 from stockrnn.runs.files import read_forecasts, read_history, read_sealed, to_csv, to_json, to_sealed
 from stockrnn.runs.vetting import LARGEST, parse_json
 from stockrnn.storage import make_folder, read_bytes, read_plain_file, storage_errors, write_bytes
+from stockrnn.training.context import TrainingContext
 from stockrnn.training.sizes import trainers
 from stockrnn.types import DATE
 
 if TYPE_CHECKING:  # these load TensorFlow
+    from stockrnn.training.fitted import Start
     from stockrnn.training.loop import EpochReport
-    from stockrnn.training.recurrent import Start
 
 PLAN = "backtest.json"
 MADE_BY = "backtest"
@@ -196,7 +197,8 @@ class _Walk:
         """Learn what a fold forecasts with; a training that was finished before costs no epoch."""
         fold = self.folds[number]
         training = make_folder(self.state / f"fold{number}") if self.keeps_training else None
-        taught = teach(self.config, self.plan, self.prices, fold, tell, training, self._starts(number), self.engine, self.known)
+        context = TrainingContext(tell, training, self._starts(number), self.engine, self.known)
+        taught = teach(self.config, self.plan, self.prices, fold, context)
         if self.plan.warm_start is not None:
             self._keep_start(number, taught)
         return taught
@@ -210,7 +212,8 @@ class _Walk:
 
     def _starts(self, number: int) -> dict[str, Start]:
         """Where the networks of a refit go on from: the weights of the refit before it, where the plan says so."""
-        from stockrnn.training.recurrent import Start, parts_of, restore
+        from stockrnn.training.fitted import Start
+        from stockrnn.training.recurrent import parts_of, restore
 
         before = number - self.plan.refit
         if self.plan.warm_start is None or before < 0:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from stockrnn.config import Config
 from stockrnn.engines import Engine
 from stockrnn.errors import ConfigError
-from stockrnn.evaluation.learning import learn
-from stockrnn.evaluation.scoring import score_document, score_span, scored_rows
-from stockrnn.features.pipeline import learnable_tickers
+from stockrnn.evaluation.learning import MOST_SENT, learn
+from stockrnn.evaluation.scoring import history_until, score_document, score_span, scored_rows
+from stockrnn.features.pipeline import fit_pipeline, learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import Prices, load_prices
@@ -29,6 +29,7 @@ from stockrnn.recipes.assembly import (
 from stockrnn.recipes.backtesting import PLAN
 from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import CHECKPOINTS, begin_run, end_run, is_complete, note_data
+from stockrnn.training.context import TrainingContext
 from stockrnn.training.sizes import trainers
 from stockrnn.types import DATE, TICKER
 
@@ -85,15 +86,17 @@ def _train(
     engine: Engine,
 ) -> Trained:
     fit, left_out = learnable_tickers(prices.table, spans, config)
-    load_training(watch, engine, max(trainers(config), len(fit) if config.data.panel == "separate" else 1))
+    table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
+    seen, together = history_until(table, spans.calibration_end), config.data.panel == "together"
+    errand = (fit_pipeline, seen, spans, config, prices.known) if together and len(seen) <= MOST_SENT else ()
+    pipeline = load_training(watch, engine, max(trainers(config), 1 if together else len(fit)), *errand)
     from stockrnn.training.recurrent import histories_table
 
-    table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
     sessions = begin_sessions(engine, config, prices.step, table)
     with watch.stage("train"):
-        learned = learn(
-            config, table, spans, on_epoch, folder / CHECKPOINTS if engine.shares_files else None, engine=engine, known=prices.known
-        )
+        checkpoints = folder / CHECKPOINTS if engine.shares_files else None
+        context = TrainingContext(on_epoch, checkpoints, engine=engine, known=prices.known, pipeline=pipeline)
+        learned = learn(config, table, spans, context)
     with watch.stage("score"):
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}

@@ -28,43 +28,11 @@ from stockrnn.models.thinning import Weights, thinned_members
 from stockrnn.models.windowed import Readout, fit_readout, forecast_windows
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.training.checkpoint import Checkpoint
+from stockrnn.training.context import NO_CONTEXT, TrainingContext
+from stockrnn.training.fitted import Fitted, Start
 from stockrnn.training.loop import EpochReport, History, is_shared, predict_windows, train_beside, train_network
 from stockrnn.training.pairing import Address, Pair, PartedError
 from stockrnn.types import RowIndex
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What `fit` learns.
-
-    Attributes:
-        pipeline: prices → windows and back.
-        readout: raw outputs → quantiles.
-        specs: shape of each member.
-        members: weights of each network.
-        histories: what happened in each epoch of each network.
-        windows: number of windows of each learning span.
-    """
-
-    pipeline: Pipeline
-    readout: Readout
-    specs: tuple[NetworkSpec, ...]
-    members: tuple[dict[str, np.ndarray], ...]
-    histories: tuple[History, ...]
-    windows: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a training goes on from.
-
-    Attributes:
-        fitted: an earlier fit, whose members' weights are the first weights where its networks have the same shape.
-        epochs: most passes over the training windows from there.
-    """
-
-    fitted: Fitted
-    epochs: int
 
 
 class RecurrentForecaster(Forecaster):
@@ -78,14 +46,16 @@ class RecurrentForecaster(Forecaster):
         start: Start | None = None,
         engine: Engine = ALONE,
         known: Known = NOTHING_KNOWN,
+        pipeline: Callable[[], Pipeline] | None = None,
     ) -> None:
-        """Store what `network_forecaster` says; `checkpoints` is what the files of an unfinished training begin with."""
+        """Store what a TrainingContext says; `checkpoints` is what the files of an unfinished training begin with."""
         self.config = config
         self.on_epoch = on_epoch
         self.checkpoints = checkpoints
         self.start = start
         self.engine = engine
         self.known = known
+        self.pipeline = pipeline
         self.name = config.model.cell
         self.horizon = config.window.horizon
         self.column = config.target.column
@@ -94,7 +64,7 @@ class RecurrentForecaster(Forecaster):
     def fit(self, prices: pd.DataFrame, spans: Spans) -> RecurrentForecaster:
         """Train every member. Raises DataError (too little history) and DivergedError."""
         config = self.config
-        pipeline = fit_pipeline(prices, spans, config, self.known)
+        pipeline = fit_pipeline(prices, spans, config, self.known) if self.pipeline is None else self.pipeline()
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
         specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns), len(pipeline.embedded))
         start = self.start if self.start is not None and self.start.fitted.specs == specs else None
@@ -224,33 +194,20 @@ def _train_beside(shared: tuple[_Lessons, Address], unit: None, tell: Tell) -> s
     return ""
 
 
-def network_forecaster(
-    config: Config,
-    on_epoch: Callable[[EpochReport], None] | None = None,
-    checkpoints: Path | None = None,
-    starts: Mapping[str, Start] | None = None,
-    engine: Engine = ALONE,
-    known: Known = NOTHING_KNOWN,
-) -> Forecaster:
-    """One network for all tickers, or one for each, as `data.panel` says; not fitted yet.
-
-    Args:
-        config: the whole config.
-        on_epoch: called after each epoch of each network.
-        checkpoints: folder for the state of an unfinished training.
-        starts: where the network of each ticker goes on from; one that all tickers share stands under the empty name.
-        engine: where tickers, or else members, are trained.
-        known: what the price file tells of days before they come.
-    """
-    numbers = itertools.count()
+def network_forecaster(config: Config, context: TrainingContext = NO_CONTEXT) -> Forecaster:
+    """One network for all tickers, or one for each, as `data.panel` says; not fitted yet."""
+    numbers, folder, engine = itertools.count(), context.checkpoints, context.engine
 
     def of_ticker(ticker: str) -> RecurrentForecaster:
-        state = checkpoints and checkpoints / f"part{next(numbers) if ticker else 0}"
-        return RecurrentForecaster(config, None if ticker else on_epoch, state, (starts or {}).get(ticker), engine, known)
+        state = folder and folder / f"part{next(numbers) if ticker else 0}"
+        of_all = () if ticker else (context.pipeline,)
+        return RecurrentForecaster(
+            config, None if ticker else context.on_epoch, state, context.starts.get(ticker), engine, context.known, *of_all
+        )
 
     kinds: dict[str, Callable[[], Forecaster]] = {
         "together": lambda: of_ticker(""),
-        "separate": lambda: SeparateForecaster(of_ticker, engine=engine, on_epoch=on_epoch),
+        "separate": lambda: SeparateForecaster(of_ticker, engine=engine, on_epoch=context.on_epoch),
     }
     return kinds[config.data.panel]()
 

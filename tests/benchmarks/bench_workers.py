@@ -24,6 +24,7 @@ from stockrnn.config import Config
 from stockrnn.configfile import load_config
 from stockrnn.engines import ONE_THREAD
 from stockrnn.places import Place, open_engine
+from stockrnn.training.context import TrainingContext
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
 from tests.benchmarks.figures import Figure, figure, keep, ratios, tell
 from tests.factories import garch_path, history, spans_of
@@ -52,7 +53,7 @@ def once(config: Config, table: pd.DataFrame, engine) -> tuple[float, str]:
     spans = spans_of(table)
     seen = history(table, spans)
     start = time.perf_counter()
-    network = network_forecaster(config, engine=engine).fit(seen, spans)
+    network = network_forecaster(config, TrainingContext(engine=engine)).fit(seen, spans)
     elapsed_s = time.perf_counter() - start
     return elapsed_s, hashlib.sha256(save_weights(parts_of(network).values())).hexdigest()
 
