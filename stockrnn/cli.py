@@ -344,8 +344,11 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _leave("Interrupted.", 130)
     except BrokenPipeError:  # the reader of a pipe left early: `| head`
-        sys.stderr.close()
-        sys.exit(0)
+        os._exit(0)  # anything else would flush what nobody reads
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes 1 of it
+            os._exit(0)
+        raise
     except OSError as error:  # such as a full disk behind standard output
         _leave(f"{error.filename or 'The output'} must be readable and writable. Received: {error.strerror or error}.", 5)
     gc.freeze()  # all goes with the process: nothing is worth looking for

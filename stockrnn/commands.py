@@ -377,7 +377,7 @@ def _date(text: str, option: str) -> pd.Timestamp:
 
 
 def _show(renderable: Any) -> None:
-    tables.make_console().print(inert(renderable) if isinstance(renderable, str) else renderable)
+    tables.show(inert(renderable) if isinstance(renderable, str) else renderable)
     print()
 
 

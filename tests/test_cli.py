@@ -385,3 +385,26 @@ def test_a_forecast_leaves_nothing_at_home_and_reports_to_nobody(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [left for place in places.values() for left in place.rglob("*")] == []
+
+
+def test_a_reader_that_leaves_early_is_no_fault(place):
+    for command in ("predict", "predict --json", "runs show", "configs show"):
+        line = f"({sys.executable} -m stockrnn {command} 2>&1; echo $? > code) | true"
+        subprocess.run(["bash", "-c", line], cwd=place, check=False)
+        assert (place / "code").read_text() == "0\n"
+
+
+def test_a_file_of_another_step_than_the_run_learnt_is_refused(place, tmp_path):
+    prices = random_walk(200)
+    hours = prices.assign(date=pd.date_range("2021-03-01 09:00", periods=len(prices), freq="h").strftime("%Y-%m-%d %H:%M"))
+    hours[["date", "open", "high", "low", "close"]].to_csv(tmp_path / "hours.csv", index=False)
+    done = stockrnn("predict", "--data", tmp_path / "hours.csv", cwd=place)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "the step that the run learnt, daily. Received: intraday" in done.stderr
+
+
+def test_a_file_without_what_features_need_is_told_what_it_lacks(place, tmp_path):
+    random_walk(200)[["date", "close"]].to_csv(tmp_path / "close.csv", index=False)
+    done = stockrnn("predict", "--data", tmp_path / "close.csv", cwd=place)
+    assert done.returncode == 3
+    assert "Give a file with open, high, low." in done.stderr

@@ -221,3 +221,25 @@ def test_a_console_prints_text_as_it_is():
     stream = io.StringIO()
     tables.make_console(stream).print("[red]x[/red] :smile:")
     assert stream.getvalue() == "[red]x[/red] :smile:\n"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 100])
+def test_no_number_is_cut_where_a_line_is_too_short(width):
+    stream = io.StringIO()
+    console = tables.make_console(stream)
+    console.width = width
+    table = tables.empty_table(["Step", "Date", "Forecast", "90 % interval"], left=2)
+    table.add_row(*map(tables.literal, ["1", "2008-10-15", "364.59", "347.40 to 381.41"]))
+    tables.show(table, console)
+    head, _, row = filter(str.strip, stream.getvalue().splitlines())
+    assert head.split() == ["Step", "Date", "Forecast", "90", "%", "interval"]
+    assert row.split() == ["1", "2008-10-15", "364.59", "347.40", "to", "381.41"]
+
+
+def test_a_reader_that_leaves_early_is_no_fault_that_rich_may_report(monkeypatch):
+    class Left(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        tables.show("text", tables.make_console(Left()))

@@ -23,7 +23,7 @@ from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.schedule import Plan, plan_of
 from stockrnn.prices.tickers import of_ticker, ticker_blocks, ticker_slices
-from stockrnn.types import AHEAD, DATE, FILLED, TICKER, RowIndex
+from stockrnn.types import AHEAD, DATE, FILLED, PRICES, TICKER, RowIndex
 
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
@@ -160,9 +160,11 @@ class Pipeline:
             row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
             self.ahead.refuse_unknown(prices.iloc[[row]], str(prices[TICKER][row]), self.horizon)
             have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
+            lacking = [name for name in PRICES if have > self.shortest and prices[name].isna().all()]
+            hint = f"Give a file with {', '.join(lacking)}" if lacking else "Give more history"
             raise DataError(
                 f"A forecast needs {self.shortest} complete sessions up to its cutoff, and one more where a feature is a change. "
-                f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. Give more history."
+                f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. {hint}."
             )
         return prepared.windows.pick(found)
 

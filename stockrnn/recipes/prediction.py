@@ -27,6 +27,9 @@ from stockrnn.runs.inference import TOLERANCE, load_forecaster
 from stockrnn.runs.origin import made_here, prices_of_run
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
+STEPS = ("daily", "weekly", "monthly", "intraday", "none")
+"""What the rows of a price table may be apart, as `Prices.step` says."""
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -56,6 +59,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         run.recall_sessions()
     path = prices_of_run(run) if data is None else data
     prices = load_prices(config.data.model_copy(update={"path": path}), config.asked)
+    _refuse_step(run, prices.step)
     table = prices.table if asof is None else history_until(prices.table, asof)
     if table.empty:
         first = prices.table[DATE].min()
@@ -78,6 +82,14 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
+
+
+def _refuse_step(run: Run, step: str) -> None:
+    """A network of days says nothing of hours. Raises DataError."""
+    held = run.manifest.get("data")
+    learnt = held.get("step") if isinstance(held, dict) else None
+    if isinstance(learnt, str) and learnt in STEPS and learnt != step:
+        raise DataError(f"The data must have the step that the run learnt, {learnt}. Received: {step} rows. Train with them.")
 
 
 def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipeline]:

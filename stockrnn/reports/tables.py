@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NOTHING = "\N{EN DASH}"
 PIPE_WIDTH = 100
 """Letters in a line where the output is no terminal and COLUMNS does not say."""
+LEAST_WIDTH = 10
+"""Letters to which a column of words may be narrowed where a line is too short: a date is whole."""
 ROOMY_WIDTH = 92
 """Letters in a line from which a score table takes two spaces between its columns instead of one."""
 
@@ -35,14 +37,33 @@ def make_console(stream: Any = None) -> Console:
     """A console on a text stream (stdout when None): as wide as its terminal, plain and `PIPE_WIDTH` wide where it is none."""
     from rich.console import Console
 
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the reader of a pipe left early, which is no fault; rich itself would leave with 1
+
     target = sys.stdout if stream is None else stream
     encoding, reconfigure = getattr(target, "encoding", None), getattr(target, "reconfigure", None)
     if reconfigure is not None and (encoding or "").lower().replace("-", "") != "utf8":
         reconfigure(errors="replace")
-    console = Console(file=target, highlight=False, markup=False, emoji=False)
+    console = Quiet(file=target, highlight=False, markup=False, emoji=False)
     if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = PIPE_WIDTH
     return console
+
+
+def show(renderable: Any, console: Console | None = None) -> None:
+    """Print on stdout's console. A table that is wider is printed whole, for the terminal to fold: no digit of a number is cut off."""
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    console = console or make_console()
+    if isinstance(renderable, Table):
+        for column in renderable.columns:
+            longest = max(cell_len(line) for text in (column.header, *column.cells) for line in str(text).split("\n"))
+            column.min_width = longest if column.no_wrap else min(longest, LEAST_WIDTH)
+        between = 1 + renderable.padding[1] + renderable.padding[3]
+        console.width = max(console.width, sum((column.min_width or 0) + between for column in renderable.columns))
+    console.print(renderable, crop=False)
 
 
 def plain_text(text: object, limit: int | None = None) -> str:
