@@ -404,7 +404,8 @@ def kill_often(config, tmp_path, chance, workers, kills, again):
         else:
             assert process.returncode == 0, said
             return ledger(run), done
-        words = ["--resume"] if (run / "checkpoint" / "search.json").exists() else first(config, tmp_path, workers)
+        begun = (run / "checkpoint" / "search.json").exists() or (run / "tune.json").exists()  # or it was just complete
+        words = ["--resume"] if begun else first(config, tmp_path, workers)
 
 
 @pytest.mark.slow
