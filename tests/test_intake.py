@@ -332,6 +332,55 @@ def test_files_of_one_ticker_join_and_overlaps_name_both_files(tmp_path):
         load_prices(DataConfig(path=str(tmp_path)))
 
 
+def cut(folder, names, overlap=0):
+    """The bars in as many files of these names, each beginning so many rows before the end of the one before."""
+    table, each = lines(bars()), len(bars()) // len(names)
+    for k, name in enumerate(names):
+        stop = len(table) if k + 1 == len(names) else (k + 1) * each
+        (folder / name).write_text(HEADER + "".join(table[max(0, k * each - overlap) : stop]))
+    return load_prices(DataConfig(path=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("names", "ticker"),
+    [
+        (["AAPL_2022.csv", "AAPL_2023.csv", "AAPL_2024.csv"], "AAPL"),
+        (["BTCUSDT-1d-2022-01.csv", "BTCUSDT-1d-2022-02.csv"], "BTCUSDT-1d"),
+        (["BTCUSDT-1d-2022-01-30.csv", "BTCUSDT-1d-2022-01-31.csv"], "BTCUSDT-1d"),
+        (["005930_20200101_20201231.csv", "005930_20210101_20211231.csv"], "005930"),
+        (["gold 2019-2020.txt", "gold 2021 to 2022.txt"], "gold"),
+        (["spy Q1 2020.csv", "spy Q2 2020.csv"], "spy"),
+        (["spy2020.csv", "spy2021.csv"], "spy"),
+        (["2020_spy.csv", "2021_spy.csv"], "spy"),
+        (["2021.csv", "2020.csv"], "prices"),
+    ],
+)
+def test_files_of_a_series_cut_by_date_are_joined_under_what_their_names_share(tmp_path, names, ticker):
+    (tmp_path / "prices").mkdir()
+    order = sorted(names) if names[0] != "2021.csv" else names
+    prices = cut(tmp_path / "prices", order)
+    assert_same(prices, bars(), ticker=ticker)
+    (found,) = [finding for finding in prices.findings if finding.kind == "joined_files"]
+    assert (found.count, [Path(place.file).name for place in found.places]) == (len(names), order)
+    assert ticker in found.action
+
+
+@pytest.mark.parametrize(
+    ("names", "overlap", "tickers"),
+    [
+        (["CL_2022.csv", "CL_2023.csv"], 5, ["CL_2022", "CL_2023"]),  # contracts: their days meet
+        (["AAPL_2022.csv", "MSFT_2023.csv"], 0, ["AAPL_2022", "MSFT_2023"]),
+        (["RUT1000.csv", "RUT3000.csv"], 0, ["RUT1000", "RUT3000"]),
+        (["7203.csv", "6758.csv"], 0, ["6758", "7203"]),
+        (["120190.csv", "120191.csv"], 0, ["120190", "120191"]),
+    ],
+)
+def test_files_whose_days_meet_or_whose_names_differ_otherwise_stay_series_of_their_own(tmp_path, names, overlap, tickers):
+    prices = cut(tmp_path, names, overlap)
+    assert sorted(prices.table.ticker.unique()) == tickers
+    assert "joined_files" not in {finding.kind for finding in prices.findings}
+
+
 def test_files_of_unlike_steps_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER + "".join(lines(bars())))
     (tmp_path / "b.csv").write_text(HEADER + "".join(lines(bars().assign(date=pd.date_range("2000-01-03", periods=60, freq="7D")))))

@@ -20,6 +20,7 @@ from stockrnn.prices.intake import read_file
 from stockrnn.prices.known import NOTHING_KNOWN, Known, take_known
 from stockrnn.prices.naming import SUFFIXES
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, row_days, step_of, time_order, to_days, undated_order
+from stockrnn.prices.parts import join_parts
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
@@ -63,7 +64,7 @@ def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
 
 def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHING) -> Prices:
     """All that `load_prices` does after reading: the prices of files that are in memory. Raises DataError."""
-    files = [_in_order(rows, data) for rows in files_read]
+    files = join_parts([_in_order(rows, data) for rows in files_read])
     readings = tuple(reading for _, reading, _ in files)
     steps = {reading.step for reading in readings}
     if len(steps) > 1:

@@ -1,0 +1,46 @@
+"""Files that are parts of one series, given out by year or month: their names differ in a date alone, and their days do not meet."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from stockrnn.prices.naming import clean_ticker, name_of
+from stockrnn.prices.quality import MOST_PLACES, Finding, Place, date_text, shown
+from stockrnn.prices.readings import Reading, Rows
+from stockrnn.types import DATE
+
+File = tuple[Rows, Reading, pd.DataFrame]
+"""A file's rows, how they were read, and their table in time order."""
+
+_DAY = r"(?:[-_. ]?(?:0[1-9]|1[0-2])(?:[-_. ]?(?:0[1-9]|[12]\d|3[01]))?)"
+_PERIOD = rf"(?:[qh][1-4][-_. ]?)?(?:19|20)\d\d(?:[-_. ]?[qh][1-4]|{_DAY})?(?!\d)"
+_SPAN = rf"{_PERIOD}(?:[-_. ~]*(?:to)?[-_. ~]*{_PERIOD})?"
+_NAMES = re.compile(rf"(?P<after>.*?)[-_. (]*(?<!\d){_SPAN}\)?|{_SPAN}[-_. ]+(?P<before>.*)", re.IGNORECASE)
+
+
+def join_parts(files: Sequence[File]) -> list[File]:
+    """The files, those that are parts of one series under its name: what their names share, else the name of their folder."""
+    joined, groups = list(files), dict[tuple[Path, str], list[int]]()
+    for number, (rows, reading, table) in enumerate(files):
+        path = Path(reading.path)
+        named_by_file = rows.tickers == (name_of(path),) and reading.date_format is not None and len(table) > 0
+        if named_by_file and (match := _NAMES.fullmatch(name_of(path))):
+            groups.setdefault((path.parent, match["after"] or match["before"] or ""), []).append(number)
+    for (folder, stem), numbers in groups.items():
+        parts = sorted((files[number][2][DATE].iloc[0], files[number][2][DATE].iloc[-1], number) for number in numbers)
+        if len(parts) > 1 and all(last < first for (_, last, _), (first, *_) in itertools.pairwise(parts)):
+            name = clean_ticker(stem or folder.resolve().name) or "series"
+            places = tuple(Place(files[number][1].path, None, date_text(first)) for first, _, number in parts[:MOST_PLACES])
+            found = [Finding("joined_files", len(parts), places, f"read as one series, {shown(name)}")]
+            for _, _, number in parts:
+                rows, reading, table = files[number]
+                headers = dict(zip((name,), rows.headers.values(), strict=False))
+                joined[number] = replace(rows, tickers=(name,), headers=headers, findings=(*rows.findings, *found)), reading, table
+                found = []
+    return joined
