@@ -64,7 +64,7 @@ BLOCKS = {
     "commands": lambda: table(("command", "does"), commands()),
     "configs": lambda: "Shipped: " + " · ".join(f"`{name}` {title(name)}" for name in shipped_configs()),
     "config": lambda: table(("section", "`key` (values; default): meaning"), sections()),
-    "benchmarks": lambda: table(("measured: median (least–most of all rounds)", "", "goal"), figures.table()) + f"\n\n{figures.caption()}",
+    "benchmarks": lambda: table(figures.table()[0], figures.table()[1:]) + f"\n\n{figures.caption()}",
     "combinations": lambda: table(("option", "architectures", "heads"), combinations.rows()),
     "exit codes": lambda: (
         "Exit codes: " + " · ".join(f"{code} {meaning[0].lower()}{meaning[1:].rstrip('.')}" for code, meaning in exit_codes())

@@ -84,47 +84,47 @@ def tell(found: Iterable[Figure]) -> bool:
 
 
 def keep(benchmark: str, found: Iterable[Figure], peers: Path | None = None, results: Path = RESULTS) -> None:
-    """Put figures into the results, in the place of those of the same benchmark, `what` and `case`."""
-    document = json.loads(results.read_text()) if results.exists() else {"format": 1, "benchmarks": {}}
-    before = document["benchmarks"].get(benchmark, {"figures": []})
+    """Put figures into the results of this machine, in the place of those of the same benchmark, `what` and `case`."""
+    document = json.loads(results.read_text()) if results.exists() else {"format": 2, "machines": {}}
+    benchmarks = document["machines"].setdefault(machine(), {})
+    before = benchmarks.get(benchmark, {"figures": []})
     now = {(each.what, each.case): asdict(each) for each in found}
     old = {(each["what"], each["case"]): each for each in before["figures"]}
-    versions = before.get("versions", {}) | _versions(peers)
-    document["benchmarks"][benchmark] = {
+    benchmarks[benchmark] = {
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions,
+        "versions": before.get("versions", {}) | _versions(peers),
         "figures": list((old | now).values()),
     }
     results.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def kept(results: Path = RESULTS) -> dict[str, Any]:
-    """The results, by benchmark."""
-    return json.loads(results.read_text())["benchmarks"] if results.exists() else {}
+def kept(results: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """The results, by machine and benchmark."""
+    return json.loads(results.read_text())["machines"] if results.exists() else {}
 
 
-def table(results: Path = RESULTS) -> list[tuple[str, str, str]]:
-    """The README's rows: what, its figures case by case, and the goal, in bold where it is missed."""
-    rows: dict[str, list[Figure]] = {}
-    for document in kept(results).values():
-        for each in document["figures"]:
-            rows.setdefault(each["what"], []).append(Figure(**each))
+def table(results: Path = RESULTS) -> list[tuple[str, ...]]:
+    """The README's rows, a header first: what, the goal, and each machine's figures case by case, in bold where they miss it."""
+    machines = kept(results)
+    rows: dict[str, dict[str, list[Figure]]] = {}
+    for name, benchmarks in machines.items():
+        for each in (Figure(**each) for document in benchmarks.values() for each in document["figures"]):
+            rows.setdefault(each.what, {}).setdefault(name, []).append(each)
+    header = "measured: median (least–most of all rounds)", "goal", *(name.partition(",")[0] for name in machines)
     return [
-        (what, " · ".join(_cell(each) for each in cases), " · ".join(dict.fromkeys(_goal(each) for each in cases)))
-        for what, cases in rows.items()
+        header,
+        *((what, _goals(cases), *(" · ".join(map(_cell, cases.get(name, []))) for name in machines)) for what, cases in rows.items()),
     ]
 
 
 def caption(results: Path = RESULTS) -> str:
     """When and where it was measured."""
-    documents = kept(results).values()
-    dates = sorted({document["date"] for document in documents})
-    machines = sorted({document["machine"] for document in documents})
+    machines = kept(results)
+    documents = [document for benchmarks in machines.values() for document in benchmarks.values()]
+    dates = {name: sorted({document["date"] for document in benchmarks.values()}) for name, benchmarks in machines.items()}
+    when = [f"{name}, {' to '.join(dict.fromkeys((days[0], days[-1])))}" for name, days in dates.items()]
     versions = {name: version for document in documents for name, version in document["versions"].items()}
-    return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {'; '.join(machines)}; " + ", ".join(
-        f"{name} {version}" for name, version in sorted(versions.items()) if name != "stockrnn"
-    )
+    return "; ".join(when) + "; " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items()) if name != "stockrnn")
 
 
 def machine() -> str:
@@ -148,8 +148,10 @@ def _cell(each: Figure) -> str:
     return text if each.met else f"**{text}**"
 
 
-def _goal(each: Figure) -> str:
-    return "" if each.goal is None else f"{'≥' if each.at_least else '≤'} {each.goal:g}"
+def _goals(cases: Mapping[str, Sequence[Figure]]) -> str:
+    """The goals of a row, which are the same on every machine."""
+    goals = ("" if each.goal is None else f"{'≥' if each.at_least else '≤'} {each.goal:g}" for found in cases.values() for each in found)
+    return " · ".join(dict.fromkeys(goals))
 
 
 def _short(value: float) -> str:
