@@ -1,11 +1,12 @@
-"""One-step forecasts of the return distribution beside those of neuralforecast and darts: the same series, split and inputs.
+"""Forecasts of the return distribution beside those of neuralforecast and darts: the same series, split and inputs.
 
-    python -m tests.benchmarks.bench_skill FOLDER [--peers PATH_OF_THE_PEERS_PYTHON] [--cut 0.85] [--series spy gld] [--keep]
+    python -m tests.benchmarks.bench_skill FOLDER [--peers PATH_OF_THE_PEERS_PYTHON] [--horizon 5] [--cut 0.85] [--series spy gld] [--keep]
 
 FOLDER holds price files, a series each. Ours is `quantile.yaml` as shipped. Peers are the ones that did best before: a GRU of
 neuralforecast with MQLoss and without its scaler, whose best weights are put back, and a BlockRNN of darts with quantile
 regression; two seeds of each, their quantiles averaged. All learn on the same sessions, stop early on the same, see the
-same scaled columns and forecast the test span session by session without learning anew. Our anchor also knows the place of the
+same scaled columns and forecast the test span session by session without learning anew, one step ahead: several steps are forecast
+by ours and the classical models alone. Our anchor also knows the place of the
 close in its range; peers are not given it (`close_location`), as with it neuralforecast did worse on rows before the last 15 %.
 
 `--cut` keeps the first share of each file's sessions, before anything else sees it: develop with 0.85, so that the last 15 %
@@ -52,14 +53,17 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 """What the peers did best with on the validation span of such series."""
 SIGNIFICANT = 0.05
+GARCH_GOALS = {1: 0.985}
+"""Largest ratio to `garch` by the number of steps; 1 for others."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A price file, cut, and the folder of all that is made from it."""
+    """A price file, cut, the folder of all that is made from it, and the steps that are forecast."""
 
     name: str
     folder: Path
+    horizon: int
 
     @property
     def prices(self) -> Path:
@@ -77,15 +81,16 @@ class Series:
         return made.assign(**{TICKER: self.name}), json.loads(seconds.read_text())
 
 
-def series_of(path: Path, cut: float) -> Series:
+def series_of(path: Path, cut: float, horizon: int) -> Series:
     """The series of a file. What is kept depends on the file's bytes, the cut and the config."""
-    content = path.read_bytes() + f"{cut} {load_config(CONFIG).model_dump_json()} {COMMON} {TUNED}".encode()
+    config = load_config(CONFIG, [f"window.horizon={horizon}"])
+    content = path.read_bytes() + f"{cut} {config.model_dump_json()} {COMMON} {TUNED}".encode()
     folder = KEPT / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}"
     if not (folder / "prices.csv").exists():
         folder.mkdir(parents=True, exist_ok=True)
         table = load_prices(DataConfig(path=str(path))).table
         table.head(round(cut * len(table)))[[DATE, *PRICES, VOLUME]].to_csv(folder / "prices.csv", index=False)
-    return Series(path.stem, folder)
+    return Series(path.stem, folder, horizon)
 
 
 @functools.cache
@@ -98,7 +103,8 @@ def our_side() -> str:
 def ours(series: Series) -> pd.DataFrame:
     """Our forecasts of the test span, and those of the classical models, from the shipped command."""
     run = series.folder / f"{our_side()}-run"
-    call(sys.executable, "-m", "stockrnn", "train", "--config", CONFIG, "--data", series.prices, "--run", run)
+    steps = "--set", f"window.horizon={series.horizon}"
+    call(sys.executable, "-m", "stockrnn", "train", "--config", CONFIG, *steps, "--data", series.prices, "--run", run)
     network = json.loads((run / "metrics.json").read_text())["network"]
     made = pd.read_csv(run / "forecasts.csv")
     made = made[made["model"].isin((network, *CLASSICAL))]
@@ -144,23 +150,23 @@ def forecasts_of(series: Series, python: Path | None) -> tuple[pd.DataFrame, dic
     return pd.concat(made.values(), ignore_index=True)[list(FORECAST_TABLE)], seconds
 
 
-def score(tables: dict[str, pd.DataFrame], seconds: dict[str, dict[str, float]], title: str) -> list[Figure]:
+def score(tables: dict[str, pd.DataFrame], seconds: dict[str, dict[str, float]], horizon: int, title: str) -> list[Figure]:
     """The table of all models, and the figures that have goals."""
     crps = pd.DataFrame({name: {model: row["crps"] for model, row in score_table(table, {}).items()} for name, table in tables.items()})
     ratios = crps / crps.loc["garch"]
     losses = losses_by_date(pd.concat(tables.values(), ignore_index=True), "crps")
     print(f"\n{title}: CRPS ÷ garch\n\n{ratios.T.round(4).to_string()}\n")
-    found = []
+    found, steps = [], "one step" if horizon == 1 else f"{horizon} steps"
     for model in ratios.index:
         known = [each[model] for each in seconds.values() if model in each]
-        test = None if model == OURS else diebold_mariano(losses[OURS], losses[model], 1, newey_west_lags(len(losses)))
+        test = None if model == OURS else diebold_mariano(losses[OURS], losses[model], horizon, newey_west_lags(len(losses)))
         p = "" if test is None else f"   pooled DM of ours against it: t {test.statistic:+.2f}, p {test.p_value:.2g}"
         time_s = f"{sum(known) / len(known):6.1f} s a series" if known else " " * 17
         print(f"{model:20} {ratios.loc[model].mean():.4f}   below garch on {(ratios.loc[model] < 1).sum()} of {len(tables)}   {time_s}{p}")
         if model == OURS:
             continue
-        what, case = f"CRPS of `quantile.yaml` ÷ another's, one step, mean of {len(tables)} series: {title}", model
-        goal = {"garch": 0.985}.get(model, 1.0) if model in (*PEERS, "garch") else None
+        what, case = f"CRPS of `quantile.yaml` ÷ another's, {steps}, mean of {len(tables)} series: {title}", model
+        goal = {"garch": GARCH_GOALS.get(horizon, 1.0)}.get(model, 1.0) if model in (*PEERS, "garch") else None
         found.append(figure(what, case, [float((crps.loc[OURS] / crps.loc[model]).mean())], goal, detail=p.strip()))
         if model in PEERS and test is not None:
             found.append(figure(what, f"p of the pooled DM test against {model}", [test.p_value], SIGNIFICANT, detail=p.strip()))
@@ -171,6 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--peers", type=Path, help="the Python of the peers' environment; without it only ours and the classical models")
+    parser.add_argument("--horizon", type=int, default=1, help="steps; peers forecast one")
     parser.add_argument("--cut", type=float, default=1.0, help="share of each file's sessions that is used")
     parser.add_argument("--series", nargs="+", help="names of the files to use, without ending; all by default")
     parser.add_argument("--keep", action="store_true", help="put the figures into results.json")
@@ -179,14 +186,15 @@ def main() -> int:
     if not files:
         raise SystemExit(f"no price file of these names in {options.folder}")
     tables, seconds = {}, {}
+    peers = options.peers.absolute() if options.peers and options.horizon == 1 else None
     for path in files:
-        series = series_of(path, options.cut)
-        tables[series.name], seconds[series.name] = forecasts_of(series, options.peers and options.peers.absolute())
+        series = series_of(path, options.cut, options.horizon)
+        tables[series.name], seconds[series.name] = forecasts_of(series, peers)
     title = "last 15 % of each file" if options.cut == 1 else f"last 15 % of the first {100 * options.cut:g} % of each file"
-    found = score(tables, seconds, title)
+    found = score(tables, seconds, options.horizon, title)
     good = tell(found)
     if options.keep:
-        keep("skill", found, options.peers)
+        keep("skill", found, peers)
     return int(not good)
 
 
