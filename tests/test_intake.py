@@ -344,20 +344,20 @@ def cut(folder, names, overlap=0):
 @pytest.mark.parametrize(
     ("names", "ticker"),
     [
-        (["AAPL_2022.csv", "AAPL_2023.csv", "AAPL_2024.csv"], "AAPL"),
-        (["BTCUSDT-1d-2022-01.csv", "BTCUSDT-1d-2022-02.csv"], "BTCUSDT-1d"),
-        (["BTCUSDT-1d-2022-01-30.csv", "BTCUSDT-1d-2022-01-31.csv"], "BTCUSDT-1d"),
-        (["005930_20200101_20201231.csv", "005930_20210101_20211231.csv"], "005930"),
-        (["gold 2019-2020.txt", "gold 2021 to 2022.txt"], "gold"),
-        (["spy Q1 2020.csv", "spy Q2 2020.csv"], "spy"),
-        (["spy2020.csv", "spy2021.csv"], "spy"),
-        (["2020_spy.csv", "2021_spy.csv"], "spy"),
-        (["2021.csv", "2020.csv"], "prices"),
+        (["AAPL_2018.csv", "AAPL_2019.csv", "AAPL_2020.csv"], "AAPL"),
+        (["BTCUSDT-1d-2019-01.csv", "BTCUSDT-1d-2019-02.csv"], "BTCUSDT-1d"),
+        (["BTCUSDT-1d-2019-01-30.csv", "BTCUSDT-1d-2019-01-31.csv"], "BTCUSDT-1d"),
+        (["005930_20190101_20191231.csv", "005930_20200101_20201231.csv"], "005930"),
+        (["gold 2018-2019.txt", "gold 2020 to 2021.txt"], "gold"),
+        (["spy Q1 2019.csv", "spy Q2 2019.csv"], "spy"),
+        (["spy2019.csv", "spy2020.csv"], "spy"),
+        (["2019_spy.csv", "2020_spy.csv"], "spy"),
+        (["2020.csv", "2019.csv"], "prices"),
     ],
 )
 def test_files_of_a_series_cut_by_date_are_joined_under_what_their_names_share(tmp_path, names, ticker):
     (tmp_path / "prices").mkdir()
-    order = sorted(names) if names[0] != "2021.csv" else names
+    order = sorted(names) if names[0] != "2020.csv" else names
     prices = cut(tmp_path / "prices", order)
     assert_same(prices, bars(), ticker=ticker)
     (found,) = [finding for finding in prices.findings if finding.kind == "joined_files"]
@@ -368,10 +368,12 @@ def test_files_of_a_series_cut_by_date_are_joined_under_what_their_names_share(t
 @pytest.mark.parametrize(
     ("names", "overlap", "tickers"),
     [
-        (["CL_2022.csv", "CL_2023.csv"], 5, ["CL_2022", "CL_2023"]),  # contracts: their days meet
-        (["AAPL_2022.csv", "MSFT_2023.csv"], 0, ["AAPL_2022", "MSFT_2023"]),
+        (["CL_2019.csv", "CL_2020.csv"], 5, ["CL_2019", "CL_2020"]),  # contracts: their days meet
+        (["AAPL_2019.csv", "MSFT_2020.csv"], 0, ["AAPL_2019", "MSFT_2020"]),
         (["RUT1000.csv", "RUT3000.csv"], 0, ["RUT1000", "RUT3000"]),
         (["7203.csv", "6758.csv"], 0, ["6758", "7203"]),
+        (["1925.csv", "2002.csv"], 0, ["1925", "2002"]),  # tickers of Tokyo's, no years of these prices
+        (["200010.csv", "201001.csv"], 0, ["200010", "201001"]),
         (["120190.csv", "120191.csv"], 0, ["120190", "120191"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Files that are parts of one series, given out by year or month: their names differ in a date alone, and their days do not meet."""
+"""Files that are parts of one series, given out by year or month: their names differ in a date alone, which is theirs, and no days meet."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def join_parts(files: Sequence[File]) -> list[File]:
         path = Path(reading.path)
         named_by_file = rows.tickers == (name_of(path),) and reading.date_format is not None and len(table) > 0
         if named_by_file and (match := _NAMES.fullmatch(name_of(path))):
-            groups.setdefault((path.parent, match["after"] or match["before"] or ""), []).append(number)
+            stem = match["after"] or match["before"] or ""
+            if _begins_then(table, name_of(path).replace(stem, "", 1)):
+                groups.setdefault((path.parent, stem), []).append(number)
     for (folder, stem), numbers in groups.items():
         parts = sorted((files[number][2][DATE].iloc[0], files[number][2][DATE].iloc[-1], number) for number in numbers)
         if len(parts) > 1 and all(last < first for (_, last, _), (first, *_) in itertools.pairwise(parts)):
@@ -44,3 +46,9 @@ def join_parts(files: Sequence[File]) -> list[File]:
                 joined[number] = replace(rows, tickers=(name,), headers=headers, findings=(*rows.findings, *found)), reading, table
                 found = []
     return joined
+
+
+def _begins_then(table: pd.DataFrame, period: str) -> bool:
+    """Whether rows begin in the first year of a period, or in one beside it, as business years do: 1925 may be a ticker of Tokyo's."""
+    year = re.search(r"(?:19|20)\d\d", period)
+    return year is not None and abs(table[DATE].iloc[0].year - int(year[0])) <= 1
