@@ -21,6 +21,7 @@ from stockrnn.training import loop, recurrent
 from stockrnn.training.loop import History
 from tests.factories import panel, random_walk
 from tests.test_cli import stockrnn
+from tests.writing import bars
 
 pytestmark = pytest.mark.network
 SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5", "window.horizon=2", "train.early_stopping.patience=1"]
@@ -354,6 +355,16 @@ def test_an_undated_file_is_audited_in_the_order_it_was_read(tmp_path, monkeypat
     (tmp_path / "f.csv").write_text("Close\n" + "\n".join(f"{close:.4f}" for close in closes) + "\n")
     monkeypatch.setattr(audits, "_cutoffs", lambda subject: audits._learning_ends(subject.spans))
     config = small(tmp_path / "f.csv", "data.order=ascending", "split.calibration=0.2", "window.horizon=1", "train.ensemble=1")
+    assert audit(config).leaks == ()
+
+
+def test_files_of_one_series_keep_its_name_where_a_later_one_is_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr(recurrent, "train_network", plain_training)
+    table = bars(120, start="2019-10-01")
+    for year, part in table.groupby(table["date"].dt.year):
+        part.to_csv(tmp_path / f"spy_{year}.csv", index=False)
+    monkeypatch.setattr(audits, "_cutoffs", lambda subject: [table["date"][20], *audits._learning_ends(subject.spans)])
+    config = small(tmp_path, "split.calibration=0.2", "window.horizon=1", "train.ensemble=1")
     assert audit(config).leaks == ()
 
 

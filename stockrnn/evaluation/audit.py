@@ -27,6 +27,7 @@ from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
 from stockrnn.prices.intake import read_file
 from stockrnn.prices.loading import Prices, find_files, prices_of
 from stockrnn.prices.ordering import to_days
+from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.readings import Rows
 from stockrnn.training.context import TrainingContext
 from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
@@ -190,6 +191,7 @@ class _Subject:
     def of(cls, config: Config) -> _Subject:
         """Read and learn."""
         files = [read_file(path, config.data, config.asked) for path in find_files(config.data.path)]
+        files = join_parts(files, [span_of(pd.Series(rows.stamps)) for rows in files])  # a file that is deleted renames no other
         prices = prices_of(files, config.data, config.asked)
         order = prices.readings[0].order if prices.step == "none" else config.data.order
         data = config.data.model_copy(update={"order": order})

@@ -20,7 +20,7 @@ from stockrnn.prices.intake import read_file
 from stockrnn.prices.known import NOTHING_KNOWN, Known, take_known
 from stockrnn.prices.naming import SUFFIXES
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, row_days, step_of, time_order, to_days, undated_order
-from stockrnn.prices.parts import join_parts
+from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
@@ -64,7 +64,9 @@ def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
 
 def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHING) -> Prices:
     """All that `load_prices` does after reading: the prices of files that are in memory. Raises DataError."""
-    files = join_parts([_in_order(rows, data) for rows in files_read])
+    arranged = [_in_order(rows, data) for rows in files_read]
+    named = join_parts([rows for rows, _, _ in arranged], [span_of(frame[DATE]) for _, _, frame in arranged])
+    files = [(rows, reading, frame) for rows, (_, reading, frame) in zip(named, arranged, strict=True)]
     readings = tuple(reading for _, reading, _ in files)
     steps = {reading.step for reading in readings}
     if len(steps) > 1:
