@@ -150,6 +150,16 @@ def test_a_constant_column_is_only_shifted():
         assert (scaler.offset, scaler.scale) == ((5.0, 5.0), (1.0, 1.0))
 
 
+@pytest.mark.parametrize("kind", sorted(SCALERS))
+def test_no_scale_but_the_robust_one_of_a_price_at_rest_differs_from_scikit_learns(kind):
+    values = np.random.default_rng(5).normal(size=(100, 4)) * [1.0, 1e-6, 50.0, 1.0]
+    values[20:, 2] = values[28:, 3] = 7.0  # the quartiles of the one are equal, those of the other are not
+    oracle = getattr(preprocessing, SCALERS[kind])().fit(values)
+    wanted = np.array(oracle.data_range_ if kind == "minmax" else oracle.scale_)
+    wanted[2] = values[:, 2].std() if kind == "robust" else wanted[2]
+    np.testing.assert_allclose(fit_scaler(values, kind).scale, wanted, rtol=1e-12)
+
+
 def test_each_step_of_a_target_is_a_change_from_the_cutoff():
     price, usable = np.array([1.0, 2.0, 8.0]), np.ones(3, bool)
     got = {name: make_targets(price, usable, np.zeros(3), 1, name)[:, 0].tolist() for name in TRANSFORMS}

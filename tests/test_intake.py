@@ -369,6 +369,8 @@ def test_files_of_a_series_cut_by_date_are_joined_under_what_their_names_share(t
     ("names", "overlap", "tickers"),
     [
         (["CL_2019.csv", "CL_2020.csv"], 5, ["CL_2019", "CL_2020"]),  # contracts: their days meet
+        (["CL_2019.csv", "CL_2020.csv"], 1, ["CL_2019", "CL_2020"]),
+        (["CL_2021-01.csv", "CL_2021-02.csv"], 0, ["CL_2021-01", "CL_2021-02"]),  # no year of these prices
         (["AAPL_2019.csv", "MSFT_2020.csv"], 0, ["AAPL_2019", "MSFT_2020"]),
         (["RUT1000.csv", "RUT3000.csv"], 0, ["RUT1000", "RUT3000"]),
         (["7203.csv", "6758.csv"], 0, ["6758", "7203"]),
@@ -381,6 +383,20 @@ def test_files_whose_days_meet_or_whose_names_differ_otherwise_stay_series_of_th
     prices = cut(tmp_path, names, overlap)
     assert sorted(prices.table.ticker.unique()) == tickers
     assert "joined_files" not in {finding.kind for finding in prices.findings}
+
+
+def test_of_many_parts_the_first_are_shown(tmp_path):
+    prices = cut(tmp_path, [f"spy-2019-{month:02d}.csv" for month in range(1, 8)])
+    (found,) = [finding for finding in prices.findings if finding.kind == "joined_files"]
+    assert (found.count, [Path(place.file).stem[-2:] for place in found.places]) == (7, ["01", "02", "03", "04", "05"])
+
+
+def test_files_that_name_their_tickers_keep_these_whatever_they_are_called(tmp_path):
+    rows = [f"{r.date:%Y-%m-%d},{r.close}," for r in bars().itertuples()]
+    for year, part, ticker in ((2019, rows[:30], "A"), (2020, rows[30:], "B")):
+        (tmp_path / f"spy_{year}.csv").write_text("Date,Close,Name\n" + "".join(f"{row}{ticker}\n" for row in part))
+    prices = load_prices(DataConfig(path=str(tmp_path)))
+    assert prices.table.groupby("ticker").size().to_dict() == {"A": 30, "B": 30}
 
 
 def test_files_of_unlike_steps_are_refused(tmp_path):

@@ -65,6 +65,11 @@ STATES = {
     "another model": (lambda s: s["parts"][0].update(model="model.1.onnx"), "name 1 models"),
     "a ticker of a number": (lambda s: s["parts"][0].update(ticker=1), "name tickers"),
     "another head": (lambda s: s["parts"][0]["readout"].update(head="point"), "have the head quantile"),
+    "a shrinkage that nobody asked for": (
+        lambda s: s["parts"][0]["readout"].update(shrinkage=0.5),
+        "draw each step's location as the config says",
+    ),
+    "a resting location of a step": (lambda s: s["parts"][0]["readout"].update(resting=[0.0]), "draw each step's location"),
     "shifts of a step": (lambda s: s["conformal"].pop(), "have conformal shifts of each step"),
     "no steps of widths": (lambda s: s["widths"].update(rolling=[]), "widen the intervals of at most 2 steps"),
     "three steps of widths": (lambda s: s["widths"].update(rolling=[1.0] * 3), "widen the intervals of at most 2 steps"),

@@ -45,9 +45,7 @@ def join_parts(files: Sequence[Rows], spans: Sequence[Span | None]) -> list[Rows
             places = tuple(Place(files[number].path, None, date_text(first)) for (first, _), number in parts[:MOST_PLACES])
             found = [Finding("joined_files", len(parts), places, f"read as one series, {shown(name)}")]
             for _, number in parts:
-                rows = files[number]
-                headers = dict(zip((name,), rows.headers.values(), strict=False))
-                joined[number] = replace(rows, tickers=(name,), headers=headers, findings=(*rows.findings, *found))
+                joined[number] = replace(files[number], tickers=(name,), findings=(*files[number].findings, *found))
                 found = []
     return joined
 
