@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from arch.bootstrap import StationaryBootstrap
-from factories import history, panel, random_walk, spans_of
+from factories import history, near_constant, panel, random_walk, spans_of
 from scipy.stats import chi2_contingency
 from statsmodels.stats.multitest import multipletests
 
@@ -145,6 +145,15 @@ def test_the_skill_interval_is_seeded_and_holds_the_measured_skill():
     low, high = skill_interval(loss, reference, seed=7)
     assert (low, high) == skill_interval(loss, reference, seed=7) != skill_interval(loss, reference, seed=8)
     assert low < 1 - loss.mean() / reference.mean() < high
+
+
+def test_a_reference_that_loses_nothing_in_a_resample_has_no_skill_interval():
+    loss = np.full(60, 0.5)
+    assert skill_interval(loss, np.zeros(60), seed=0) is None
+    moved_once = np.where(np.arange(60) == 59, 1.0, 0.0)  # most resamples leave that session out
+    assert skill_interval(loss, moved_once, seed=0) is None
+    low, high = skill_interval(loss, np.where(np.arange(60) % 2, 1.0, 0.0), seed=0)
+    assert np.isfinite([low, high]).all()
 
 
 def test_the_skill_interval_misses_no_skill_at_about_the_nominal_rate():
@@ -283,6 +292,13 @@ def test_the_document_agrees_with_the_single_tests():
     missed = ~rows["actual"].between(rows["q05"], rows["q95"])
     assert document["kupiec"]["WALK"]["p_value"] == kupiec(missed, 0.1).p_value
     assert document["christoffersen"]["WALK"]["statistic"] == christoffersen(missed, 0.1).statistic
+
+
+def test_a_price_that_hardly_ever_moves_gives_a_document_json_can_hold():
+    forecasts = table(near_constant(), 1)
+    document = significance_document(forecasts, "ewma", seed=0)
+    assert document["skill_interval_95"]["absolute"] is None
+    json.dumps(document, allow_nan=False)
 
 
 def test_what_is_undefined_is_none_in_the_document():

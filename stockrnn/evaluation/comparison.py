@@ -82,8 +82,7 @@ def compare(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> Comparison:
     pairs = _pairs(list(runs), losses, horizon)
     ranked = sorted(runs, key=lambda run: scores[run]["crps"] or 0.0)
     crps = losses["crps"]
-    possible = bool((crps[REFERENCE] > 0).all())
-    intervals = {run: skill_interval(crps[run], crps[REFERENCE], SEED, horizon=horizon) if possible else None for run in runs}
+    intervals = {run: skill_interval(crps[run], crps[REFERENCE], SEED, horizon=horizon) for run in runs}
     ordered = {run: scores[run] for run in (*runs, REFERENCE)}
     return Comparison(forecasts, sessions, ordered, intervals, pairs, ranked[0], tuple(_sentences(ranked, pairs, sessions)))
 

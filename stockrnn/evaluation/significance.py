@@ -88,7 +88,7 @@ def newey_west_lags(n: int, horizon: int = 1) -> int:
 
 def skill_interval(
     loss: ArrayLike, reference: ArrayLike, seed: int, *, horizon: int = 1, level: float = 0.95, draws: int = 999
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Stationary-bootstrap percentile interval of the skill 1 - mean(loss) / mean(reference).
 
     Both losses are resampled together in blocks of random length, on average n^(1/3) and at least the horizon, wrapped
@@ -96,15 +96,21 @@ def skill_interval(
 
     Args:
         loss: loss at each time, in time order, shape (n,).
-        reference: the reference's loss at the same times, shape (n,), not all zero.
+        reference: the reference's loss at the same times, shape (n,).
         seed: of the resampling.
         horizon: steps ahead of the forecasts.
         level: share of the resampled skills inside.
         draws: resamples.
+
+    Returns:
+        None where the reference lost nothing in a whole resample, as of a price that hardly ever moves: its skill is not defined.
     """
     first, second = np.asarray(loss, dtype=float), np.asarray(reference, dtype=float)
     picked = stationary_rows(len(first), max(horizon, round(len(first) ** (1 / 3))), draws, seed)
-    skills = 1 - first[picked].mean(axis=1) / second[picked].mean(axis=1)
+    lost = second[picked].mean(axis=1)
+    if not lost.all():
+        return None
+    skills = 1 - first[picked].mean(axis=1) / lost
     low, high = np.quantile(skills, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -247,9 +253,8 @@ LOSSES: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
 
 
 def _interval(losses: pd.DataFrame, network: str, seed: int, horizon: int) -> list[float] | None:
-    if not losses[REFERENCE].any():
-        return None
-    return list(skill_interval(losses[network], losses[REFERENCE], seed, horizon=horizon))
+    ends = skill_interval(losses[network], losses[REFERENCE], seed, horizon=horizon)
+    return ends and list(ends)
 
 
 def _ticker_tests(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float] | None]]:

@@ -302,10 +302,9 @@ def _skill(losses: pd.DataFrame, subject: Subject, rival: str, *, interval: bool
     if not other.sum():
         return 0.0, 0.0, 0.0
     value = 100 * (1 - mine.sum() / other.sum())
-    if not interval or len(table) < 3 or not (other > 0).all():
-        return value, value, value
-    low, high = skill_interval(mine, other, SEED, horizon=subject.horizon)
-    return value, 100 * low, 100 * high
+    ends = skill_interval(mine, other, SEED, horizon=subject.horizon) if interval and len(table) >= 3 else None
+    low, high = (100 * end for end in ends) if ends else (value, value)
+    return value, low, high
 
 
 def _inside(rows: pd.DataFrame, percent: int) -> pd.Series:
