@@ -328,7 +328,7 @@ def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
     test = metrics["test"]
     _show(f"Test span {test['start']} to {test['end']}: {test['n']} forecasts, prices in the file's currency")
     base_rate = test.get("base_rate") if run.config.model.head == "direction" else None
-    _show(tables.score_table(test["models"], metrics["network"], base_rate=base_rate))
+    _show(tables.score_table(test["models"], metrics["network"], base_rate=base_rate, pooled="ticker_skill" in test))
     _show(tables.verdict([*metrics["verdict"], *metrics["alarms"]]))
     _show(f"Run: {run.folder}\nPictures: {run.folder / PLOTS}")
 

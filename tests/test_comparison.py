@@ -18,6 +18,7 @@ from stockrnn.evaluation.significance import diebold_mariano, holm, losses_by_da
 from stockrnn.recipes import compare_runs
 from stockrnn.reports import comparing
 from stockrnn.runs.directory import open_run
+from stockrnn.types import QUANTILE_COLUMNS
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
 PRICES = garch_path(900)
@@ -73,6 +74,30 @@ def test_pairs_are_tested_together_and_the_best_is_named():
     assert found.pairs[0].ratios["crps"] == pytest.approx(ratio)
     assert found.best == "good"
     assert f"Distribution: good is sharper than wide (CRPS {100 * (1 - ratio):.2f} % lower, p < 0.001)." in found.sentences
+
+
+def test_of_several_tickers_the_best_run_is_the_one_whose_sentence_says_so():
+    """A run that is better on the dear ticker, and far worse on the cheap one, is not the sharper one of the two."""
+
+    def one(spread):
+        return forecasts_of(PRICES, 300, {"naive": MODELS["naive"], "lstm": (nothing, lambda x, c: spread * flat(x, c))})
+
+    def both(dear, cheap):
+        costly, prices = one(dear), ["actual", "forecast", *QUANTILE_COLUMNS]
+        return pd.concat([costly.assign(**(1000 * costly[prices]), ticker="DEAR"), one(cheap).assign(ticker="CHEAP")]), "lstm"
+
+    found = compare({"dear": both(1, 9), "even": both(1.5, 1.5)})
+    assert found.scores["dear"]["crps"] < found.scores["even"]["crps"]
+    assert found.best == "even"
+    (sentence,) = found.sentences
+    assert sentence.startswith("Distribution: even is sharper than dear (CRPS ")
+    assert "(CRPS -" not in sentence
+    figure = comparing.comparison_figure(found)
+    for place, run in enumerate(("dear", "even")):
+        low, high = found.intervals[run]
+        (point,) = (line for line in figure.axes[1].lines if list(line.get_ydata()) == [place])
+        assert 100 * low <= point.get_xdata()[0] <= 100 * high
+    assert "count most in this table" in " ".join(printed(comparing.comparison_table(found)).split())
 
 
 def test_runs_that_differ_by_luck_are_not_called_different():

@@ -72,6 +72,13 @@ def test_the_score_table_of_a_direction_head_shows_p_up_beside_the_base_rate(wid
     assert "base rate 0.2500 0.6931 +0.0 +0.0 – –" in " ".join(text.split())
 
 
+@pytest.mark.parametrize("base_rate", [None, {"brier": 0.25}])
+def test_scores_pooled_over_tickers_say_that_high_prices_count_most(base_rate):
+    for pooled in (False, True):
+        text = " ".join(printed(tables.score_table(scores(), "simple_rnn", 100, base_rate, pooled=pooled)).split())
+        assert text.endswith(tables.POOLED) == pooled
+
+
 @pytest.mark.parametrize(("value", "expected"), [(362.71, 2), (52_300.0, 0), (0.0012345, 7), (1.0845, 4), (9_999.0, 2), (0.0, 2)])
 def test_prices_get_decimals_for_their_size(value, expected):
     assert tables.decimals_of(value) == expected

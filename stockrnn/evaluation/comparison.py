@@ -43,7 +43,7 @@ class Comparison:
         scores: the scores of each run, then of `naive`.
         intervals: 95 % bootstrap interval of each run's CRPS skill against naive.
         pairs: every two runs.
-        best: the run with the lowest CRPS.
+        best: the run with the lowest CRPS, each ticker's in units of its naive CRPS, as in pairs and sentences.
         sentences: what the tests allow one to say.
     """
 
@@ -80,8 +80,8 @@ def compare(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> Comparison:
     losses = {loss: losses_by_date(forecasts, loss) for loss in LOSSES}
     scores = score_table(forecasts, {})
     pairs = _pairs(list(runs), losses, horizon)
-    ranked = sorted(runs, key=lambda run: scores[run]["crps"] or 0.0)
     crps = losses["crps"]
+    ranked = sorted(runs, key=lambda run: float(crps[run].sum()))
     intervals = {run: skill_interval(crps[run], crps[REFERENCE], SEED, horizon=horizon) for run in runs}
     ordered = {run: scores[run] for run in (*runs, REFERENCE)}
     return Comparison(forecasts, sessions, ordered, intervals, pairs, ranked[0], tuple(_sentences(ranked, pairs, sessions)))

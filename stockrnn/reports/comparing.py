@@ -8,7 +8,7 @@ from stockrnn.evaluation.significance import losses_by_date
 from stockrnn.reports.evidence_tables import metric_table
 from stockrnn.reports.sheet import COLORS, INK, SPARE, drawing, head, inert, label_axes, number_axis, sheet, time_axis
 from stockrnn.reports.subject import NAIVE
-from stockrnn.reports.tables import NOTHING, empty_table, literal, number, plain_text
+from stockrnn.reports.tables import NOTHING, POOLED, empty_table, literal, number, plain_text
 from stockrnn.types import TICKER
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def comparison_table(found: Comparison) -> Table:
     """Runs side by side on the sessions they have in common, naive below them."""
     table = metric_table("Run", found.scores, COMPARED, bold=found.best)
     table.caption = "In the prices' currency; skill against naive, above 0 is better."
+    if found.forecasts[TICKER].nunique() > 1:
+        table.caption += f" {POOLED}"
     table.caption_justify = "left"
     return table
 
@@ -55,7 +57,7 @@ def draw_comparison(found: Comparison) -> Figure:
     for place, run in enumerate(runs):
         color, dashes = RUN_STYLES[place % len(RUN_STYLES)]
         over_time.plot(dates, (losses[NAIVE] - losses[run]).cumsum() / unit, color=color, ls=dashes, lw=1.8, label=inert(run, 40))
-        value = 100 * (found.scores[run]["skill_crps"] or 0.0)
+        value = 100 * (1 - losses[run].sum() / losses[NAIVE].sum()) if losses[NAIVE].any() else 0.0
         low, high = (100 * end for end in found.intervals[run] or (value / 100, value / 100))
         in_all.hlines(place, low, high, color=color, lw=3, alpha=0.6)
         in_all.plot(value, place, color=color, marker="o", ms=6)

@@ -108,6 +108,8 @@ def score_table(
     network: str,
     width: int | None = None,
     base_rate: Mapping[str, float | None] | None = None,
+    *,
+    pooled: bool = False,
 ) -> Table:
     """The scores of each model, the network's first.
 
@@ -116,6 +118,7 @@ def score_table(
         network: the name of the network.
         width: letters in a line, stdout's when None; below `ROOMY_WIDTH` the columns stand closer.
         base_rate: for a `direction` head, the scores of the base rate of up moves; those of P(up) are then shown.
+        pooled: whether they are those of several tickers.
     """
     roomy = (make_console().width if width is None else width) >= ROOMY_WIDTH
     if base_rate is not None:
@@ -132,9 +135,14 @@ def score_table(
             "Brier score and log loss (nats) of P(up), their skill against the base rate of up moves in the training span; MAE and CRPS "
             "in the prices' currency, their skill against naive. Skill above 0 is better."
         )
+    if pooled:
+        table.caption += f" {POOLED}"
     table.caption_justify = "left"
     return table
 
+
+POOLED = "Of several tickers, those of high prices count most in this table; each counts alike in what is said below."
+"""Why a table of scores in currency and the tests, whose losses are in units of each ticker's naive loss, may differ."""
 
 SCORE_COLUMNS: Mapping[str, tuple[str, float, int | None]] = {
     "mae": ("MAE", 1.0, None),
