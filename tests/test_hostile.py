@@ -134,6 +134,18 @@ def change(run, changes):
     rehash(run)
 
 
+def test_a_run_of_thousands_of_tickers_opens(run):
+    def edit(state):
+        pipeline = state["parts"][0]["pipeline"]
+        for name in ("features", "target"):
+            (scaler,) = pipeline[name].values()
+            pipeline[name] = {f"T{k:05}": scaler for k in range(10_000)}
+
+    change(run, {"scaler.json": edit})
+    assert (run / "scaler.json").stat().st_size > 5 << 20
+    assert len(open_run(run).json("scaler.json")["parts"][0]["pipeline"]["target"]) == 10_000
+
+
 def varint(number):
     out = b""
     while number > 127:

@@ -25,7 +25,7 @@ from stockrnn.types import QUANTILES
 MIB = 1 << 20
 LARGEST = {
     ".yaml": 64 * 1024,
-    ".json": 4 * MIB,
+    ".json": 32 * MIB,
     ".csv": 1024 * MIB,
     ".parquet": 4096 * MIB - 1,
     ".safetensors": 1024 * MIB,
@@ -34,7 +34,7 @@ LARGEST = {
     ".svg": 64 * MIB,
     ".pdf": 64 * MIB,
 }
-"""The most bytes of a file, by its ending; no other file belongs to a run."""
+"""The most bytes of a file, by its ending; no other file belongs to a run. A ticker of a panel takes some 6 KB of JSON."""
 LEAST_BYTES_A_VALUE = 12
 """Ours have 20 and more; crowded JSON would take thirty times its size of memory."""
 MAX_HORIZON = 1000
