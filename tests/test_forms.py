@@ -114,7 +114,7 @@ FORMS: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
 }
 REFUSED: dict[str, tuple[str, str]] = {
     "unknown_language": (
-        lines("Dátum,Nyitó,Legmagasabb,Legalacsonyabb,Záró", lambda r: [f"{r.date:%Y-%m-%d}", *bar(r)[:4]]),
+        lines("Kuupäev,Avamine,Kõrgeim,Madalaim,Sulgemine", lambda r: [f"{r.date:%Y-%m-%d}", *bar(r)[:4]]),
         "data.columns.close",
     ),
     "unreadable_dates": (lines("Date,Close", lambda r: [f"{r.date.timestamp():.6E}", r.close]), "data.date_format"),

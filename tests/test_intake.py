@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import math
 import os
 import zipfile
@@ -16,7 +18,7 @@ import pytest
 
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError, StorageError
-from stockrnn.prices.decoding import decode, unpack
+from stockrnn.prices.decoding import decode
 from stockrnn.prices.loading import find_files, inspect_document, load_prices, table_hash
 from stockrnn.prices.numerals import decimal_mark, to_numbers
 from tests.test_dialects import assert_same, read
@@ -175,10 +177,12 @@ def test_encoding_and_separator_can_be_set(tmp_path):
         (HEADER, "header only"),
         ("Date,Volume\n2020-01-02,5\n2020-01-03,6\n", "price column"),
         ("<html><body></body></html>", "web page"),
-        ('[{"date": "2020-01-02", "close": 1}]', "prices"),
+        ('[{"date": "2020-01-02", "volume": 1}]', "price column"),
         ("Date,Close\n2020-01-02,1\0\n", "NUL"),
         ("hello world\nthis is no table\n", "prices"),
-        (b"\xd0\xcf\x11\xe0" + b"\0" * 512, "xls"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\x80\x05", "pickle"),
+        (b"r\0\0\0" * 99 + b"\0", "none of these"),
         (b"PK\x03\x04 broken", "intact archive"),
         (b"\x1f\x8b broken", "intact archive"),
         (b"PAR1 broken PAR1", "parquet"),
@@ -291,19 +295,32 @@ def test_intraday_rows_keep_their_times(tmp_path):
     assert (prices.table.date.to_numpy() == stamps.to_numpy()).all()
 
 
-def test_packed_files_are_read_and_several_in_one_are_refused(tmp_path):
+def test_packed_files_are_read_and_several_in_one_are_a_panel(tmp_path):
     table, text = bars(), (HEADER + "".join(lines(bars()))).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("data/prices.csv", text)
         archive.writestr("__MACOSX/._prices.csv", b"x")
     assert_same(read(tmp_path, out.getvalue(), "a.zip"), table)
-    assert_same(read(tmp_path, gzip.compress(text), "a.csv.gz"), table, ticker="a")
+    for suffix, pack in (("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)):
+        assert_same(read(tmp_path, pack(text), f"a.csv.{suffix}"), table, ticker="a")
+        assert "intact archive" in refusal(tmp_path, pack(text)[:-20])
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("a.csv", text)
+        archive.writestr("Stocks/a.us.csv", text)
         archive.writestr("b.csv", text)
-    with pytest.raises(DataError, match="one file"):
-        unpack(out.getvalue(), Path("a.zip"))
+        archive.writestr("note.json", "{}")
+        archive.writestr("README.md", "of two stocks")
+    prices = read(tmp_path, out.getvalue(), "two.zip")
+    assert set(prices.table.ticker) == {"a.us", "b"}
+    assert_same(prices, table, ticker="b")
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("c.csv", "Date,Volume\n2020-01-02,5\n2020-01-03,6\n")
+    with pytest.raises(DataError, match=r"two\.zip/c\.csv: the file must have a price column"):
+        read(tmp_path, out.getvalue(), "two.zip")
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.md", text)
+        archive.writestr("b.md", text)
+    assert "price files" in refusal(tmp_path, out.getvalue())
 
 
 def test_a_folder_or_glob_is_one_panel_named_by_files(tmp_path):

@@ -186,7 +186,7 @@ def test_one_named_price_beside_columns_that_may_be_prices_is_not_taken_alone(tm
 
 
 def test_columns_beside_named_series_that_are_not_read_are_told(tmp_path):
-    prices = read(tmp_path, csv("Date,Oil price,Gold price,SP500", DAYS, TABLE.close, TABLE.open, TABLE.high))
+    prices = read(tmp_path, csv("Date,Oil price,Gold price,SP500", DAYS, TABLE.close, 9 * TABLE.open, TABLE.high))
     assert set(prices.table.ticker) == {"Oil", "Gold"}
     assert kinds(prices)["unread_price_column"] == 1
     assert "SP500" in prices.readings[0].sureness
@@ -201,11 +201,6 @@ def test_ratios_of_east_asia_are_no_prices_but_rates_of_exchange_are(tmp_path):
     assert all(map(names_no_price, ("滚动市盈率", "배당수익률", "換手率(%)")))
     assert not any(map(names_no_price, ("汇率", "환율", "율촌화학")))
     assert "price column" in refused(tmp_path, csv("日期,指数,滚动市盈率", DAYS, TABLE.close, TABLE.open))
-
-
-@pytest.mark.parametrize("text", ['[{"Date":"2023-01-03","Close":110.75}]', '{\n  "meta": {\n    "ticker": "A"\n  }\n}', "[\n  [1, 2]\n]"])
-def test_json_is_called_by_its_name(tmp_path, text):
-    assert "Received: JSON. Convert it to CSV" in refused(tmp_path, text)
 
 
 def test_a_long_file_of_words_is_not_called_a_header(tmp_path):

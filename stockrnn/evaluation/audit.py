@@ -24,7 +24,7 @@ from stockrnn.evaluation.scoring import history_until
 from stockrnn.evaluation.trials import make_arena, searched_spans
 from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
-from stockrnn.prices.intake import read_file
+from stockrnn.prices.intake import read_files
 from stockrnn.prices.loading import Prices, find_files, prices_of
 from stockrnn.prices.ordering import to_days
 from stockrnn.prices.parts import join_parts, span_of
@@ -190,7 +190,7 @@ class _Subject:
     @classmethod
     def of(cls, config: Config) -> _Subject:
         """Read and learn."""
-        files = [read_file(path, config.data, config.asked) for path in find_files(config.data.path)]
+        files = [rows for path in find_files(config.data.path) for rows in read_files(path, config.data, config.asked)]
         files = join_parts(files, [span_of(pd.Series(rows.stamps)) for rows in files])  # a file that is deleted renames no other
         prices = prices_of(files, config.data, config.asked)
         order = prices.readings[0].order if prices.step == "none" else config.data.order

@@ -76,6 +76,23 @@ def like_bars(columns: Sequence[np.ndarray]) -> bool:
     return False
 
 
+def near_always(columns: Sequence[np.ndarray]) -> bool:
+    """Whether columns lie within a few percent of each other in most rows and never far, as the prices of one bar do."""
+    rows = np.column_stack(columns)
+    rows = rows[(rows > 0).all(axis=1)]
+    if len(rows) < 5:
+        return False
+    ratio = rows.max(axis=1) / rows.min(axis=1)
+    return bool(np.median(ratio) < 1.08 and np.quantile(ratio, 0.99) < 1.5)
+
+
+def is_worth(amount: np.ndarray, shares: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Whether an amount is what so many shares cost: a price between low and high in nine rows of ten."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        price = amount / shares
+    return bool(np.mean((price >= 0.98 * low) & (price <= 1.02 * high)) >= 0.9)
+
+
 def follows(column: np.ndarray, close: np.ndarray) -> bool:
     """Whether a column lies within a third of the close in nearly every row, as another price of the bar does, and is not the close."""
     known = (column > 0) & (close > 0)

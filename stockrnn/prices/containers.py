@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,39 +18,47 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stockrnn.dataconfig import DataConfig
-from stockrnn.errors import DataError
-from stockrnn.prices.decoding import decode, is_workbook, unpack
+from stockrnn.errors import DataError, MissingExtraError
+from stockrnn.prices.decoding import decode, is_open_document, is_workbook, unpack
+from stockrnn.prices.documents import read_document
 from stockrnn.prices.grid import Grid, kind_of, read_rows, read_text, sample
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
 from stockrnn.storage import read_bytes
 
 
-def open_grid(path: Path, data: DataConfig) -> tuple[Grid, str]:
-    """The cells of a file, and the encoding of its text (`binary` for a workbook or parquet).
+def open_grids(path: Path, data: DataConfig) -> Iterator[tuple[Path, Grid, str]]:
+    """The cells of a file, or of each one in an archive: its name, and the encoding of its text (`binary` for another container).
 
     Raises:
         DataError: damaged, empty, or of a kind that is not read.
+        MissingExtraError: a workbook of a rarer kind, whose package is not installed.
         StorageError: it cannot be read.
     """
-    raw = unpack(read_bytes(path), path)
-    if raw.startswith(b"PAR1"):
-        return _parquet(raw, path), "binary"
-    if is_workbook(raw):
+    for name, raw in unpack(read_bytes(path), path):
+        yield name, *_grid(raw, name, data)
+
+
+def _grid(raw: bytes, path: Path, data: DataConfig) -> tuple[Grid, str]:
+    columnar = next((kind for mark, kind in _COLUMNAR.items() if raw.startswith(mark)), None)
+    if columnar is not None:
+        return _table(raw, columnar, path), "binary"
+    if is_workbook(raw) or raw.startswith(b"\xd0\xcf\x11\xe0"):
         return _workbook(raw, path, data.sheet), "binary"
-    if raw.startswith(b"\xd0\xcf\x11\xe0"):
-        raise DataError(f"{path} must be xlsx, not the old xls. Received: xls. Save it as xlsx or CSV.")
     text, encoding = decode(raw, path, data.encoding)
-    return read_text(text, path, data.separator), encoding
+    return read_document(text, path) or read_text(text, path, data.separator), encoding
 
 
-def _parquet(raw: bytes, path: Path) -> Grid:
-    import pyarrow.parquet as pq
+_COLUMNAR = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather", b"ORC": "orc"}
+"""How a file of columns begins → the module of pyarrow that reads it."""
 
+
+def _table(raw: bytes, kind: str, path: Path) -> Grid:
+    module = importlib.import_module(f"pyarrow.{kind}")
     try:
-        table = pq.read_table(pa.BufferReader(raw))
+        table = module.read_table(pa.BufferReader(raw))
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path} must be an intact parquet file. Received: {shown(error)}. Write it anew.") from None
+        raise DataError(f"{path} must be an intact {kind} file. Received: {shown(error)}. Write it anew.") from None
     columns = [_plain_column(table.column(i).combine_chunks()) for i in range(table.num_columns)]
     names = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.column_names]
     kept = [i for i, column in enumerate(columns) if column is not None]
@@ -78,39 +87,65 @@ def _plain_column(column: Any) -> Any:
 
 
 def _workbook(raw: bytes, path: Path, sheet: str | None) -> Grid:
-    import openpyxl
-
-    faults = (
-        zipfile.BadZipFile,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        OSError,
-        EOFError,
-        SyntaxError,
-        RuntimeError,
-        NotImplementedError,
-        zlib.error,
-    )
+    rarer = is_open_document(raw) or b"xl/workbook.bin" in raw or not raw.startswith(b"PK")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
-            rows = {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames if sheet in (None, name)}
-        except faults as error:
+            names, rows = (_rarer_sheets if rarer else _sheets)(raw, sheet)
+        except ImportError:
+            raise MissingExtraError(
+                f"{path} is a workbook of an older or rarer kind than xlsx. It needs the package python-calamine. Received: it is not "
+                "installed. Install it with `pip install 'stockrnn[sheets]'`, or save the workbook as xlsx or CSV."
+            ) from None
+        except _FAULTS as error:
             raise DataError(f"{path} must be an intact workbook. Received: {shown(error)}. Save it anew.") from None
-    if not book.sheetnames:
+    if not names:
         raise DataError(f"{path} must be a common workbook. Received: one without sheets, as Strict Open XML is. Save it as xlsx or CSV.")
     if sheet is not None and sheet not in rows:
-        raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(book.sheetnames)}.")
+        raise DataError(f"`data.sheet` must be a sheet of {path}. Received: {sheet}. Sheets: {', '.join(names)}.")
     return _chosen_sheet(rows, path)
+
+
+_FAULTS = (
+    zipfile.BadZipFile,
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    NotImplementedError,
+    zlib.error,
+)
+"""What the readers of workbooks raise for a damaged one."""
+_Sheets = tuple[Sequence[str], dict[str, Sequence[Sequence[Any]]]]
+"""The names of all sheets, and the rows of those that are asked for."""
+
+
+def _sheets(raw: bytes, sheet: str | None) -> _Sheets:
+    import openpyxl
+
+    book = openpyxl.load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+    return book.sheetnames, {name: list(book[name].iter_rows(values_only=True)) for name in book.sheetnames if sheet in (None, name)}
+
+
+def _rarer_sheets(raw: bytes, sheet: str | None) -> _Sheets:
+    """Those of xls, xlsb and ods."""
+    calamine = importlib.import_module("python_calamine")
+    try:
+        book = calamine.load_workbook(io.BytesIO(raw))
+        names = book.sheet_names
+        return names, {name: book.get_sheet_by_name(name).to_python(skip_empty_area=False) for name in names if sheet in (None, name)}
+    except calamine.CalamineError as error:
+        raise ValueError(str(error)) from error
 
 
 def _chosen_sheet(rows: Mapping[str, Sequence[Sequence[Any]]], path: Path) -> Grid:
     """The first worksheet that is filled, or the only one with dates where a cover lies before it. Raises DataError."""
-    filled = {name: part for name, part in rows.items() if sum(any(cell is not None for cell in row) for row in part) > 1}
+    filled = {name: part for name, part in rows.items() if sum(any(cell not in (None, "") for cell in row) for row in part) > 1}
     first = next(iter(filled or rows), "")
     if len(filled) < 2:
         return replace(read_rows(rows.get(first, []), path), title=first)

@@ -32,11 +32,16 @@ _TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _DATE = re.compile(
     r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
     r"|^\d{4}\s?[.]\s?\d{1,2}\s?[.]\s?\d"  # 2020.01.31
+    r"|^\d{4}-?M\d{1,2}$"  # 2020M01, the World Bank and Eurostat
     r"|^1\d{2}[/年]\d{1,2}[/月]\d{1,2}日?$"  # 107/01/29, Taiwan
     r"|^(?:[RHS]|令和|平成|昭和)\s?(?:\d{1,2}|元)[./年]\d{1,2}[./月]\d{1,2}日?$"  # R4.1.31, Japan
     r"|^\d{1,2}\s?([-/.])\s?\d{1,2}\s?\1\s?(?:\d{4}|\d{2})(?!\d)"  # 31/01/2020, 1.2.20
     r"|^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\s?\d{4}|\s?\d{6}|\s\d{1,2}:\d{2}(?::\d{2})?)?(?:\.0)?$"  # 20200131 0930
 )
+
+
+_YEAR = r"(?:19|20)\d\d"
+_QUARTER = rf"(?i){_YEAR}[-/ .]{{0,2}}[qt]\s?[1-4]|(?:[qt]\s?[1-4]|[1-4]\s?[qt])[-/ .']{{0,2}}(?:\d\d|{_YEAR})"
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Dates:
 
 def looks_like_date(cell: str) -> bool:
     """Whether a cell is a date as someone would write it; a number of seconds since 1970 is not judged here."""
-    return len(cell) <= _LONGEST and (bool(_DATE.match(WEEKDAY.sub("", cell))) or _has_month_name(cell))
+    return len(cell) <= _LONGEST and (bool(_DATE.match(WEEKDAY.sub("", cell)) or re.fullmatch(_QUARTER, cell)) or _has_month_name(cell))
 
 
 def looks_like_epoch(cell: str) -> bool:
@@ -80,6 +85,16 @@ def epoch_format(cells: Sequence[str]) -> str | None:
         if all(631e6 <= int(d) / 10 ** (n - 10) < 4.1e9 for d in digits):
             return name
     return None
+
+
+def counts_time(cells: Sequence[str]) -> bool:
+    """Whether epochs under an unknown header are times: whole minutes, or in order; unlike a volume of as many digits."""
+    name = epoch_format(cells)
+    if name is None:
+        return False
+    counts = [int(cell.removesuffix(".0")) for cell in cells]
+    minute = 60 * 10 ** (EPOCHS[name][0] - 10)
+    return all(count % minute == 0 for count in counts) or counts in (sorted(counts), sorted(counts, reverse=True))
 
 
 def _epoch_with_old(cells: Sequence[str]) -> str | None:
@@ -235,7 +250,8 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     Raises:
         DataError: no format fits, or several do and nothing decides between them.
     """
-    tidied, zone = tidy(cells)
+    _refuse_quarters(cells)
+    tidied, zone, calendar = tidy(cells)
     if given == ROC:
         tidied = western(tidied)
     elif given != "auto":
@@ -255,8 +271,16 @@ def choose(cells: pd.Series, codes: np.ndarray, series: Callable[[], np.ndarray]
     name, stamps = best[0]
     _refuse_two_calendars(tidied, name)
     stamps, name = _with_variants(tidied, stamps, name)
-    evidence = "Taiwan's years, as set" if given == ROC else evidence
+    evidence = "Taiwan's years, as set" if given == ROC else "; ".join(filter(None, (evidence, calendar)))
     return Dates(stamps.to_numpy()[codes], name + ("%z" if zone else ""), evidence, zone)
+
+
+def _refuse_quarters(cells: pd.Series) -> None:
+    quarters = cells[cells.str.strip().str.fullmatch(_QUARTER)]
+    if len(quarters) > len(cells) / 2:
+        raise DataError(
+            f"rows must be at most a month apart. Received: quarters, {shown(quarters.iloc[0])}. Give a daily, weekly or monthly file."
+        )
 
 
 def _with_year(

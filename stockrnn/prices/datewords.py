@@ -29,20 +29,31 @@ _WEEKDAYS = (
 )
 WEEKDAY = re.compile(rf"^(?:{_WEEKDAYS})(?:\.,?|,)?\s+", re.IGNORECASE)
 _WEEKDAY_AFTER = r"(?<=[\d日일])\s*(?:[(（]\s*[월화수목금토일月火水木金土日一二三四五六]\s*[)）]|,\s*[一二三四五六日])(?=\s|$)"
-_ORDINAL = r"(?<=\d)(?:st|nd|rd|th|er|º)(?=[\s,.])"
+_ORDINAL = r"(?<=\d)(?:st|nd|rd|th|er|º)(?=[\s,.])|(?<=\d)\s*г\.?$"
 _ZONE = re.compile(
     r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?(?:\s*\([A-Za-z ]+\))?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}"
     r"|E[SD]T|C[SD]T|P[SD]T|KST|JST)$"
 )
 
 
-def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
-    """Cells without weekdays and time zones, with English months, Taiwan's years and Japan's eras made Western; and the zones cut off."""
+_BUDDHIST = r"(?<!\d)2[45]\d\d(?!\d)"
+"""A year of Thailand's calendar, 543 ahead."""
+
+
+def tidy(cells: pd.Series) -> tuple[pd.Series, str, str]:
+    """Cells made English and Western: without weekdays and time zones, with English months and the years of the common calendar.
+
+    Returns:
+        The cells, the zones that were cut off, and whose years were changed.
+    """
+    calendar = ""
     cells = cells.str.strip().str.replace(_WEEKDAY_AFTER, "", regex=True)
     if cells.str.fullmatch(_ERA_DATE).any():
-        cells = cells.str.replace(f"^{_ERA_DATE}$", _of_era, regex=True)
+        cells, calendar = cells.str.replace(f"^{_ERA_DATE}$", _of_era, regex=True), "Japan's eras"
+    if len(cells) and cells.str.contains(rf"\D{_BUDDHIST}|{_BUDDHIST}\D", regex=True).mean() > 0.9:
+        cells, calendar = cells.str.replace(_BUDDHIST, lambda year: str(int(year.group()) - 543), regex=True), "Thailand's years"
     if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").any() and cells.str.fullmatch(_ROC_DATE).mean() > 0.5:
-        cells = western(cells)
+        cells, calendar = western(cells), "Taiwan's years"
     if cells.str.contains("오전|오후|上午|下午").any():
         cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
     cells = _with_centuries(cells)
@@ -53,13 +64,13 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str]:
         zones = cells.where(timed, "").str.extract(f"({_ZONE.pattern})", expand=False).fillna("")
         zone = ", ".join(sorted({z.strip() for z in zones.unique() if z}))[:60]
         cells = cells.where(~timed, cells.str.replace(_ZONE, "", regex=True))
-    if sample.str.contains(r"[^\W\d_]{2}", regex=True).any():
+    if sample.str.contains(r"[^\W\d_]{2}|г\.?$", regex=True).any():
         cells = (
             cells.str.replace(WEEKDAY, "", regex=True)
             .str.replace(_ORDINAL, "", regex=True)
             .str.replace(r"[^\W\d_]+", _english_month, regex=True)
         )
-    return cells, zone
+    return cells, zone, calendar
 
 
 _ERAS = {"R": 2018, "令和": 2018, "H": 1988, "平成": 1988, "S": 1925, "昭和": 1925}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ import pyarrow.csv
 
 from stockrnn.errors import DataError
 from stockrnn.prices.dates import looks_like_date, looks_like_epoch
-from stockrnn.prices.numerals import is_nothing, looks_like_number
+from stockrnn.prices.header import Head, find_head, is_typed
+from stockrnn.prices.numerals import is_nothing, looks_like_number, plain_digits
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
 
@@ -63,34 +63,20 @@ class Grid:
         return replace(self, columns=tuple(c.take(picked) for c in self.columns), rows=self.rows[kept], short=short)
 
 
-@dataclass(frozen=True)
-class Head:
-    """Where the table begins: the number of lines before the data, and what they say."""
-
-    lines: int
-    headers: tuple[str, ...]
-    above: tuple[str, ...]
-    preamble: tuple[str, ...]
-    width: int
-    headerless: bool
-
-
 def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
     """The grid of UTF-8 text. Raises DataError."""
-    text = _straight(text)
+    plain = text if text.isascii() else plain_digits(text.decode("utf-8", "replace")).encode()
+    evidence = "" if plain == text else "digits of another script"
+    text = _straight(plain)
     lines = text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]
     if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
-    if re.match(r"\s*<(?:!doctype|!--|html|\?xml|table)", "\n".join(lines[:3]), re.IGNORECASE):
-        raise DataError(f"{path} must be a table of text. Received: a web page. Export it as CSV.")
-    if re.match(r'\s*(?:\{\s*(?:"[^"]*"\s*:|$)|\[\s*(?:[\[{]|$))', "\n".join(lines[:3])):
-        raise DataError(f"{path} must be a table of text. Received: JSON. Convert it to CSV, a row a line.")
     chosen = _separator(lines, separator, path)
     if chosen == " ":
         text = _single_blanks(text.decode("utf-8", "replace")).encode()
         lines = [_single_blanks(line) for line in lines]
     head = find_head([_reunited(row) for row in _split(lines, chosen)], path)
-    return _read_cells(text, head, chosen, path)
+    return replace(_read_cells(text, head, chosen, path), evidence=evidence)
 
 
 def _single_blanks(text: str) -> str:
@@ -105,9 +91,15 @@ def _straight(text: bytes) -> bytes:
         if mark + b' "' in head:
             text = text.replace(mark + b' "', mark + b'"')
     lines = [line for line in head.split(b"\n")[:-1] if line.strip()]
+    if b'"' not in head and sum(bool(re.search(_APOSTROPHES, line)) for line in lines) > len(lines) / 2:
+        text = re.sub(rb"(?m)(?<![^,;\t\n])'|'(?=[,;\t\r\n]|$)", b'"', text)
     if len(lines) > 1 and all(re.fullmatch(rb'"[^"]*[,;\t][^"]*"[,;]*\s*', line) for line in lines):
         text = re.sub(rb'(?m)^"|"[,;]*\s*$', b"", text)
     return text
+
+
+_APOSTROPHES = rb"(?:^|[,;\t])'[^']*'(?:[,;\t\r]|$)"
+"""A cell that stands between apostrophes."""
 
 
 def _split(lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -144,120 +136,9 @@ def _fitness(rows: Sequence[Sequence[str]]) -> float:
     words = max(sum(bool(meanings(cell)) for cell in row) for row in rows[:30])
     tail = rows[len(rows) // 3 :] or rows
     cells = [cell for row in tail for cell in row[:200] if cell]
-    typed = sum(_typed(cell) for cell in cells)
+    typed = sum(is_typed(cell) for cell in cells)
     divided = sum(len(row) > 1 for row in tail) >= len(tail) / 2
     return (min(words, 20) + 8 * typed / max(1, len(cells))) * (1 if divided else 0.25)
-
-
-def _typed(cell: str) -> bool:
-    return looks_like_number(cell) or looks_like_date(cell)
-
-
-def _is_data(row: Sequence[str], width: int) -> bool:
-    """Whether a row holds values: a number or a date, at most a third of words."""
-    cells = [cell for cell in row if cell]
-    if not cells or len(row) < max(1, width // 2):
-        return False
-    typed = sum(_typed(cell) for cell in cells)
-    nothing = sum(is_nothing(cell) for cell in cells)
-    named = len(cells) > 2 and sum(bool(meanings(cell)) for cell in cells) >= 3
-    dated = len(cells) > 3 and any(map(looks_like_date, cells)) and any(map(looks_like_number, cells))
-    return typed > 0 and ((typed + nothing) * 2 >= len(cells) or dated) and not named
-
-
-def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
-    """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one."""
-    values = [(i, _is_data(row, width)) for i, row in enumerate(rows) if any(row)]
-    found = [k for k, (_, data) in enumerate(values) if data]
-    followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
-    return values[(followed or found)[0]][0] if found else None
-
-
-def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
-    """Find the header among the first rows. Raises DataError when no row holds values."""
-    if _is_numbered(rows):
-        width = len(rows[0])
-        return Head(1, ("",) * width, (), (), width, headerless=True)
-    widths = [len(row) for row in rows if len(row) > 1 or any(row)]
-    width = Counter(widths).most_common(1)[0][0] if widths else 1
-    first = _first_data(rows, width)
-    if first is None:
-        held = sum(any(row) for row in rows)
-        what = "a header only" if held < 2 else f"no dates and numbers in its first {held} lines"
-        raise DataError(f"{path} must hold rows of prices. Received: {what}, {shown(', '.join(rows[0]))}. Give another file.")
-    width = max(width, len(rows[first]))
-    above_data = rows[:first]
-    block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
-    scores = [sum(bool(meanings(cell)) for cell in row) for row in block]
-    likely = max(range(len(block)), key=lambda i: (scores[i], len(block[i]) == width), default=0)
-    at = likely if scores and scores[likely] > 0 else _last_wide(above_data, width)
-    if at is None:
-        return Head(first, ("",) * width, (), tuple(_joined(row) for row in above_data if any(row)), width, headerless=True)
-    names = _fit_names(block[at], rows[first : first + 20], path)
-    width = len(names)
-    others = [list(row) for i, row in enumerate(above_data) if i != at and any(row)]
-    beside = [list(row) for i, row in enumerate(above_data) if abs(i - at) == 1 and any(row)]
-    above = next((tuple(row + [""] * (width - len(row))) for row in beside if _is_second_header(row, names)), ())
-    preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
-    return Head(first, tuple(names), above, preamble, len(names), headerless=False)
-
-
-def _is_numbered(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line only counts the columns, as pandas writes what has no names: `,0,1,2`."""
-    first = list(rows[0]) if len(rows) > 1 else []
-    return len(first) > 1 and first == ["", *map(str, range(len(first) - 1))] and len(rows[1]) == len(first)
-
-
-def _uncommented(cell: str) -> str:
-    return re.sub(r"^[#%/!\s]+(?=\w)", "", cell) if cell[:1] in "#%/!" else cell
-
-
-def _joined(row: Sequence[str]) -> str:
-    return ",".join(row)
-
-
-def _last_wide(block: Sequence[Sequence[str]], width: int) -> int | None:
-    """A header of unknown words: the last line above the data that is as wide as the data."""
-    wide = [i for i, row in enumerate(block) if len(row) >= max(2, width - 1) and not row[0].startswith("#")]
-    return wide[-1] if wide else None
-
-
-def _fit_names(names: list[str], data: Sequence[Sequence[str]], path: Path) -> list[str]:
-    """Header cells for every column: row names have none (R), and lines may end in separators. Raises DataError."""
-    used = max(max((j + 1 for j, cell in enumerate(row) if cell), default=0) for row in data)
-    while len(names) > used and not names[-1]:
-        names.pop()
-    extra = used - len(names)
-    if extra == 1 and _has_row_names(names, data[0]):
-        return ["", *names]
-    if extra > 0:
-        raise DataError(
-            f"{path}: rows must have as many cells as the header, {len(names)}. Received: {used} in the first rows, "
-            f"{shown(','.join(data[0]))}. Add the names that the header lacks, or quote cells that hold the separator."
-        )
-    return names + [""] * (max(map(len, data)) - len(names))
-
-
-def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
-    """Whether the first cell of a row is its name: no header means a date, or the date stands one cell further."""
-    dated = [i for i, cell in enumerate(first) if looks_like_date(cell)]
-    named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
-    return bool(dated) and ((not named and dated[0] == 0) or named[:1] == [dated[0] - 1])
-
-
-def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
-    """A line of tickers over or under the fields: as wide, or one cell for each repetition of the fields (merged cells)."""
-    cells = [cell for cell in row[1:] if cell]
-    if not cells or any(re.fullmatch(r"[+-]?\d*[.]\d+", cell) for cell in cells):
-        return False
-    repeats = max(Counter(name for name in names if name).values(), default=0)
-    merged = repeats > 1 and len(cells) == repeats
-    return merged or (len(row) >= len(names) - 1 and len(cells) >= (len(names) - 1) // 2)
-
-
-def _is_name_row(row: Sequence[str], width: int) -> bool:
-    """Yfinance's third header line, `Date,,,`."""
-    return len(row) <= width and not any(row[1:]) and bool(row[0]) and bool(meanings(row[0]))
 
 
 def _read_cells(text: bytes, head: Head, separator: str, path: Path) -> Grid:
@@ -354,9 +235,9 @@ def as_text(cell: Any) -> str:
     """A worksheet's cell as one would type it."""
     if hasattr(cell, "isoformat"):
         return str(cell.isoformat(sep=" ") if hasattr(cell, "hour") and hasattr(cell, "year") else cell.isoformat())
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e19:
         return str(int(cell))
-    return str(cell).strip()
+    return plain_digits(str(cell).strip())
 
 
 def _column(cells: Sequence[Any]) -> Any:

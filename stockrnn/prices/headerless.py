@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
+from stockrnn.prices.coherence import is_worth
 from stockrnn.prices.dates import candidates
 from stockrnn.prices.datewords import tidy
 from stockrnn.prices.grid import Grid, sample
@@ -93,9 +94,7 @@ def _traded(columns: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray) ->
     """Which column before the prices is the volume: another one over it is a price between low and high (Taiwan's exchange)."""
     for i, volume in enumerate(columns):
         for amount in columns:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                price = amount / volume
-            if np.mean((price >= 0.98 * low) & (price <= 1.02 * high)) >= 0.9:
+            if is_worth(amount, volume, low, high):
                 return i
     return None
 
@@ -127,7 +126,7 @@ def _four_prices(values: np.ndarray, dates: Any) -> dict[str, int]:
 
 def _direction(column: Any) -> int:
     """1 when the dates go up, -1 when they go down; whatever their format. Raises DataError."""
-    cells, _ = tidy(pd.Series(sample(column, 10)))
+    cells, *_ = tidy(pd.Series(sample(column, 10)))
     dated = (stamps.dropna() for _, stamps in candidates(cells) if stamps.isna().sum() <= 2)
     signs = {int(np.sign((stamps.iloc[-1] - stamps.iloc[0]).total_seconds())) for stamps in dated}
     if len(signs) != 1 or 0 in signs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, refuse_zeros, unscaled_close
 from stockrnn.prices.columns import find_own, read_own
-from stockrnn.prices.containers import open_grid
+from stockrnn.prices.containers import open_grids
+from stockrnn.prices.dateparts import join_date_parts
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
 from stockrnn.prices.grid import Grid, kind_of, sample
-from stockrnn.prices.layout import VALUE_ROLES, Layout, find_layout, may_be_price
+from stockrnn.prices.layout import Layout, find_layout, may_be_price
 from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
 from stockrnn.prices.readings import Rows
+from stockrnn.prices.stems import VALUE_ROLES
 from stockrnn.prices.swaps import refuse_swapped
 from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 
@@ -35,18 +37,20 @@ _CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
 _MARKS = {"point": ".", "comma": ","}
 
 
-def read_file(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Rows:
-    """Read one file as it is, with the columns that are asked for beside prices.
+def read_files(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Iterator[Rows]:
+    """Read one file, or each one in an archive, as it is, with the columns that are asked for beside prices.
 
     Raises:
-        DataError: it does not hold prices, or may be read in more than one way.
+        DataError: one does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
+    name = path
     try:
-        grid, encoding = open_grid(path, data)
-        return _Reader(path, data, asked, grid, encoding).read()
+        for name, grid, encoding in open_grids(path, data):
+            named = data.columns.date is not None or grid.headerless
+            yield _Reader(name, data, asked, grid if named else join_date_parts(grid), encoding).read()
     except DataError as error:
-        raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
+        raise error if str(name) in str(error) else DataError(f"{name}: {error}") from None
 
 
 class _Reader:

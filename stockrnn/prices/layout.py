@@ -11,24 +11,21 @@ import numpy as np
 
 from stockrnn.dataconfig import ColumnsConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.coherence import like_bars
+from stockrnn.prices.coherence import is_worth, like_bars, near_always
+from stockrnn.prices.dates import counts_time
 from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
+from stockrnn.prices.stems import PRICE_ROLES, VALUE_ROLES, find_stems, is_currency, is_letter, parts_of
 from stockrnn.prices.words import Word, meanings, names_no_price, normalise
 
-VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
-_PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
-_NOT_A_TICKER = re.compile(
-    r"(?i:lag|sma|ema|wma|avg|average|mean|prev|previous|scaled|norm|normali[sz]ed|change|chg|logret|diff|difference|rolling|shift|shifted|"
-    r"tomorrow|yesterday|market|hours|purchase|current|cost)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
-)
-"""Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
 _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
 _BLOOMBERG = re.compile(r"[A-Z0-9][A-Z0-9./]{0,11}(?: [A-Z]{2})? (?:Index|Equity|Comdty|Curncy|Corp|Govt)")
 _COMPOUNDS = ("preis", "kurs")
 """How German writes the price of something as one word: Goldpreis, Wechselkurs."""
+_MOST_SPARE = 6
+"""Columns of unknown numbers that are compared with each other."""
 _VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
 
 
@@ -113,14 +110,7 @@ def position(grid: Grid, key: str, name: str | int) -> int:
 
 def _usable(found: Sequence[Word], *, letters: bool) -> tuple[Word, ...]:
     """Single letters mean prices only where o, h, l and c all stand in the header: C and V are tickers, too."""
-    return tuple(word for word in found if letters or not _is_letter(word))
-
-
-def _is_letter(word: Word) -> bool:
-    return (word.role, word.rank) in _LETTERS
-
-
-_LETTERS = {(word.role, word.rank) for letter in "ohlcv" for word in meanings(letter)}
+    return tuple(word for word in found if letters or not is_letter(word))
 
 
 def _language(words: Sequence[Sequence[Word]]) -> str:
@@ -140,6 +130,7 @@ def _date_column(grid: Grid, words: Sequence[Sequence[Word]], kinds: Sequence[st
         return min(ranked)[1]
     values = [i for i, options in enumerate(words) if any(word.role in VALUE_ROLES for word in options)]
     dated = [i for i, kind in enumerate(kinds) if kind == "date" and (i not in values or i == 0)]
+    dated += [i for i, kind in enumerate(kinds) if kind == "epoch" and i not in values and counts_time(sample(grid.columns[i]))]
     if dated:
         return dated[0]
     if grid.headerless and "epoch" in kinds[:2]:
@@ -183,13 +174,16 @@ def _series(
         if found and all("close" in roles for roles in found.values()):
             return tuple(found.items()), "tickers in the second header line"
     roles = _roles(free, words, kinds, cells, values, grid, numbers)
-    if "close" in roles:
-        return (("", roles),), ""
-    close = _value_in_range(grid, free, roles, numbers)
+    close = roles.get("close", _value_in_range(grid, free, roles, numbers))
     if close is not None:
-        return (("", {**roles, "close": close}),), f"{shown(grid.headers[close])} lies between low and high"
-    stems = _stems(grid.headers, free, kinds)
-    if stems and not _one_of_many(stems, grid.headers, words, kinds, free):
+        evidence = "" if "close" in roles else f"{shown(grid.headers[close])} lies between low and high"
+        roles, counted = _with_shares({**roles, "close": close}, free, words, kinds, numbers)
+        evidence = f"{shown(grid.headers[roles['volume']])} counts what {shown(grid.headers[counted])} is worth" if counted else evidence
+        return (("", roles),), evidence
+    stems = find_stems(grid.headers, free, kinds)
+    if stems and not _one_of_many(stems, grid.headers, words, kinds, free) and not _one_bar(stems, numbers):
+        if len(stems) == 1 and is_currency(*stems):
+            return (("", {**roles, **next(iter(stems.values()))}),), "a currency in the column names"
         return tuple(stems.items()), "tickers in the column names"
     wide = _wide(grid, words, kinds, cells, free, numbers)
     if wide and not roles:
@@ -206,9 +200,36 @@ def _series(
     raise DataError(f"the file must have a price column. Received: {names}. Name it with `data.columns.close` (header or position).")
 
 
+def _with_shares(
+    roles: dict[str, int],
+    free: Sequence[int],
+    words: Sequence[Sequence[Word]],
+    kinds: Sequence[str],
+    numbers: Callable[[int], np.ndarray],
+) -> tuple[dict[str, int], int | None]:
+    """The roles, whose volume counts what another column is worth at prices between low and high; and that other column."""
+    if not {"high", "low"} <= roles.keys():
+        return roles, None
+    spare = [i for i in free if i not in roles.values() and kinds[i] in ("number", "epoch")][:_MOST_SPARE]
+    amounts = [roles["volume"]] if "volume" in roles else spare
+    for i in (i for i in spare if all(word.role == "volume" for word in words[i])):
+        for amount in amounts:
+            if i != amount and is_worth(numbers(amount), numbers(i), numbers(roles["low"]), numbers(roles["high"])):
+                return {**roles, "volume": i}, amount
+    return roles, None
+
+
+def _one_bar(stems: Mapping[str, Mapping[str, int]], numbers: Callable[[int], np.ndarray]) -> bool:
+    """Whether what stands beside a word for a price in small letters names prices of one bar, and no tickers: `kurs otwarcia`."""
+    if len(stems) < 2 or any(len(roles) > 1 for roles in stems.values()) or any(_CODE.fullmatch(name) for name in stems):
+        return False
+    return near_always([numbers(roles["close"]) for roles in stems.values()])
+
+
 def _value_in_range(grid: Grid, free: Sequence[int], roles: Mapping[str, int], numbers: Callable[[int], np.ndarray]) -> int | None:
     """The one column that is called a value, where none is called a close and it lies between low and high."""
     found = [i for i in free if normalise(grid.headers[i]) in _VALUE]
+    found = found or [i for i in free if "close" in map(str.lower, parts_of(grid.headers[i])) and i not in roles.values()]
     if len(found) != 1 or not {"high", "low"} <= roles.keys():
         return None
     value, high, low = numbers(found[0]), numbers(roles["high"]), numbers(roles["low"])
@@ -228,7 +249,7 @@ def _wide(
     """The columns of a table of closes, one a ticker: all unknown words, no part of which means a price, unlike the prices of a bar."""
     if any(kinds[i] == "text" for i in free) or _is_other(grid.title):
         return []
-    named = [i for i in free if kinds[i] != "blank" and grid.headers[i].strip()]
+    named = [i for i in free if kinds[i] not in ("blank", "date") and grid.headers[i].strip()]
     wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
     if len(wide) == 1 and normalise(grid.headers[wide[0]]) in _VALUE and not any(words[i] for i in free if i != wide[0]):
         return wide
@@ -237,7 +258,7 @@ def _wide(
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
         return wide if _CODE.fullmatch(header) or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
-    if any(_names_value(part) for i in wide for part in _parts(grid.headers[i])):
+    if any(_names_value(part) for i in wide for part in parts_of(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
 
@@ -282,7 +303,7 @@ def _roles(
             for i in free
             if i not in found.values()
             for word in words[i]
-            if word.role == role and (kinds[i] != "text" or role in _PRICE_ROLES) and not (kinds[i] == "blank" and role != "volume")
+            if word.role == role and (kinds[i] != "text" or role in PRICE_ROLES) and not (kinds[i] == "blank" and role != "volume")
         )
         if ranked:
             found[role] = ranked[0][1]
@@ -307,25 +328,6 @@ def _idle(role: str, kind: str, cells: Sequence[str]) -> bool:
     return role == "volume" and (kind == "blank" or all(re.fullmatch(r"0+(?:\.0+)?", cell) for cell in cells))
 
 
-def _stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
-    stems: dict[str, dict[str, int]] = {}
-    for i in free:
-        parts = _parts(headers[i])
-        for cut in (1, len(parts) - 1):
-            if len(parts) < 2 or kinds[i] in ("text", "blank"):
-                break
-            for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
-                words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not _is_letter(word)]
-                name = ".".join(stem)
-                if words and _is_name(name, stem):
-                    stems.setdefault(name, {}).setdefault(words[0].role, i)
-    for roles in stems.values():
-        if "close" not in roles and "adj_close" in roles:
-            roles["close"] = roles.pop("adj_close")
-    return stems if stems and all("close" in roles for roles in stems.values()) else {}
-
-
 def _one_of_many(
     stems: Mapping[str, Mapping[str, int]],
     headers: Sequence[str],
@@ -345,14 +347,5 @@ def may_be_price(header: str) -> bool:
     return bool(header.strip()) and not header.lower().startswith("unnamed") and not names_no_price(header)
 
 
-def _is_name(name: str, stem: Sequence[str]) -> bool:
-    """Whether what stands beside a field's name can be a ticker."""
-    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part) for part in stem)
-
-
 def _names_value(part: str) -> bool:
-    return any(word.role in VALUE_ROLES and not _is_letter(word) for word in meanings(part))
-
-
-def _parts(header: str) -> list[str]:
-    return [part for part in re.split(r"[\s_.\-:|,()'\"]+", header.strip()) if part]
+    return any(word.role in VALUE_ROLES and not is_letter(word) for word in meanings(part))

@@ -16,9 +16,9 @@ import pandas as pd
 from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import clean
-from stockrnn.prices.intake import read_file
+from stockrnn.prices.intake import read_files
 from stockrnn.prices.known import NOTHING_KNOWN, Known, take_known
-from stockrnn.prices.naming import SUFFIXES
+from stockrnn.prices.naming import RARER, SUFFIXES, price_files
 from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, row_days, step_of, time_order, to_days, undated_order
 from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
@@ -59,7 +59,7 @@ def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
         DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    return prices_of((read_file(path, data, asked) for path in find_files(data.path)), data, asked)
+    return prices_of((rows for path in find_files(data.path) for rows in read_files(path, data, asked)), data, asked)
 
 
 def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHING) -> Prices:
@@ -93,14 +93,15 @@ def find_files(name: str) -> list[Path]:
         if path.is_file():
             return [path]
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("."))
+            found = price_files(p for p in path.iterdir() if p.is_file())
         else:
             found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())  # noqa: PTH207 (Path.glob knows no absolute patterns)
         ours = shipped("data") / name
         found = found or ([ours] if not path.exists() and ours.parent == shipped("data") and ours.is_file() else [])
     if not found:
         raise DataError(
-            f"`data.path` must be a file, a folder or glob of price files ({', '.join(SUFFIXES)}), or a shipped file. Received: {name}."
+            f"`data.path` must be a file, a folder or glob of price files ({', '.join((*SUFFIXES, *RARER))}), or a shipped file. "
+            f"Received: {name}."
         )
     return found
 

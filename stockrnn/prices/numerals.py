@@ -96,6 +96,19 @@ _POINT_PROOF = r"\d,\d{3}[.]\d|\d,\d{2,3},\d{3}|^[^\d.]*[.]\d|\d[.]\d{1,2}(?:\D*
 _COMMA_PROOF = r"\d[.]\d{3},\d|\d[.]\d{3}[.]\d{3}|\d,\d{1,2}(?:[^\d,]*$|[eE])|,\d{4,}|^\D*0,\d"
 
 
+_OTHER_DIGITS = "٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹०१२३४५६७८९০১২৩৪৫৬৭৮৯๐๑๒๓๔๕๖๗๘๙０１２３４５６７８９"
+_TO_DIGITS = {ord(digit): str(i % 10) for i, digit in enumerate(_OTHER_DIGITS)}
+_MARKS_BETWEEN = {"，": "", "٬": "", "．": ".", "٫": ".", "／": "/", "－": "-", "：": ":"}
+
+
+def plain_digits(text: str) -> str:
+    """Text with the digits of Arabic, Persian, Hindi, Bengali, Thai and wide letters as 0 to 9, and with the marks between them."""
+    if text.isascii() or not re.search(f"[{_OTHER_DIGITS}]", text):
+        return text
+    text = re.sub(rf"(?<=\d)[{''.join(_MARKS_BETWEEN)}](?=\d)", lambda mark: _MARKS_BETWEEN[mark.group()], text)
+    return text.translate(_TO_DIGITS)
+
+
 def looks_like_number(cell: str) -> bool:
     """Whether a cell is a number as someone would write it."""
     return bool(_NUMBER.match(re.sub(_SIGNS_PY, "", cell)))

@@ -1,4 +1,4 @@
-"""The words of price files in many languages, and what a header cell means by them."""
+"""What a header cell means by its words."""
 
 from __future__ import annotations
 
@@ -7,241 +7,10 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-ROLES = ("date", "time", "ticker", "open", "high", "low", "close", "adj_close", "adj_volume", "volume", "other")
-"""What a column can be; `other` is a known column that is not used."""
+from stockrnn.prices.vocabulary import ROLES, WORDS
 
-_WORDS: dict[str, dict[str, str]] = {
-    "date": {
-        "en": (
-            "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
-            "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
-            "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
-            "start, dt, trddt, ref date, trad dt, nav date, date1, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
-            "unix timestamp, unix time, epoch, ts, year, fiscal year"
-        ),
-        "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
-        "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
-        "zh": "日期, 交易日期, 净值日期, 交易日, 时间, 日期时间, 交易时间, 時間, 年份",
-        "pt": "data, data do pregão, data pregão, ano",
-        "es": "fecha, año",
-        "fr": "année",
-        "it": "anno",
-        "de": "datum, jahr",
-        "tr": "tarih, yıl",
-        "ru": "дата, дата торгов, год",
-        "vi": "ngày, ngày giao dịch, năm",
-        "id": "tanggal, tahun",
-        "th": "วันที่, วันเดือนปี",
-        "da": "dato",
-        "fi": "pvm, päivämäärä",
-        "el": "ημερομηνία",
-        "he": "תאריך",
-        "ar": "التاريخ",
-        "ms": "tarikh",
-    },
-    "time": {
-        "en": "time, time of day",
-        "ko": "시간, 시각",
-        "ja": "時刻",
-        "pt": "hora",
-        "de": "uhrzeit, zeit",
-        "fr": "heure",
-        "ru": "время",
-    },
-    "ticker": {
-        "en": (
-            "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
-            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, instrument, secid, "
-            "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
-            "stock name, company name, index, index name, contract"
-        ),
-        "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
-        "ja": "コード, 銘柄コード, 銘柄",
-        "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號, 合约代码",
-        "pt": "papel, ativo, código, codneg",
-        "ru": "тикер, код фьючерса, кратк наим, торговый код",
-        "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
-    },
-    "open": {
-        "en": (
-            "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
-            "bid open, day open, opnprc, opnindex, tdd opnprc, o"
-        ),
-        "ko": "시가, 오픈, 시작가, 시초가, mkp",
-        "ja": "始値, 開始価格, 始まり値, 寄付値",
-        "zh": "开盘, 开盘价, 今开, 開盤, 開盤價, 开市, 开市价, 開市, 開市價",
-        "pt": "abertura, preço de abertura, preabe",
-        "es": "apertura, abrir",
-        "de": "eröffn, eröffnung, eröffnungskurs, erster",
-        "fr": "ouv, ouverture",
-        "tr": "açılış",
-        "ru": "откр, открытие, цена открытия, цена первой сделки",
-        "pl": "otwarcie",
-        "vi": "mở, mở cửa, giá mở cửa, giá mở",
-        "id": "pembukaan, buka",
-        "sv": "öppen, öppning",
-        "da": "åben, åpen",
-        "fi": "avaus",
-        "el": "άνοιγμα",
-        "he": "פתיחה",
-        "ar": "مفتوح, افتتاح, الافتتاح, سعر الافتتاح",
-        "th": "เปิด",
-        "cs": "otevřeno, otevírací",
-    },
-    "high": {
-        "en": (
-            "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, "
-            "hgh pric, high pric, stck hgpr, tdd hgprc, max, maximum, h"
-        ),
-        "ko": "고가, 최고가, 최고, hipr",
-        "ja": "高値, 最高価格, 最高値",
-        "zh": "最高, 最高价, 高, 最高價, 最高点",
-        "pt": "máxima, máximo, máx, preço máximo, premax",
-        "de": "hoch, tageshoch, höchst, höchstkurs",
-        "fr": "plus haut, haut, + haut",
-        "it": "massimo",
-        "tr": "yüksek, en yüksek",
-        "ru": "макс, максимум, максимальная цена, максим цена",
-        "pl": "najwyższy",
-        "nl": "hoog",
-        "vi": "cao, cao nhất, giá cao nhất, giá cao",
-        "id": "tertinggi",
-        "sv": "högst, høj, høy",
-        "fi": "ylin",
-        "el": "υψηλό",
-        "he": "גבוה",
-        "ar": "مرتفع, أعلى, الأعلى, أعلى سعر",
-        "th": "สูง, สูงสุด",
-        "cs": "nejvyšší",
-    },
-    "low": {
-        "en": (
-            "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, lw pric, "
-            "low pric, stck lwpr, tdd lwprc, min, minimum, l"
-        ),
-        "ko": "저가, 최저가, 최저, lopr",
-        "ja": "安値, 最低価格, 最安値",
-        "zh": "最低, 最低价, 低, 最低價, 最低点",
-        "pt": "mínima, mínimo, mín, preço mínimo, premin",
-        "de": "tief, tagestief, tiefst, tiefstkurs",
-        "fr": "plus bas, bas, + bas",
-        "tr": "düşük, en düşük",
-        "ru": "мин, минимум, минимальная цена, миним цена",
-        "pl": "najniższy",
-        "nl": "laag",
-        "vi": "thấp, thấp nhất, giá thấp nhất, giá thấp",
-        "id": "terendah",
-        "sv": "lägst, lav",
-        "fi": "alin",
-        "el": "χαμηλό",
-        "he": "נמוך",
-        "ar": "منخفض, أدنى, الأدنى, أدنى سعر",
-        "th": "ต่ำ, ต่ำสุด",
-        "cs": "nejnižší",
-    },
-    "close": {
-        "en": (
-            "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
-            "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
-            "cls pric, cur prc, stck clpr, stck prpr, tdd clsprc, "
-            "market price, spot price, stock price, share price, unit price, price, nav, nav per share, net asset value, c"
-        ),
-        "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격, 기준가, 기준가격",
-        "ja": "終値, 現在値, 終了価格, 価格, 基準価額",
-        "zh": "收盘, 收盘价, 收盤, 收盤價, 最新价, 收市, 收市价, 收市價, 价格, 價格, 单位净值",
-        "pt": "fechamento, preço de fechamento, último, preço, cotação, preult",
-        "es": "cierre, último, precio, precio de cierre",
-        "de": "schlusskurs, schluss, zuletzt, letzter, kurs, preis",
-        "fr": "clôture, clôt, fermeture, dernier, cours, prix",
-        "it": "chiusura, ultimo, prezzo",
-        "ro": "curs",
-        "tr": "kapanış, şimdi, son, fiyat",
-        "ru": "закрытие, закр, цена закрытия, цена последней сделки, цена",
-        "pl": "zamknięcie, ostatnio, kurs średni, cena",
-        "nl": "slotkoers, slot, laatste",
-        "vi": "đóng cửa, giá đóng cửa, lần cuối, giá",
-        "id": "penutupan, terakhir, harga",
-        "sv": "senaste, stängning",
-        "da": "seneste, siste",
-        "fi": "viimeisin, päätös",
-        "el": "τελευταία, κλείσιμο",
-        "he": "שער, אחרון, סגירה",
-        "ar": "الأخير, إغلاق, الإغلاق, سعر الإغلاق, السعر",
-        "th": "ล่าสุด, ปิด, ราคาปิด",
-        "cs": "poslední, závěr, zavírací",
-    },
-    "adj_close": {
-        "en": (
-            "adj close, adjusted close, adj close price, adjusted closing price, adjusted, adjusted price, adj closing "
-            "price, close adj, close adjusted, adjclose, adjustedclose, adjustment close"
-        ),
-        "ko": "수정종가, 수정주가",
-        "ja": "終値調整値, 調整後終値, 調整後終値*",
-        "pt": "fechamento ajustado, preço ajustado",
-        "es": "cierre ajustado, cierre aj, precio ajustado",
-        "de": "adj schlusskurs, angepasster schlusskurs, bereinigter schlusskurs",
-        "fr": "clôture ajustée, cours ajusté",
-        "it": "chiusura aggiustata, chiusura adj, chiusura rettificata",
-        "zh": "调整后收盘价, 复权收盘价",
-        "vi": "giá điều chỉnh, giá đóng cửa điều chỉnh",
-    },
-    "adj_volume": {"en": "adj volume, adjusted volume, adjustment volume"},
-    "volume": {
-        "en": (
-            "volume, vol, volumes, shares traded, total trade quantity, total traded quantity, tottrdqty, traded volume, "
-            "trade volume, total volume, volume traded, no of shares, number of shares, base volume, base asset volume, "
-            "px volume, tickvol, tick volume, trading volume, ttl tradg vol, ttl trd qnty, trde qty, acml vol, acc trdvol, "
-            "candle acc trade volume, quantity, qty, v"
-        ),
-        "ko": "거래량, 누적거래량, trqu",
-        "ja": "出来高, ボリューム, 取引量, 売買高",
-        "zh": "成交量, 交易量, 成交股数, 成交股數, 总手",
-        "pt": "quantidade negociada, volume negociado, quatot",
-        "es": "volumen",
-        "de": "stuecke, stücke, stück, umsatz in stück, volumen",
-        "tr": "hacim, hac",
-        "ru": "объем, объём, объем торгов контр, объем торгов шт",
-        "pl": "wolumen, wol",
-        "he": "נפח",
-        "ar": "الحجم, حجم التداول",
-        "th": "ปริมาณ",
-        "vi": "khối lượng, kl, khối lượng giao dịch, klgd, kl khớp lệnh, khối lượng khớp lệnh",
-    },
-    "other": {
-        "en": (
-            "change, change %, % change, chg, % chg, %chg, chg %, pct chg, pct change, change percent, percent change, p "
-            "change, net change, return, returns, turnover, amount, trading value, prev close, previous close, pre close, "
-            "preclose, prevclose, average price, average, wap, vwap, trades, no of trades, number of trades, open "
-            "interest, openint, oi, openinterest, dividend, dividends, ex dividend, dividend amount, div cash, stock "
-            "splits, split ratio, split coefficient, split factor, capital gains, market cap, marketcap, spread, series, "
-            "value, per, adj open, adj high, adj low, adjusted open, adjusted high, adjusted low, close time, quote asset "
-            "volume, quote volume, taker buy base asset volume, taker buy quote asset volume, weighted price, previous "
-            "day open interest, adj factor, change rate, spread high low, spread close open, turn, adjustflag, "
-            "tradestatus, isst, sector, bid, ask, offer, bid price, ask price, best bid, best ask, shares outstanding, net assets, "
-            "total net assets, repurchase price, sale price"
-        ),
-        "ko": (
-            "대비, 등락률, 등락율, 전일비, 전일대비, 변동 %, 변동, 변동%, "
-            "거래대금, 시가총액, 상장주식수, 기관순매매량, 외국인순매매량, 외국인보유율, 등락폭, 외국인, 기관, "
-            "개인, 매수, 매도, 수정기준가격, 설정액, 순자산총액"
-        ),
-        "ja": "変化率, 変化率 %, 前日比, 売買代金, 純資産総額, 分配金",
-        "zh": "涨跌幅, 涨跌额, 成交额, 成交金额, 换手率, 振幅, 前收盘, 涨跌, 累计净值, 日增长率",
-        "pt": "variação, var%, var %, variação %, var, compra, venda",
-        "es": "% var, var, compra, venta, comprador, vendedor",
-        "de": "+/ %, veränderung, umsatz in euro, geld, brief",
-        "fr": "variation %, variation",
-        "it": "var %",
-        "tr": "fark %",
-        "ru": "изм %, изм",
-        "pl": "zmiana%, zmiana",
-        "vi": "% thay đổi",
-        "id": "perubahan%",
-    },
-}
-"""Role → language → words, the surest first."""
-
-COMMA_LANGUAGES = frozenset({"pt", "es", "de", "fr", "it", "tr", "ru", "pl", "nl", "vi", "id", "da", "sv", "ro", "fi", "el", "cs"})
+_COMMA_LANGUAGES = "pt es de fr it tr ru pl nl vi id da sv ro fi el cs hu uk bg no hr"
+COMMA_LANGUAGES = frozenset(_COMMA_LANGUAGES.split())
 """Languages that write 1.234,56."""
 
 
@@ -254,12 +23,16 @@ class Word:
     language: str
 
 
+_FOLDED = {ord("ı"): "i", ord("ł"): "l", ord("ø"): "o", ord("đ"): "d"}
+"""Letters whose strokes and missing dots no normal form knows."""
+
+
 def normalise(header: str) -> str:
     """A header as it is looked up: `<CLOSE>`, `4. close`, `Close*` and `close ` are all `close`; `adjClose` is `adj close`."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", header))
     text = unicodedata.normalize("NFKD", text)
     text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cc", "Cf")))
-    text = re.sub(r"^\s*\d+\s*[.)]\s*(?=\D)|(?<=[a-z])\.\d+$", "", text.casefold())
+    text = re.sub(r"^\s*\d+\s*[.)]\s*(?=\D)|(?<=[a-z])\.\d+$", "", text.casefold().translate(_FOLDED))
     stripped = re.sub(r"\([^()]*\)|\[[^\[\]]*\]", " ", text)
     text = re.sub(r"[\s_.\-:/*<>\"'#|]+", " ", stripped if stripped.strip() else text).strip()
     return re.sub(r"(?<=[\u3040-\u9fff\uac00-\ud7a3]) (?=[\u3040-\u9fff\uac00-\ud7a3])", "", text)
@@ -272,7 +45,7 @@ _LONGEST = 200
 @functools.cache
 def _word_table() -> dict[str, tuple[Word, ...]]:
     table: dict[str, tuple[Word, ...]] = {}
-    for role, languages in _WORDS.items():
+    for role, languages in WORDS.items():
         for language, words in languages.items():
             for rank, text in enumerate(words.split(", ")):
                 key = normalise(text)
@@ -293,11 +66,24 @@ def _meanings(header: str) -> tuple[Word, ...]:
         known = _word_table().get(key.replace(", ", " "), ())
     if not known:  # what a browser copies from Yahoo's page with the header: what stands over it
         known = _word_table().get(re.sub(r" (?:adjusted )?close price adjusted for splits.*", "", key), ())
-    if not known and key.startswith("price "):  # R's yfR and BatchGetSymbols write price_close for close price
-        known = _word_table().get(f"{key[6:]} price", ())
     if not known and re.fullmatch(r"vol(?:ume)? (?!ma\b)[a-z]{2,5}", key) and header.strip()[-2:].isupper():
         return (Word("volume", 50, "en"),)
-    return known
+    known = known or _beside_price(key.split())
+    return _meanings(re.sub(r"[()]", " ", header)) if not known and "(" in header else known
+
+
+_PRICE_NOUN_WORDS = (
+    "price, prices, kurs, kurz, koers, cours, fiyat, fiyatı, precio, preço, prezzo, prix, preis, harga, cena, цена, ціна, giá, ราคา, "
+    "שער, سعر, قیمت, ár, kurssi, de, di"
+)
+_PRICE_NOUNS = frozenset(map(normalise, _PRICE_NOUN_WORDS.split(", ")))
+
+
+def _beside_price(parts: list[str]) -> tuple[Word, ...]:
+    """What a word for a price means by the words beside it: `price_close`, `kurs otwarcia`, `EN YÜKSEK FİYAT`."""
+    rest = " ".join(part for part in parts if part not in _PRICE_NOUNS)
+    found = _word_table().get(rest, ()) if len(rest) > 1 and rest != " ".join(parts) else ()
+    return tuple(Word(word.role, 60 + word.rank, word.language) for word in found if word.role in ROLES[3:8])
 
 
 _NO_PRICE_WORDS = (

@@ -1,0 +1,145 @@
+"""Where the table of a file begins: which line names its columns, and what stands above."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stockrnn.errors import DataError
+from stockrnn.prices.dates import looks_like_date
+from stockrnn.prices.numerals import is_nothing, looks_like_number
+from stockrnn.prices.quality import shown
+from stockrnn.prices.words import meanings
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where the table begins: the number of lines before the data, and what they say."""
+
+    lines: int
+    headers: tuple[str, ...]
+    above: tuple[str, ...]
+    preamble: tuple[str, ...]
+    width: int
+    headerless: bool
+
+
+def is_typed(cell: str) -> bool:
+    """Whether a cell is a number or a date."""
+    return looks_like_number(cell) or looks_like_date(cell)
+
+
+def _is_data(row: Sequence[str], width: int) -> bool:
+    """Whether a row holds values: a number or a date, at most a third of words."""
+    cells = [cell for cell in row if cell]
+    if not cells or len(row) <= width // 2:
+        return False
+    typed = sum(is_typed(cell) for cell in cells)
+    nothing = sum(is_nothing(cell) for cell in cells)
+    named = len(cells) > 2 and sum(bool(meanings(cell)) for cell in cells) >= 3
+    dated = len(cells) > 3 and any(map(looks_like_date, cells)) and any(map(looks_like_number, cells))
+    return typed > 0 and ((typed + nothing) * 2 >= len(cells) or dated) and not named
+
+
+def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
+    """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one."""
+    values = [(i, _is_data(row, width)) for i, row in enumerate(rows) if any(row)]
+    found = [k for k, (_, data) in enumerate(values) if data]
+    followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
+    return values[(followed or found)[0]][0] if found else None
+
+
+def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
+    """Find the header among the first rows. Raises DataError when no row holds values."""
+    if _is_numbered(rows):
+        width = len(rows[0])
+        return Head(1, ("",) * width, (), (), width, headerless=True)
+    widths = [len(row) for row in rows if len(row) > 1 or any(row)]
+    width = Counter(widths).most_common(1)[0][0] if widths else 1
+    first = _first_data(rows, width)
+    if first is None:
+        held = sum(any(row) for row in rows)
+        what = "a header only" if held < 2 else f"no dates and numbers in its first {held} lines"
+        raise DataError(f"{path} must hold rows of prices. Received: {what}, {shown(', '.join(rows[0]))}. Give another file.")
+    width = max(width, len(rows[first]))
+    above_data = rows[:first]
+    block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
+    scores = [sum(bool(meanings(cell)) for cell in row) for row in block]
+    likely = max(range(len(block)), key=lambda i: (scores[i], len(block[i]) == width), default=0)
+    at = likely if scores and scores[likely] > 0 else _last_wide(above_data, width)
+    if at is None:
+        return Head(first, ("",) * width, (), tuple(_joined(row) for row in above_data if any(row)), width, headerless=True)
+    names = _fit_names(block[at], rows[first : first + 20], path)
+    width = len(names)
+    others = [list(row) for i, row in enumerate(above_data) if i != at and any(row)]
+    beside = [list(row) for i, row in enumerate(above_data) if abs(i - at) == 1 and any(row)]
+    above = next((tuple(row + [""] * (width - len(row))) for row in beside if _is_second_header(row, names)), ())
+    preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
+    return Head(first, tuple(names), above, preamble, len(names), headerless=False)
+
+
+def _is_numbered(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line only counts the columns, as pandas writes what has no names: `,0,1,2`."""
+    first = list(rows[0]) if len(rows) > 1 else []
+    return len(first) > 1 and first == ["", *map(str, range(len(first) - 1))] and len(rows[1]) == len(first)
+
+
+def _uncommented(cell: str) -> str:
+    return re.sub(r"^[#%/!\s]+(?=\w)", "", cell) if cell[:1] in "#%/!" else cell
+
+
+def _joined(row: Sequence[str]) -> str:
+    return ",".join(row)
+
+
+def _last_wide(block: Sequence[Sequence[str]], width: int) -> int | None:
+    """A header of unknown words: the last line above the data that is as wide as the data."""
+    wide = [i for i, row in enumerate(block) if len(row) >= max(2, width - 1) and not row[0].startswith("#") and not _is_units(row)]
+    return wide[-1] if wide else None
+
+
+def _is_units(row: Sequence[str]) -> bool:
+    """A line of units under the names: `,($/bbl),($/mt)`."""
+    cells = [cell for cell in row[1:] if cell]
+    return bool(cells) and all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+
+
+def _fit_names(names: list[str], data: Sequence[Sequence[str]], path: Path) -> list[str]:
+    """Header cells for every column: row names have none (R), and lines may end in separators. Raises DataError."""
+    used = max(max((j + 1 for j, cell in enumerate(row) if cell), default=0) for row in data)
+    while len(names) > used and not names[-1]:
+        names.pop()
+    extra = used - len(names)
+    if extra == 1 and _has_row_names(names, data[0]):
+        return ["", *names]
+    if extra > 0:
+        raise DataError(
+            f"{path}: rows must have as many cells as the header, {len(names)}. Received: {used} in the first rows, "
+            f"{shown(','.join(data[0]))}. Add the names that the header lacks, or quote cells that hold the separator."
+        )
+    return names + [""] * (max(map(len, data)) - len(names))
+
+
+def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
+    """Whether the first cell of a row is its name: no header means a date, or the date stands one cell further."""
+    dated = [i for i, cell in enumerate(first) if looks_like_date(cell)]
+    named = [i for i, name in enumerate(names) if any(word.role == "date" for word in meanings(name))]
+    return bool(dated) and ((not named and dated[0] == 0) or named[:1] == [dated[0] - 1])
+
+
+def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
+    """A line of tickers over or under the fields: as wide, or one cell for each repetition of the fields (merged cells)."""
+    cells = [cell for cell in row[1:] if cell]
+    if not cells or any(re.fullmatch(r"[+-]?\d*[.]\d+", cell) for cell in cells):
+        return False
+    repeats = max(Counter(name for name in names if name).values(), default=0)
+    merged = repeats > 1 and len(cells) == repeats
+    return merged or (len(row) >= len(names) - 1 and len(cells) >= (len(names) - 1) // 2)
+
+
+def _is_name_row(row: Sequence[str], width: int) -> bool:
+    """Yfinance's third header line, `Date,,,`."""
+    return len(row) <= width and not any(row[1:]) and bool(row[0]) and bool(meanings(row[0]))

@@ -1,0 +1,61 @@
+"""Series that column names tell apart: `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from stockrnn.prices.words import Word, meanings, names_no_price
+
+VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
+PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
+_NOT_A_TICKER = re.compile(
+    r"(?i:lag|sma|ema|wma|avg|average|mean|prev|previous|scaled|norm|normali[sz]ed|change|chg|logret|diff|difference|rolling|shift|shifted|"
+    r"tomorrow|yesterday|market|hours|purchase|current|cost)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
+)
+"""Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
+_CURRENCIES = (
+    "usd eur gbp jpy cny krw inr chf cad aud brl rub try pln usdt twd hkd sgd sek nok dkk czk huf zar mxn idr thb vnd myr php ils sar aed"
+)
+
+
+def is_currency(stem: str) -> bool:
+    """Whether what stands beside a field's name says in what its prices are, and of what not: `Close USD`."""
+    return stem.lower() in _CURRENCIES.split()
+
+
+def is_letter(word: Word) -> bool:
+    """Whether a word is a single letter, such as C for the close."""
+    return (word.role, word.rank) in _LETTERS
+
+
+_LETTERS = {(word.role, word.rank) for letter in "ohlcv" for word in meanings(letter)}
+
+
+def find_stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
+    stems: dict[str, dict[str, int]] = {}
+    for i in free:
+        parts = parts_of(headers[i])
+        for cut in (1, len(parts) - 1):
+            if len(parts) < 2 or kinds[i] in ("text", "blank"):
+                break
+            for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
+                words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not is_letter(word)]
+                name = ".".join(stem)
+                if words and _is_name(name, stem):
+                    stems.setdefault(name, {}).setdefault(words[0].role, i)
+    for roles in stems.values():
+        if "close" not in roles and "adj_close" in roles:
+            roles["close"] = roles.pop("adj_close")
+    return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _is_name(name: str, stem: Sequence[str]) -> bool:
+    """Whether what stands beside a field's name can be a ticker."""
+    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part) for part in stem)
+
+
+def parts_of(header: str) -> list[str]:
+    """The words of a header."""
+    return [part for part in re.split(r"[\s_.\-:|,()'\"]+", header.strip()) if part]
