@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from factories import garch_path, random_walk
+from matplotlib.text import Text
 from scipy.stats import binom, norm
 
 from stockrnn.errors import DataError
@@ -240,6 +241,13 @@ def lags(axes):
 def change_of(model):
     table = forecasts_of(garch_path(500), 200, MODELS | {"lstm": model})
     return figure_of("change", table, history_of(), "lstm", "GOOG").axes
+
+
+def test_pictures_of_another_price_name_it():
+    table = forecasts_of(garch_path(260), 100, MODELS)
+    figures = run_figures(table, history_of(), "lstm", "GARCH", column="open", names=("forecast", "closeup", "residuals", "change"))
+    said = {name: " ".join(each.get_text() for each in figure.findobj(Text)) for name, figure in figures.items()}
+    assert all("last open" in text and "last close" not in text for text in said.values())
 
 
 def test_a_copy_of_yesterday_is_a_vertical_line_and_the_diagonal():

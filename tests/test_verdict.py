@@ -139,6 +139,23 @@ def test_several_steps_are_compared_with_the_last_close():
     assert len(sentences) == 4
 
 
+@pytest.mark.parametrize(
+    ("step", "column", "words"), [("1h", "close", "the last close"), ("7D", "close", "the last close"), ("1D", "open", "yesterday's open")]
+)
+def test_the_point_forecast_is_held_against_the_price_that_naive_repeats(step, column, words):
+    table = pointing(random_walk(1000), noise(0, 0.001))
+    dates = np.sort(table["cutoff"].unique())
+    moved = dict(zip(dates, pd.date_range("2020-01-01", periods=len(dates), freq=step), strict=True))
+    sentence = verdict(table.assign(cutoff=table["cutoff"].map(moved)), "gru", column=column)[0]
+    assert re.match(rf"Point forecast: (no better|worse) than {words} \(", sentence)
+
+
+def test_a_handful_of_sessions_is_not_too_good():
+    table = pointing(random_walk(400), tomorrow(0.5))
+    early = table[table["cutoff"].isin(sorted(table["cutoff"].unique())[:19])]
+    assert [sentence.split(":")[0] for sentence in alarms(early, "gru")] == ["Few test sessions"]
+
+
 def test_a_network_may_be_judged_without_volatility_models():
     table = pointing(random_walk(1000), noise(0, 0.001))
     sentences = verdict(table[table["model"] != "ewma"], "gru")

@@ -74,7 +74,7 @@ def score_document(
         "test": test,
         **(others or {}),
         "significance": significance_document(forecasts, network, seed),
-        "verdict": verdict(forecasts, network, directions),
+        "verdict": verdict(forecasts, network, directions, target.column),
         "alarms": alarms(forecasts, network, _train_range(prices, target.column, spans) if target.transform == "level" else None),
     }
 

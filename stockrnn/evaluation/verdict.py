@@ -15,7 +15,7 @@ import pandas as pd
 from stockrnn.evaluation.direction import BASE_RATE
 from stockrnn.evaluation.metrics import LEVELS, REFERENCE, by_model
 from stockrnn.evaluation.significance import Outcome, diebold_mariano, holm, kupiec, losses_by_date, newey_west_lags
-from stockrnn.types import TICKER
+from stockrnn.types import CLOSE, TICKER
 
 SIGNIFICANT = 0.05
 VOLATILITY_MODELS = ("ewma", "rolling", "garch", "har")
@@ -45,7 +45,7 @@ class _Claim:
     outcome: Outcome | None
 
 
-def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | None = None) -> list[str]:
+def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | None = None, column: str = CLOSE) -> list[str]:
     """Plain sentences on the network's point forecast, distribution and 90 % interval, and on its P(up) where asked for.
 
     Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with
@@ -55,11 +55,12 @@ def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | No
         forecasts: the forecast table, with `naive`.
         network: the name of the model that is judged.
         directions: from `direction.direction_losses`, to judge its P(up) as well.
+        column: the price that is forecast.
     """
     dates = _scored(forecasts, network)["cutoff"].nunique()
     if dates < LEAST_SESSIONS:
         return [f"No verdict: {dates} scored sessions are too few for any claim; at least {LEAST_SESSIONS} are needed."]
-    claims = _claims(forecasts, network)
+    claims = _claims(forecasts, network, column)
     if directions is not None:
         horizon = int(forecasts["step"].max())
         ratio, outcome = _compared(directions[network], directions[BASE_RATE], horizon)
@@ -96,16 +97,21 @@ def _scored(forecasts: pd.DataFrame, network: str) -> pd.DataFrame:
     return by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])[network]
 
 
-def _claims(forecasts: pd.DataFrame, network: str) -> list[_Claim]:
-    close = "yesterday's close" if forecasts["step"].max() == 1 else "the last close"
+def _claims(forecasts: pd.DataFrame, network: str, column: str) -> list[_Claim]:
+    last = f"yesterday's {column}" if forecasts["step"].max() == 1 and _is_daily(forecasts) else f"the last {column}"
     present = set(forecasts["model"])
     absolute, crps = losses_by_date(forecasts, "absolute"), losses_by_date(forecasts, "crps")
     horizon = int(forecasts["step"].max())
     rivals = [REFERENCE, *(name for name in VOLATILITY_MODELS if name in present)]
     return [
-        _Claim("Point forecast", close, "MAE", *_compared(absolute[network], absolute[REFERENCE], horizon)),
+        _Claim("Point forecast", last, "MAE", *_compared(absolute[network], absolute[REFERENCE], horizon)),
         *(_Claim("Distribution", name, "CRPS", *_compared(crps[network], crps[name], horizon)) for name in rivals),
     ]
+
+
+def _is_daily(forecasts: pd.DataFrame) -> bool:
+    """Whether most sessions are a day after the one before."""
+    return bool(pd.Series(np.sort(forecasts["cutoff"].unique())).diff().median() == pd.Timedelta(days=1))
 
 
 def _compared(loss: pd.Series, other: pd.Series, horizon: int) -> tuple[float, Outcome | None]:
@@ -213,7 +219,7 @@ def _trails(same: float, last: float) -> bool:
 
 def _too_good(rows: pd.DataFrame) -> str | None:
     ratio = _ratio_to_naive(rows)
-    if ratio is None or ratio >= TOO_GOOD:
+    if len(rows) < LEAST_SESSIONS or ratio is None or ratio >= TOO_GOOD:
         return None
     return f"Too good: the one-step RMSE is {ratio:.2f} times that of the last price; on daily prices look for a leak before believing it."
 

@@ -94,11 +94,13 @@ def draw_forecast(subject: Subject) -> Figure:
         label_axes(prices, "Date", subject.unit)
         returns = returns_of(rows)
         _fan(changes, subject, returns, 1.3 if few else 0.8, marker="o", ls="", mew=0, ms=4 if few else 2, alpha=1 if few else 0.6)
-        changes.axhline(0, color=COLORS[NAIVE], lw=1.2, ls=DASHES[NAIVE], label="naive (last close)")
+        changes.axhline(0, color=COLORS[NAIVE], lw=1.2, ls=DASHES[NAIVE], label=f"naive ({subject.last})")
         label_axes(changes, "Date", "Change (log return, %)")
         for axes in (prices, changes):
             time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
-    head(figure, f"{subject.title}: actual and forecast{subject.ahead}", notes_of(subject, "test span; changes are from the last close"))
+    head(
+        figure, f"{subject.title}: actual and forecast{subject.ahead}", notes_of(subject, f"test span; changes are from the {subject.last}")
+    )
     return figure
 
 
@@ -109,7 +111,7 @@ def draw_closeup(subject: Subject) -> Figure:
         rows = subject.rows(subject.network, ticker).tail(CLOSEUP_SESSIONS)
         _fan(axes, subject, rows, 1.5, marker="o", ms=3.2)
         label_axes(axes, "Date", subject.unit)
-        _compare(axes, subject.rows(NAIVE, ticker).tail(CLOSEUP_SESSIONS), NAIVE, ("forecast",), "naive (last close)")
+        _compare(axes, subject.rows(NAIVE, ticker).tail(CLOSEUP_SESSIONS), NAIVE, ("forecast",), f"naive ({subject.last})")
         _compare(axes, subject.rows(EWMA, ticker).tail(CLOSEUP_SESSIONS), EWMA, ("q05", "q95"), "ewma 90 % interval")
         time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
     title = f"{subject.title}: actual and forecast{subject.ahead}, close-up"
@@ -170,7 +172,7 @@ def draw_residuals(subject: Subject) -> Figure:
         bins = np.linspace(-bound, bound, 2 * min(20, max(4, round(0.6 * len(rows) ** 0.5))) + 2)
         side: dict[str, Any] = {"bins": bins, "orientation": "horizontal"}
         pile.hist(residuals, color=COLORS["network"], alpha=0.75, label=inert(subject.network, 24), **side)
-        pile.hist(reference, histtype="step", color=COLORS["naive"], lw=1.6, label="naive (last close)", **side)
+        pile.hist(reference, histtype="step", color=COLORS["naive"], lw=1.6, label=f"naive ({subject.last})", **side)
         pile.set_title(moments(residuals.to_numpy()))
         pile.set_ylim(-1.04 * bound, 1.04 * bound)
         axes.sharey(pile)
@@ -193,7 +195,7 @@ def draw_change(subject: Subject) -> Figure:
     """
     figure, cells = sheet(subject.shown, widths=(1.0, 1.0), alone=(9.6, 4.9), beside=(6.8, 3.6))
     panels = (
-        ("foreseen", "today", "Does it foresee today?", "Forecast - last close", "Actual change"),
+        ("foreseen", "today", "Does it foresee today?", f"Forecast - {subject.last}", "Actual change"),
         ("line", "yesterday", "Does it copy yesterday?", "Forecast line, day to day", "Yesterday's change"),
     )
     for ticker, both in cells.items():

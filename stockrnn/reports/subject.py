@@ -26,7 +26,8 @@ class Subject:
         tables: the rows of each model that have an actual, sorted alike, with the cutoff's price in `last`.
         network: the name of the network among its models.
         title: the ticker or file, ready to be drawn.
-        unit: the unit of prices.
+        unit: the price that is forecast, and its unit.
+        last: what `naive` repeats, in words.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -34,6 +35,7 @@ class Subject:
     network: str
     title: str
     unit: str
+    last: str
 
     @functools.cached_property
     def tickers(self) -> list[str]:
@@ -100,7 +102,7 @@ def make_subject(
             raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
     tables = by_model(forecasts if known.all() else forecasts[known])
     unit = inert(currency, 12) if currency else "price in the file's currency"
-    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})")
+    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})", f"last {column}")
 
 
 def model_styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
