@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime as dt
 import json as jsonlib
@@ -189,7 +190,7 @@ def audit(config: str | None, data: str | None, overrides: Sequence[str], json: 
 
 def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:
     """`stockrnn predict`."""
-    predicted = recipes.predict(open_run(find_run(run)), data, None if asof is None else _date(asof, "--asof"))
+    predicted = recipes.predict(open_run(find_run(run)), data, None if asof is None else _last_instant(asof))
     if output is not None:
         write_bytes(output, to_csv(predicted.table))
     _tell(predicted.notes)
@@ -370,10 +371,19 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _date(text: str, option: str) -> pd.Timestamp:
-    try:
-        return pd.Timestamp(dt.datetime.fromisoformat(text))
-    except ValueError:
-        raise ConfigError(f"{option} must be a date such as 2024-06-28. Received: {text!r}.") from None
+    with contextlib.suppress(ValueError):
+        date = dt.datetime.fromisoformat(text)
+        if date.tzinfo is None:
+            return pd.Timestamp(date)
+    raise ConfigError(f"{option} must be a date such as 2024-06-28, without a time zone. Received: {text!r}.")
+
+
+def _last_instant(asof: str) -> pd.Timestamp:
+    """What `--asof` takes in: a day to its end, a time as it is."""
+    date = _date(asof, "--asof")
+    with contextlib.suppress(ValueError):
+        return pd.Timestamp(dt.datetime.combine(dt.date.fromisoformat(asof), dt.time.max))
+    return date
 
 
 def _show(renderable: Any) -> None:

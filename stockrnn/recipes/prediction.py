@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,13 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
     forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
     dates: dict[Any, pd.DatetimeIndex] = {}
-    sources: dict[str, list[str]] = {}
+    sources: dict[str, dict[str, str]] = {}
     for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
         future = future_sessions(sessions, str(ticker), forecaster.horizon, config.data.calendar, prices.step)
         dates[ticker] = future.dates
-        sources.setdefault(f"sessions from {future.calendar} ({future.reason})", []).append(str(ticker))
-    notes = _notes(unknown, list(newcomers))
-    notes += [f"{listed(tickers)}: {source}." for source, tickers in sources.items()]
+        sources.setdefault(future.calendar, {})[str(ticker)] = future.reason
+    notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {})
+    notes += [f"{listed(list(reasons))}: sessions from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
@@ -106,10 +106,26 @@ def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipelin
     return found
 
 
-def _notes(unknown: Sequence[str], newcomers: Sequence[str]) -> list[str]:
+def _stand_ins(run: Run, table: pd.DataFrame) -> dict[str, str]:
+    """A ticker of another name than the only one that the run learnt, by which it is forecast."""
+    here, learnt = list(table[TICKER].unique()), learnt_tickers(run)
+    return {} if set(here) <= learnt else dict(zip(here, learnt, strict=True))
+
+
+def _why(reasons: Mapping[str, str]) -> str:
+    """Why a calendar was chosen for some tickers: their reason, or that of the first."""
+    ticker, reason = next(iter(reasons.items()))
+    return reason if len(set(reasons.values())) == 1 else f"of {ticker}: {reason}"
+
+
+def _notes(unknown: Sequence[str], newcomers: Sequence[str], stand_ins: Mapping[str, str]) -> list[str]:
     notes = [f"Not forecast, because the run did not learn them: {listed(list(unknown))}."] if unknown else []
     shared = "Not learned by the run, and forecast through what its tickers share, scaled by their own history"
-    return [*notes, *([f"{shared}: {listed(list(newcomers))}."] if newcomers else [])]
+    notes += [f"{shared}: {listed(list(newcomers))}."] if newcomers else []
+    return [
+        *notes,
+        *(f"{ticker} is forecast as if it were {learnt}, which the run learnt, and in its scale." for ticker, learnt in stand_ins.items()),
+    ]
 
 
 def _forecaster(run: Run, pipeline_of: Callable[[dict[str, Any]], Pipeline]) -> Forecaster:
@@ -126,6 +142,11 @@ def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     return Widths.from_dict(state.get("widths", {})).apply(Calibration.from_list(state["conformal"]).apply(forecasts))
 
 
+def learnt_tickers(run: Run) -> set[str]:
+    """The tickers that a run learnt."""
+    return {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+
+
 def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) -> tuple[pd.DataFrame, list[str]]:
     """The rows of tickers the run learnt and of `newcomers`, and the other tickers.
 
@@ -134,7 +155,7 @@ def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) 
     Raises:
         DataError: no such row.
     """
-    learnt = {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
+    learnt = learnt_tickers(run)
     known = learnt | set(newcomers)
     here = list(table[TICKER].unique())
     unknown = [ticker for ticker in here if ticker not in known]
