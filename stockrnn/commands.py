@@ -367,7 +367,7 @@ def _row(run: Run) -> dict[str, Any]:
         "created": run.manifest.get("created"),
         "data": Path(run.config.data.path).name,
     }
-    return {**facts, "sessions": metrics["test"]["n"], **scores}
+    return {**facts, "forecasts": metrics["test"]["n"], **scores}
 
 
 def _date(text: str, option: str) -> pd.Timestamp:

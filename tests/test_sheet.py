@@ -76,6 +76,34 @@ def test_dates_are_written_in_full_from_days_to_decades(first, days, shown):
     assert stamps == sorted(set(stamps))
 
 
+@pytest.mark.parametrize(("minutes", "shown"), [(60, "%d %b %H:%M"), (390, "%d %b %H:%M"), (5 * 1440, "%d %b %Y")])
+def test_times_of_day_are_written_and_fill_the_picture(minutes, shown):
+    dates = (np.datetime64("2024-01-12T09:31") + np.arange(minutes).astype("timedelta64[m]")).astype("datetime64[ns]")
+    with drawing():
+        figure, cells = sheet(["one"])
+        (axes,) = cells["one"]
+        axes.plot(dates, np.zeros(minutes))
+        time_axis(axes, dates)
+        figure.draw_without_rendering()
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert 2 <= len(labels) == len({dt.datetime.strptime(label, shown) for label in labels}) <= 8
+    low, high = axes.get_xlim()
+    assert minutes / 1440 > 0.9 * (high - low)
+
+
+@pytest.mark.parametrize("first", ["2021-05-13", "2019-06-25"])
+def test_no_date_stands_just_before_another(first):
+    dates = (np.datetime64(first) + np.arange(26).astype("timedelta64[D]")).astype("datetime64[ns]")
+    with drawing():
+        figure, cells = sheet(["one"])
+        (axes,) = cells["one"]
+        time_axis(axes, dates, 8)
+        figure.draw_without_rendering()
+    gaps = np.diff(axes.get_xticks())
+    assert len(gaps) >= 3
+    assert gaps.min() >= 0.8 * np.median(gaps)
+
+
 def test_text_of_a_file_is_drawn_as_it_is_and_never_as_mathematics():
     with drawing():
         figure, _ = sheet(["one"])

@@ -79,6 +79,16 @@ def test_scores_pooled_over_tickers_say_that_high_prices_count_most(base_rate):
         assert text.endswith(tables.POOLED) == pooled
 
 
+@pytest.mark.parametrize(
+    ("count", "title"), [(1, "T0"), (3, "T0, T1, T2"), (6, "T0, T1, T2, T3, T4 and 1 more"), (5000, "T0, T1, T2, T3, T4 and 4995 more")]
+)
+def test_a_title_names_tickers_as_long_as_it_has_room(count, title):
+    assert tables.titled([f"T{k}" for k in range(count)]) == title
+    assert tables.titled([f"a rather long name {k}" for k in range(count)]) == (
+        f"{count:,} tickers" if count > 1 else "a rather long name 0"
+    )
+
+
 @pytest.mark.parametrize(("value", "expected"), [(362.71, 2), (52_300.0, 0), (0.0012345, 7), (1.0845, 4), (9_999.0, 2), (0.0, 2)])
 def test_prices_get_decimals_for_their_size(value, expected):
     assert tables.decimals_of(value) == expected
@@ -156,7 +166,7 @@ def test_findings_say_how_often_where_and_what_was_done():
 
 
 def test_runs_are_listed_with_their_honest_scores():
-    run = {"name": "2026-11-20-lstm", "created": "2026-11-20T22:11:03+00:00", "data": "goog.csv", "network": "lstm", "sessions": 157}
+    run = {"name": "2026-11-20-lstm", "created": "2026-11-20T22:11:03+00:00", "data": "goog.csv", "network": "lstm", "forecasts": 157}
     run |= {"coverage_90": 0.91, "skill_mae": -0.001, "skill_crps": 0.06, "mae": 1.0}
     known, empty = rows_of(printed(tables.runs_table([run, {"name": "x"}])))[-2:]
     assert known == ["2026-11-20-lstm", "2026-11-20 22:11", "goog.csv", "lstm", "157", "91.0", "-0.1", "+6.0"]

@@ -32,7 +32,7 @@ from stockrnn.prices.sessions import sessions_to_keep
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import FIGURES, render_figures, run_figures
 from stockrnn.reports.sheet import uncollected
-from stockrnn.reports.tables import listed
+from stockrnn.reports.tables import titled
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
@@ -230,7 +230,7 @@ def begin_pictures(
 
 def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
     """Pictures of a run under the names of their files."""
-    title = listed(list(forecasts[TICKER].unique()))
+    title = titled(list(forecasts[TICKER].unique()))
     with uncollected():
         return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
 

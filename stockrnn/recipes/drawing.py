@@ -12,7 +12,7 @@ from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import missing_sessions
 from stockrnn.reports.inspection import inspection_figures
 from stockrnn.reports.plots import render_figures, run_figures, save_figures
-from stockrnn.reports.tables import listed
+from stockrnn.reports.tables import titled
 from stockrnn.runs.directory import PLOTS, Run, add_files
 from stockrnn.runs.files import read_history
 from stockrnn.storage import lock_folder, make_folder
@@ -26,7 +26,7 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     """Draw the pictures of a run into its own plots/ (and its manifest), or into another folder."""
     forecasts = run.forecasts()
     history = read_history(run.read("history.csv"))
-    config, title = run.config, listed(list(forecasts[TICKER].unique()))
+    config, title = run.config, titled(list(forecasts[TICKER].unique()))
     figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)
     return keep_pictures(run, figures, output, picture_format)
 

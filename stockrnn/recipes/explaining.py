@@ -21,7 +21,7 @@ from stockrnn.prices.loading import load_prices
 from stockrnn.recipes.drawing import keep_pictures
 from stockrnn.recipes.prediction import known_tickers
 from stockrnn.reports.insight import insight_figures
-from stockrnn.reports.tables import listed
+from stockrnn.reports.tables import titled
 from stockrnn.runs.directory import Run
 from stockrnn.runs.files import read_history
 from stockrnn.runs.origin import prices_of_run
@@ -83,7 +83,7 @@ def explain_run(
         first, last = (f"{date:%Y-%m-%d}" for date in (cutoffs["cutoff"].min(), cutoffs["cutoff"].max()))
         raise DataError(f"The data must hold sessions of the run's test span, {first} to {last}. Received: none in {path}. Give it those.")
     found = explain(subjects, run.config.train.seed, tell)
-    title = listed(list(dict.fromkeys(str(ticker) for subject in subjects for ticker in subject.tickers)))
+    title = titled(list(dict.fromkeys(str(ticker) for subject in subjects for ticker in subject.tickers)))
     figures = insight_figures(found, read_history(run.read("history.csv")), title)
     return Explained(found, keep_pictures(run, figures, output, picture_format), title)
 

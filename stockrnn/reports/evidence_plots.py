@@ -53,7 +53,7 @@ def draw_edge(subject: Subject) -> Figure:
     time_axis(axes, dates, 8)
     number_axis(axes.yaxis)
     label_axes(axes, "Date", "CRPS saved so far (sessions' worth of naive's mean)")
-    notes = ["rising: the network is sharper, falling: the other", *_pooled(subject), *outside]
+    notes = ["rising: the network is sharper, falling: the other", *subject.pooled, *outside]
     head(figure, f"{subject.title}: cumulative CRPS difference", notes)
     return figure
 
@@ -79,8 +79,7 @@ def draw_fan(subject: Subject) -> Figure:
         fans = [rows[rows["cutoff"] == cutoff].sort_values("step") for cutoff in cutoffs]
         for place, fan in enumerate(fans):
             _draw_fan(axes, fan, labelled=place == 0)
-        known = subject.rows(subject.network, ticker)
-        known = known[(known[DATE] > cutoffs.min()) & (known[DATE] <= max(fan[DATE].max() for fan in fans))]
+        known = rows[rows[DATE] > cutoffs.min()].drop_duplicates(DATE).sort_values(DATE)
         axes.plot(known[DATE], known["actual"], color=INK, lw=1.2, marker="o", ms=3, label="actual")
         number_axis(axes.yaxis)
         label_axes(axes, "Date", subject.unit)
@@ -117,8 +116,7 @@ def draw_reliability(subject: Subject) -> Figure:
     square.set(xlim=(0, 100), ylim=(0, 100), box_aspect=1, xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     label_axes(square, "Quantile level (%)", "Actual at or below it (%)")
     _draw_pit(pile, subject, count)
-    pooled = _pooled(subject)
-    notes = ["a perfect forecaster lies on the diagonal, and fills the ranges evenly", f"{count:,} forecasts", *pooled]
+    notes = ["a perfect forecaster lies on the diagonal, and fills the ranges evenly", f"{count:,} forecasts", *subject.band]
     head(figure, f"{subject.title}: reliability{subject.ahead}", notes)
     return figure
 
@@ -168,7 +166,7 @@ def draw_coverage(subject: Subject) -> Figure:
         number_axis(axes.yaxis)
     label_axes(beside, "Date", "Coverage of 90 % (%)")
     label_axes(own, "Date", f"Coverage, {inert(subject.network, 12)} (%)")
-    notes = [f"each point: the {sessions} sessions up to it", *_pooled(subject)]
+    notes = [f"each point: the {sessions} sessions up to it", *subject.pooled]
     head(figure, f"{subject.title}: coverage over time{subject.ahead}", notes)
     return figure
 
@@ -193,7 +191,7 @@ def draw_skill(subject: Subject) -> Figure:
         _category_axis(axes, [inert(key, 12) for key in names])
         number_axis(axes.yaxis)
         label_axes(axes, {"year": "Year", "step": "Step (sessions ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
-    notes = ["above 0: the network is sharper; lines: 95 % bootstrap intervals", *_pooled(subject)]
+    notes = ["above 0: the network is sharper; lines: 95 % bootstrap intervals", *subject.pooled]
     head(figure, f"{subject.title}: skill", notes)
     return figure
 
@@ -243,7 +241,7 @@ def draw_direction(subject: Subject) -> Figure:
         by_year.text(0.5, 0.5, "no change is forecast", transform=by_year.transAxes, ha="center", va="center", color=MUTED)
         by_year.set(xticks=[], yticks=[])
     label_axes(by_year, "Year", "Right direction (%)")
-    notes = [f"left: the {sessions} sessions up to each; right: 95 % intervals", *_pooled(subject)]
+    notes = [f"left: the {sessions} sessions up to each; right: 95 % intervals", *subject.pooled]
     head(figure, f"{subject.title}: direction{subject.ahead}", notes)
     return figure
 
@@ -333,10 +331,6 @@ def _name_end(axes: Axes, line: pd.Series, name: str) -> None:
 def _window(subject: Subject) -> int:
     dates = int(subject.rows(subject.network)[DATE].nunique())
     return min(ROLLING, max(dates // 3, min(LEAST_ROLLING, (dates + 1) // 2)))
-
-
-def _pooled(subject: Subject) -> list[str]:
-    return [f"{len(subject.tickers)} tickers pooled"] if len(subject.tickers) > 1 else []
 
 
 EVIDENCE: Mapping[str, Callable[[Subject], Figure]] = {

@@ -253,8 +253,7 @@ def draw_calibration(subject: Subject) -> Figure:
     label_axes(detail, "Nominal coverage (%)", "Measured - nominal (percentage points)")
     if longer:
         _coverage_by_step(cells[""][2], subject)
-    tickers = f"{len(subject.tickers)} tickers pooled" if len(subject.tickers) > 1 else ""
-    notes = [f"{len(subject.rows(subject.network)):,} forecasts", tickers, "below the line: too narrow, above: too wide"]
+    notes = [f"{len(subject.rows(subject.network)):,} forecasts", *subject.band, "below the line: too narrow, above: too wide"]
     head(figure, f"{subject.title}: calibration of the intervals{subject.ahead}", notes)
     return figure
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockrnn.errors import ConfigError
-from stockrnn.reports.tables import plain_text
+from stockrnn.reports.tables import TITLE_LETTERS, plain_text
 from stockrnn.storage import write_bytes
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ GRID = 4
 """Decimals of a panel's place, as a share of the figure: a tenth of a pixel."""
 LETTER_INCHES = 0.067
 """Mean width of a letter."""
+CROWDED = 0.8
+"""Share of the usual distance at which a label is left out for the next."""
 MINUS = "\N{MINUS SIGN}"
 FORMATS: Mapping[str, Mapping[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 """The picture formats, with the metadata that would put the time of day into the bytes."""
@@ -106,7 +108,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def inert(text: object, limit: int = 40) -> str:
+def inert(text: object, limit: int = TITLE_LETTERS) -> str:
     """Text of a file as one short line that the font can draw; what it cannot becomes a white square."""
     known = _glyphs()
     return "".join(letter if ord(letter) in known else MISSING_GLYPH for letter in plain_text(text, limit))
@@ -228,18 +230,30 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
-    """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood."""
+    """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood; times where they tell."""
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
+    from matplotlib.ticker import FixedLocator
 
     first, last = dates.min(), dates.max()
-    days = int((last - first) / np.timedelta64(1, "D"))
-    margin = np.timedelta64(max(12, round(0.3 * days)), "h")
+    timed = bool((dates != dates.astype("datetime64[D]")).any())
+    hours, days = (int((last - first) / np.timedelta64(1, unit)) for unit in ("h", "D"))
+    margin = np.timedelta64(max(1, round(0.75 * hours)) if timed else 60 * max(12, round(0.3 * days)), "m")
     axes.set_xlim(first - margin, last + margin)
-    locator = AutoDateLocator(minticks=min(max(2, most // 2), days + 1), maxticks=most, interval_multiples=True)
+    least = max(2, most // 2)
+    locator = AutoDateLocator(minticks=least if timed else min(least, days + 1), maxticks=most, interval_multiples=True)
     formatter = AutoDateFormatter(locator)
-    formatter.scaled = {1 / 24: "%d %b %Y", 1.0: "%d %b %Y", 30.0: "%b %Y", 365.0: "%Y"}
+    shorter = {1 / 1440: "%d %b %H:%M", 1 / 24: "%d %b %H:%M"} if timed else {1 / 24: "%d %b %Y"}
+    formatter.scaled = {**shorter, 1.0: "%d %b %Y", 30.0: "%b %Y", 365.0: "%Y"}
     axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_locator(FixedLocator(_uncrowded(np.asarray(locator()))))
     axes.xaxis.set_major_formatter(formatter)
+
+
+def _uncrowded(ticks: np.ndarray) -> list[float]:
+    """The ticks without those just before another, such as a 29th before a 1st."""
+    gaps = np.diff(ticks)
+    kept = np.append(gaps >= CROWDED * np.median(gaps), True) if len(ticks) > 2 else slice(None)
+    return [float(tick) for tick in ticks[kept]]
 
 
 def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import by_model, crps_rows
 from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert
+from stockrnn.reports.tables import dated
 from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 
 NAIVE = "naive"
@@ -64,6 +65,16 @@ class Subject:
     def models(self) -> list[str]:
         """The network, then the others in the order of the table."""
         return [self.network, *(name for name in self.tables if name != self.network)]
+
+    @property
+    def pooled(self) -> list[str]:
+        """How many tickers are drawn as one, as a phrase, where there are several."""
+        return [f"{len(self.tickers)} tickers pooled"] if len(self.tickers) > 1 else []
+
+    @property
+    def band(self) -> list[str]:
+        """The same beside a band that counts every forecast: those of a day move together, so that a perfect one may leave it."""
+        return [f"{phrase}, the band as if they were independent" for phrase in self.pooled]
 
     @property
     def horizon(self) -> int:
@@ -141,5 +152,5 @@ def _least(probability: float, count: int, levels: np.ndarray) -> np.ndarray:
 def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:
     """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
     dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
-    span = f"{pd.Timestamp(dates[0]):%Y-%m-%d} to {pd.Timestamp(dates[-1]):%Y-%m-%d}, {len(dates):,} sessions"
+    span = f"{dated(pd.Timestamp(dates[0]))} to {dated(pd.Timestamp(dates[-1]))}, {len(dates):,} sessions"
     return [what, span, subject.choice]

@@ -29,6 +29,8 @@ PIPE_WIDTH = 100
 """Letters in a line where the output is no terminal and COLUMNS does not say."""
 LEAST_WIDTH = 10
 """Letters to which a column of words may be narrowed where a line is too short: a date is whole."""
+TITLE_LETTERS = 40
+"""Most letters of what a picture's title names."""
 ROOMY_WIDTH = 92
 """Letters in a line from which a score table takes two spaces between its columns instead of one."""
 
@@ -76,6 +78,12 @@ def plain_text(text: object, limit: int | None = None) -> str:
 def listed(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def titled(tickers: Sequence[str]) -> str:
+    """The tickers as the title of a picture: their names where a title has room for them, else how many they are."""
+    names = listed(tickers)
+    return names if len(tickers) == 1 or len(names) <= TITLE_LETTERS else f"{len(tickers):,} tickers"
 
 
 def decimals_of(value: float) -> int:
@@ -220,7 +228,7 @@ def forecast_rows(rows: pd.DataFrame) -> Table:
     for row in rows.to_dict("records"):
         digits = decimals[row[TICKER]]
         intervals = [f"{number(row[f'lower_{level}'], digits)} to {number(row[f'upper_{level}'], digits)}" for level in (80, 90)]
-        step_to_day = [str(row["step"]), _date(row[DATE]), f"{row[DATE]:%a}"]
+        step_to_day = [str(row["step"]), dated(row[DATE]), f"{row[DATE]:%a}"]
         cells = [*step_to_day, number(row["forecast"], digits), *intervals, number(100 * row["p_up"], 1)]
         table.add_row(*map(literal, [plain_text(row[TICKER], 24), *cells] if several else cells))
     return table
@@ -246,7 +254,7 @@ RUN_COLUMNS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "created": ("Created", lambda value: plain_text(value)[:16].replace("T", " ")),
     "data": ("Data", lambda value: plain_text(value, 24)),
     "network": ("Network", lambda value: plain_text(value, 16)),
-    "sessions": ("Sessions", lambda value: f"{value:,}"),
+    "forecasts": ("Forecasts", lambda value: f"{value:,}"),
     "coverage_90": ("90 %\ncover", lambda value: number(100 * value, 1)),
     "skill_mae": ("Skill\nMAE %", lambda value: number(100 * value, 1, "+")),
     "skill_crps": ("Skill\nCRPS %", lambda value: number(100 * value, 1, "+")),
@@ -291,7 +299,7 @@ def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
     decimals = decimals_of(float(prices[PRICES[-1]].median()))
     forms: dict[str, Callable[[Any], str]] = {
         TICKER: lambda value: plain_text(value, 24),
-        DATE: _date,
+        DATE: dated,
         VOLUME: lambda value: number(value, 0),
     }
     whole = len(prices) <= 2 * count
@@ -370,5 +378,6 @@ def literal(text: str) -> Text:
     return Text(text)
 
 
-def _date(value: pd.Timestamp) -> str:
+def dated(value: pd.Timestamp) -> str:
+    """A date, with the time of day where there is one."""
     return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"

@@ -59,9 +59,8 @@ def draw_history(found: Found, title: str, unit: str) -> Figure:
     axes.step([0, *numbers], lowest, where="post", color=COLORS["ewma"], lw=1.6, label="lowest so far")
     axes.axhline(_score(found.own), color=INK, lw=1, ls=(0, (4, 2)), label=OWN)
     if ended:
-        axes.plot(
-            ended, [0.02] * len(ended), ls="", marker="|", ms=9, color=MUTED, transform=axes.get_xaxis_transform(), label="ended early"
-        )
+        mark: dict[str, Any] = {"ls": "", "marker": "|", "ms": 9, "color": MUTED, "transform": axes.get_xaxis_transform()}
+        axes.plot(ended, [0.02] * len(ended), label=_ended(found), **mark)
     number_axis(axes.xaxis, 9, whole=True)
     number_axis(axes.yaxis)
     label_axes(axes, "Trial", f"Mean CRPS ({unit})")
@@ -86,7 +85,8 @@ def draw_parallel(found: Found, space: Space, title: str, unit: str) -> Figure:
         axes.plot(range(len(keys) + 1), [*_heights(trial, space), 1.0 - place], color=_blend(place), lw=width, zorder=2 + place)
     for at, key in enumerate(keys):
         _scale(axes, at, _ticks(space.domains[key]))
-    _scale(axes, len(keys), [(share, number(low + share * (high - low), 3)) for share in np.linspace(0, 1, TICKS)])
+    digits = _digits(high - low or high)
+    _scale(axes, len(keys), [(share, number(low + share * (high - low), digits)) for share in np.linspace(0, 1, TICKS)])
     axes.set_xticks(range(len(keys) + 1), [*(inert(key).replace(".", ".\n", 1) for key in keys), f"Mean CRPS\n({unit})"])
     axes.set_xlim(-0.25, len(keys) + 0.35)
     axes.set_ylim(-0.06, 1.06)
@@ -95,7 +95,7 @@ def draw_parallel(found: Found, space: Space, title: str, unit: str) -> Figure:
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0)
-    head(figure, f"{title}: which settings forecast best", [_counts(found), "dark: low CRPS", "thick: the best", "grey: ended early"])
+    head(figure, f"{title}: which settings forecast best", [_counts(found), "dark: low CRPS", "thick: the best", f"grey: {_ended(found)}"])
     return figure
 
 
@@ -107,7 +107,7 @@ def draw_learning(found: Found, title: str) -> Figure:
         curve = _curve(trial)
         if curve and trial is not found.best:
             complete = trial.state == "complete"
-            label = "complete" if complete else "ended early"
+            label = "complete" if complete else _ended(found)
             axes.plot(range(1, len(curve) + 1), curve, color=BAD if complete else FAINT, lw=1.0, label=label)
     for trial, color, name in ((found.own, INK, OWN), (found.best, COLORS["network"], BEST)):
         if curve := _curve(trial):
@@ -154,10 +154,18 @@ def trial_rows(found: Mapping[str, Any]) -> Table:
     table = empty_table(
         ["Trial", "CRPS", *(name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True))], left=1
     )
+    digits = 2 + _digits(max(row["crps"] for row in rows))
     for row in rows:
         cells = [_said(row["settings"][key]) if key in row["settings"] else "" for key in keys]
-        table.add_row(*map(literal, [str(row["trial"] or "config"), number(row["crps"], 4), *(plain_text(cell, 16) for cell in cells)]))
+        table.add_row(
+            *map(literal, [str(row["trial"] or "config"), number(row["crps"], digits), *(plain_text(cell, 16) for cell in cells)])
+        )
     return table
+
+
+def _digits(size: float) -> int:
+    """Decimals that tell hundredths of a number of this size apart."""
+    return max(0, 2 - math.floor(math.log10(size))) if size > 0 else 2
 
 
 def _score(trial: Trial) -> float:
@@ -213,6 +221,11 @@ def _blend(share: float) -> tuple[float, ...]:
     from matplotlib.colors import to_rgb
 
     return tuple(float(value) for value in (1 - share) * np.array(to_rgb(BAD)) + share * np.array(to_rgb(GOOD)))
+
+
+def _ended(found: Found) -> str:
+    """What became of the trials that are not complete."""
+    return "ended early or failed" if any(trial.state == "failed" for trial in found.trials) else "ended early"
 
 
 def _counts(found: Found) -> str:
