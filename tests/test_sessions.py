@@ -77,6 +77,13 @@ def test_a_file_of_no_exchange_goes_on_by_its_weekdays():
     assert ahead(pd.DatetimeIndex(sunday_to_thursday)) == ["2022-07-03", "2022-07-04", "2022-07-05"]
 
 
+@pytest.mark.parametrize(("exchange", "last", "following"), [("XSAU", "2024-04-04", "2024-04-16"), ("XTAE", "2024-10-01", "2024-10-06")])
+def test_exchanges_that_trade_on_sundays_close_on_their_own_holidays(exchange, last, following):
+    days = exchange_calendars.get_calendar(exchange, start="2021-01-05").sessions_in_range("2022-06-01", last)
+    found = future_sessions(days, "x", 1)
+    assert (found.calendar, f"{found.dates[0]:%Y-%m-%d}") == (exchange, following)
+
+
 def test_beyond_the_calendar_s_own_end_the_weekdays_of_the_file_go_on():
     dates = pd.bdate_range("2110-01-01", "2111-05-29")
     found = future_sessions(dates, "x", 2, "XHKG")

@@ -28,7 +28,7 @@ ENDINGS = {
     "XAMS": "AS", "XBRU": "BR", "XLIS": "LS", "XMIL": "MI", "XMAD": "MC", "XSWX": "SW", "XSTO": "ST", "XCSE": "CO", "XOSL": "OL",
     "XHEL": "HE", "XDUB": "IR", "XWBO": "VI", "XWAR": "WA PL", "XPRA": "PR", "ASEX": "AT", "XIST": "IS", "XMOS": "ME", "XTSE": "TO V",
     "BVMF": "SA", "XMEX": "MX", "XBUE": "BA", "XSGO": "SN", "XBOM": "NS BO", "XTAI": "TW", "XSES": "SI", "XKLS": "KL", "XIDX": "JK",
-    "XBKK": "BK", "XASX": "AX", "XNZE": "NZ", "XJSE": "JO", "XTAE": "TA", "XNYS": "US",
+    "XBKK": "BK", "XASX": "AX", "XNZE": "NZ", "XJSE": "JO", "XTAE": "TA", "XSAU": "SR", "XNYS": "US",
 }  # fmt: skip
 """Calendar → endings of a ticker at Yahoo, Stooq and Reuters."""
 CALENDAR_OF_ENDING = {ending: name for name, endings in ENDINGS.items() for ending in endings.split()}
@@ -37,6 +37,8 @@ CANDIDATES = (
     "XMAD", "XSTO", "XIDX", "XBKK", "XKLS", "XJSE", "XMEX", "XIST", "XWAR", "24/5",
 )  # fmt: skip
 """Calendars that `auto` compares with the file, the likeliest first."""
+OF_SUNDAYS = ("XSAU", "XTAE")
+"""The same, of exchanges that trade from Sunday to Thursday."""
 CLOSED = {
     "XNYS": ((7, 4), (12, 25)),
     "XKRX": ((3, 1), (5, 5), (8, 15), (10, 3)),
@@ -64,6 +66,7 @@ CLOSED = {
 """Days (month, day) on which an exchange never trades: a file with two such rows is not its."""
 _RECENT, _GOOD, _FAIR = 375, 0.003, 0.03
 _DAY = pd.Timedelta(days=1)
+_SUNDAY = 6
 _AHEAD = 60 * _DAY
 """How far a calendar is asked beyond the file's last day at least, so that it is asked once for its fit and for what comes."""
 _KEPT = 400 * _DAY
@@ -127,7 +130,8 @@ def _best_fit(days: pd.DatetimeIndex, hinted: str | None, ticker: str) -> tuple[
     """The calendar whose sessions are the days: at once where they are, else the nearest if it is near, else none."""
     traded = {(int(month), int(day)) for month, day in zip(days.month, days.day, strict=True)}
     misfits: dict[str, float] = {}
-    for name in dict.fromkeys([hinted, *CANDIDATES] if hinted else CANDIDATES):
+    candidates = OF_SUNDAYS if np.mean(days.dayofweek == _SUNDAY) > 0.1 else CANDIDATES
+    for name in dict.fromkeys([hinted, *candidates] if hinted else candidates):
         if name != hinted and len(traded & set(CLOSED.get(name, ()))) >= 2:
             continue
         misfits[name], telling = _misfit(name, days)

@@ -58,6 +58,7 @@ WORDS: dict[str, dict[str, str]] = {
         "ja": "コード, 銘柄コード, 銘柄",
         "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號, 合约代码",
         "pt": "papel, ativo, código, codneg",
+        "pl": "nazwa",
         "tr": "işlem kodu, hisse kodu, hisse",
         "ru": "тикер, код фьючерса, кратк наим, торговый код",
         "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
