@@ -8,7 +8,7 @@ import dataclasses
 import datetime as dt
 import json as jsonlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from stockrnn.configfile import config_schema, find_config, find_space, load_con
 from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import interruptible
 from stockrnn.places import Place
-from stockrnn.prices.loading import Prices, inspect_document
+from stockrnn.prices.loading import inspect_document
 from stockrnn.reports import tables
 from stockrnn.reports.progress import step_progress, training_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
 from stockrnn.runs.files import to_csv
 from stockrnn.storage import write_bytes
-from stockrnn.types import CLOSE, DATE, TICKER, VOLUME
+from stockrnn.types import DATE, TICKER, UNDATED
 
 NAMED_TICKERS, MOST_TICKERS = 5, 20
 """Most tickers whose names are listed, and most whose forecasts are."""
@@ -190,7 +190,8 @@ def audit(config: str | None, data: str | None, overrides: Sequence[str], json: 
 
 def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:
     """`stockrnn predict`."""
-    predicted = recipes.predict(open_run(find_run(run)), data, None if asof is None else _last_instant(asof))
+    opened = open_run(find_run(run))
+    predicted = recipes.predict(opened, data, None if asof is None else _last_instant(asof))
     if output is not None:
         write_bytes(output, to_csv(predicted.table))
     _tell(predicted.notes)
@@ -198,15 +199,15 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
     if json:
         _print_json({"format": 1, "forecasts": [{**row, DATE: _iso(row[DATE])} for row in rows.to_dict("records")]})
         return
-    cutoffs = sorted({_iso(cutoff) for cutoff in predicted.table["cutoff"]})
+    ends = dict.fromkeys(tables.dated(predicted.table["cutoff"].agg(end), opened.step) for end in ("min", "max"))
     tickers = rows[TICKER].nunique()
     which = ", ".join(rows[TICKER].unique()) if tickers <= NAMED_TICKERS else f"{tickers} tickers"
-    _show(f"{which}: forecast from {' to '.join(dict.fromkeys((cutoffs[0], cutoffs[-1])))}, prices in the file's currency")
+    _show(f"{which}: forecast from {' to '.join(ends)}, prices in the file's currency")
     if tickers <= MOST_TICKERS:
-        _show(tables.forecast_rows(rows))
+        _show(tables.forecast_rows(rows, opened.step))
         return
     half = MOST_TICKERS // 2
-    _show(tables.forecast_rows(tables.most_and_least(rows, half)))
+    _show(tables.forecast_rows(tables.most_and_least(rows, half), opened.step))
     _show(f"The {half} tickers with the highest P(up) and the {half} with the lowest. All: --output FILE, or --json.")
 
 
@@ -241,7 +242,10 @@ def inspect(path: str, output: Path | None, overrides: Sequence[str], json: bool
     if json:
         _print_json(inspect_document(prices, path))
         return
-    _show_inspection(inspect_document(prices, path), prices)
+    from stockrnn.reports import inspection
+
+    for part in inspection.inspection_parts(inspect_document(prices, path), prices.table, prices.step, prices.findings):
+        _show(part)
     _tell([f"Picture: {picture}" for picture in pictures] or ["The price plot and the histograms as pictures: add --output DIR."])
 
 
@@ -273,7 +277,8 @@ def runs_show(run: str | None, json: bool) -> None:
 
     print(to_yaml(opened.config))
     _print_scores(opened, metrics)
-    for part in evidence_tables.evidence_tables(metrics["test"], metrics["network"]):
+    test = {key: value for key, value in metrics["test"].items() if key != "years" or opened.step != UNDATED}
+    for part in evidence_tables.evidence_tables(test, metrics["network"]):
         _show(part)
 
 
@@ -286,7 +291,7 @@ def runs_compare(runs: Sequence[str], output: Path | None, json: bool) -> None:
     from stockrnn.reports import comparing
 
     span = found.forecasts["cutoff"]
-    _show(f"{found.sessions} sessions in common, forecast from {_iso(span.min())} to {_iso(span.max())}")
+    _show(f"{found.sessions} sessions in common, forecast from {tables.dated(span.min())} to {tables.dated(span.max())}")
     _show(comparing.comparison_table(found))
     _show(comparing.pairs_table(found))
     _show(tables.verdict(found.sentences))
@@ -327,35 +332,11 @@ def _settings(config: str | None, data: str | None, overrides: Sequence[str]) ->
 
 def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
     test = metrics["test"]
-    _show(f"Test span {test['start']} to {test['end']}: {test['n']} forecasts, prices in the file's currency")
+    _show(f"Test span {_test_span(test, run.step)}: {test['n']} forecasts, prices in the file's currency")
     base_rate = test.get("base_rate") if run.config.model.head == "direction" else None
     _show(tables.score_table(test["models"], metrics["network"], base_rate=base_rate, pooled="ticker_skill" in test))
     _show(tables.verdict([*metrics["verdict"], *metrics["alarms"]]))
     _show(f"Run: {run.folder}\nPictures: {run.folder / PLOTS}")
-
-
-def _show_inspection(document: dict[str, Any], prices: Prices) -> None:
-    from stockrnn.reports import inspection
-
-    table = prices.table
-    keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
-    columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
-    facts = {"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}
-    if document["other_columns"]:
-        facts["other columns"] = f"{', '.join(document['other_columns'])} (`features.columns` or `features.known_ahead` may name them)"
-    if document["known_until"]:
-        facts["known ahead until"] = ", ".join(sorted(set(document["known_until"].values())))
-    _show(tables.facts(facts))
-    if table[TICKER].nunique() > 1:
-        _show(tables.tickers_table(document["tickers"]))
-    for part in (tables.price_rows(table), tables.describe_table(inspection.describe(table)), tables.findings_table(prices.findings)):
-        _show(part)
-    for name, measure, _ in inspection.MEASURES:
-        rows = inspection.histogram_rows(measure(table))
-        if rows:
-            _show(tables.histogram_table(name, rows))
-    if table[TICKER].nunique() == 1:
-        _show(tables.facts({name: inspection.sparkline(table[name].to_numpy()) for name in (CLOSE, VOLUME)}))
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -389,6 +370,13 @@ def _last_instant(asof: str) -> pd.Timestamp:
 def _show(renderable: Any) -> None:
     tables.show(inert(renderable) if isinstance(renderable, str) else renderable)
     print()
+
+
+def _test_span(test: Mapping[str, Any], step: str) -> str:
+    ends = [test["start"], test["end"]]
+    with contextlib.suppress(ValueError):  # a stranger's
+        ends = [tables.dated(pd.Timestamp(end), step) for end in ends] if step == UNDATED else ends
+    return " to ".join(ends)
 
 
 def _iso(date: pd.Timestamp) -> str:

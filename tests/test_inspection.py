@@ -13,7 +13,6 @@ from hypothesis.extra.numpy import arrays
 from stockrnn.reports.inspection import (
     SPARKS,
     bar,
-    counted,
     describe,
     histogram_rows,
     inspection_figures,
@@ -22,6 +21,7 @@ from stockrnn.reports.inspection import (
     log_volumes,
     sparkline,
 )
+from stockrnn.reports.tables import counted
 from stockrnn.types import CLOSE, HIGH, LOW, OPEN, TICKER, VOLUME
 
 VALUES = arrays(np.float64, st.integers(0, 60), elements=st.floats(-1e6, 1e6) | st.just(np.nan))

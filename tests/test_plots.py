@@ -250,6 +250,23 @@ def test_pictures_of_another_price_name_it():
     assert all("last open" in text and "last close" not in text for text in said.values())
 
 
+def test_pictures_of_a_file_without_dates_count_its_sessions():
+    """Rows without a date count as days from 1970 on: nobody is to read these as dates."""
+    prices = garch_path(700)
+    table = forecasts_of(prices.assign(date=pd.date_range("1970-01-01", periods=700)), 100, MODELS)
+    figures = run_figures(table, history_of(), "lstm", "data", step="none")
+    for name, figure in figures.items():
+        figure.draw_without_rendering()
+        said = " ".join(each.get_text() for each in figure.findobj(Text))
+        assert not re.search("19[67]|Date|Year", said), name
+    axes = figures["forecast"].axes[0]
+    numbers = [(place, int(label.get_text())) for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)]
+    assert len(numbers) >= 3
+    assert all(number % 10 == 0 and place == number - 1 for place, number in numbers)
+    assert axes.get_xlim()[0] < 600 < axes.get_xlim()[1]
+    assert "session 601 to session 700, 100 sessions" in texts(figures["forecast"])[1]
+
+
 def test_a_copy_of_yesterday_is_a_vertical_line_and_the_diagonal():
     foreseen, copied = change_of((nothing, flat))
     assert np.allclose(foreseen.collections[0].get_offsets()[:, 0], 0)

@@ -212,10 +212,10 @@ def _export_and_draw(outcome: Outcome, engine: Engine) -> tuple[dict[str, bytes]
 
 
 def begin_pictures(
-    engine: Engine, forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str
+    engine: Engine, forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str, step: str
 ) -> Callable[[], dict[str, bytes]]:
     """Begin to draw the pictures of a run, each one apart where its table is not too large to be sent; what waits for them."""
-    subject = forecasts, history, network, column
+    subject = forecasts, history, network, column, step
     if len(forecasts) > MOST_SENT:
         return functools.partial(_draw, list(FIGURES), *subject)
     names = sorted(FIGURES, key=lambda name: name not in LONGEST)
@@ -228,11 +228,11 @@ def begin_pictures(
     return drawn
 
 
-def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str) -> dict[str, bytes]:
+def _draw(names: Sequence[str], forecasts: pd.DataFrame, history: pd.DataFrame, network: str, column: str, step: str) -> dict[str, bytes]:
     """Pictures of a run under the names of their files."""
     title = titled(list(forecasts[TICKER].unique()))
     with uncollected():
-        return render_figures(run_figures(forecasts, history, network, title, column=column, names=names), "png")
+        return render_figures(run_figures(forecasts, history, network, title, column=column, names=names, step=step), "png")
 
 
 def _export(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell) -> tuple[bytes, float]:

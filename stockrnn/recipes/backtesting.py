@@ -258,7 +258,7 @@ def _backtest(
         tables = (read_forecasts(each["forecasts"]) for each in kept)
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         history, network = _epochs(kept), taught.learned.network.name
-        pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column)
+        pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
         metrics = score_document(network, prices.table, config.target, spans, forecasts, head=config.model.head)
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]

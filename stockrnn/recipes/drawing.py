@@ -27,7 +27,7 @@ def plot(run: Run, output: Path | None, picture_format: str) -> list[Path]:
     forecasts = run.forecasts()
     history = read_history(run.read("history.csv"))
     config, title = run.config, titled(list(forecasts[TICKER].unique()))
-    figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column)
+    figures = run_figures(forecasts, history, config.model.cell, title, column=config.target.column, step=run.step)
     return keep_pictures(run, figures, output, picture_format)
 
 
@@ -58,4 +58,4 @@ def inspect(data: DataConfig, asked: Asked = NOTHING) -> Prices:
 def inspection_pictures(prices: Prices, title: str, output: Path) -> list[Path]:
     """Draw the prices and the histograms of a price file into a folder."""
     make_folder(output)
-    return save_figures(inspection_figures(prices.table, Path(title).name), output, "png")
+    return save_figures(inspection_figures(prices.table, Path(title).name, step=prices.step), output, "png")

@@ -27,9 +27,6 @@ from stockrnn.runs.inference import TOLERANCE, load_forecaster
 from stockrnn.runs.origin import made_here, prices_of_run
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
-STEPS = ("daily", "weekly", "monthly", "intraday", "none")
-"""What the rows of a price table may be apart, as `Prices.step` says."""
-
 
 @dataclass(frozen=True)
 class Predicted:
@@ -86,10 +83,8 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
 
 def _refuse_step(run: Run, step: str) -> None:
     """A network of days says nothing of hours. Raises DataError."""
-    held = run.manifest.get("data")
-    learnt = held.get("step") if isinstance(held, dict) else None
-    if isinstance(learnt, str) and learnt in STEPS and learnt != step:
-        raise DataError(f"The data must have the step that the run learnt, {learnt}. Received: {step} rows. Train with them.")
+    if run.step and run.step != step:
+        raise DataError(f"The data must have the step that the run learnt, {run.step}. Received: {step} rows. Train with them.")
 
 
 def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipeline]:

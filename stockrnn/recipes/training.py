@@ -105,7 +105,7 @@ def _train(
         del held_out  # a panel's forecasts are large, those of the test span as well
         forecasts, also_failed = learned.forecast(table, rows["test"])
         history, network = histories_table(learned.parts), learned.network.name
-        pictures = begin_pictures(engine, forecasts, history, network, config.target.column)
+        pictures = begin_pictures(engine, forecasts, history, network, config.target.column, prices.step)
         metrics = score_document(network, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
     notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]

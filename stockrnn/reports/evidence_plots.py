@@ -50,9 +50,9 @@ def draw_edge(subject: Subject) -> Figure:
             label = minus(f"against {inert(model, 24)} ({percent:+.1f} %)")
             axes.plot(dates, saved[model], label=label, **{**style, "lw": 1.6})
     outside = _leave_far(axes, saved)
-    time_axis(axes, dates, 8)
+    time_axis(axes, dates, 8, dated=subject.dated)
     number_axis(axes.yaxis)
-    label_axes(axes, "Date", "CRPS saved so far (sessions' worth of naive's mean)")
+    label_axes(axes, subject.when, "CRPS saved so far (sessions' worth of naive's mean)")
     notes = ["rising: the network is sharper, falling: the other", *subject.pooled, *outside]
     head(figure, f"{subject.title}: cumulative CRPS difference", notes)
     return figure
@@ -82,8 +82,8 @@ def draw_fan(subject: Subject) -> Figure:
         known = rows[rows[DATE] > cutoffs.min()].drop_duplicates(DATE).sort_values(DATE)
         axes.plot(known[DATE], known["actual"], color=INK, lw=1.2, marker="o", ms=3, label="actual")
         number_axis(axes.yaxis)
-        label_axes(axes, "Date", subject.unit)
-        time_axis(axes, np.append(cutoffs, known[DATE].to_numpy()), 8 if len(cells) == 1 else 4)
+        label_axes(axes, subject.when, subject.unit)
+        time_axis(axes, np.append(cutoffs, known[DATE].to_numpy()), 8 if len(cells) == 1 else 4, dated=subject.dated)
     steps = f"{subject.horizon} sessions ahead" if subject.horizon > 1 else "one session ahead"
     notes = [f"each fan opens from the price at its cutoff, {steps}", *notes_of(subject, "")[2:]]
     head(figure, f"{subject.title}: fan chart of the last sessions", notes)
@@ -164,8 +164,8 @@ def draw_coverage(subject: Subject) -> Figure:
     for axes in (beside, own):
         _rolled_axis(axes, subject, sessions, 8)
         number_axis(axes.yaxis)
-    label_axes(beside, "Date", "Coverage of 90 % (%)")
-    label_axes(own, "Date", f"Coverage, {inert(subject.network, 12)} (%)")
+    label_axes(beside, subject.when, "Coverage of 90 % (%)")
+    label_axes(own, subject.when, f"Coverage, {inert(subject.network, 12)} (%)")
     notes = [f"each point: the {sessions} sessions up to it", *subject.pooled]
     head(figure, f"{subject.title}: coverage over time{subject.ahead}", notes)
     return figure
@@ -190,7 +190,7 @@ def draw_skill(subject: Subject) -> Figure:
             _draw_intervals(axes, x, made, color=styles[rival]["color"], label=f"against {inert(rival, 24)}")
         _category_axis(axes, [inert(key, 12) for key in names])
         number_axis(axes.yaxis)
-        label_axes(axes, {"year": "Year", "step": "Step (sessions ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
+        label_axes(axes, {"year": subject.era, "step": "Step (sessions ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
     notes = ["above 0: the network is sharper; lines: 95 % bootstrap intervals", *subject.pooled]
     head(figure, f"{subject.title}: skill", notes)
     return figure
@@ -234,20 +234,20 @@ def draw_direction(subject: Subject) -> Figure:
         over_time.plot(shares.index, 100 * shares, color=COLORS[color], ls=dashes, lw=1.8, label=label)
     _rolled_axis(over_time, subject, sessions, 5)
     number_axis(over_time.yaxis)
-    label_axes(over_time, "Date", "Right direction (%)")
+    label_axes(over_time, subject.when, "Right direction (%)")
     if len(moves):
-        _draw_years(by_year, moves)
+        _draw_years(by_year, moves, subject)
     else:
         by_year.text(0.5, 0.5, "no change is forecast", transform=by_year.transAxes, ha="center", va="center", color=MUTED)
         by_year.set(xticks=[], yticks=[])
-    label_axes(by_year, "Year", "Right direction (%)")
+    label_axes(by_year, subject.era, "Right direction (%)")
     notes = [f"left: the {sessions} sessions up to each; right: 95 % intervals", *subject.pooled]
     head(figure, f"{subject.title}: direction{subject.ahead}", notes)
     return figure
 
 
-def _draw_years(axes: Axes, moves: pd.DataFrame) -> None:
-    year_of = moves.index.to_series().dt.year
+def _draw_years(axes: Axes, moves: pd.DataFrame, subject: Subject) -> None:
+    year_of = subject.years(moves.index.to_series())
     years = sorted(year_of.unique())
     for place, (column, _, color, _) in enumerate(DIRECTIONS):
         rows = [moves[column][year_of == year] for year in years]
@@ -285,7 +285,7 @@ def _losses(subject: Subject) -> pd.DataFrame:
     raw = {name: crps_rows(rows["actual"], rows[list(QUANTILE_COLUMNS)]) for name, rows in tables.items()}
     unit = pd.Series(raw[NAIVE]).groupby(one[TICKER]).transform("mean").to_numpy()
     scaled = {name: values / np.where(unit > 0, unit, 1.0) for name, values in raw.items()}
-    return pd.DataFrame({TICKER: one[TICKER], "cutoff": one["cutoff"], "step": one["step"], "year": one[DATE].dt.year, **scaled})
+    return pd.DataFrame({TICKER: one[TICKER], "cutoff": one["cutoff"], "step": one["step"], "year": subject.years(one[DATE]), **scaled})
 
 
 def _by_date(losses: pd.DataFrame, subject: Subject) -> pd.DataFrame:
@@ -319,7 +319,7 @@ def _rolling(shares: pd.Series, sessions: int) -> pd.Series:
 def _rolled_axis(axes: Axes, subject: Subject, sessions: int, most: int) -> None:
     """Let x show the dates that have a rolling share; all dates where none has."""
     dates = np.sort(subject.rows(subject.network)[DATE].unique())
-    time_axis(axes, dates[sessions - 1 :] if len(dates) >= sessions else dates, most)
+    time_axis(axes, dates[sessions - 1 :] if len(dates) >= sessions else dates, most, dated=subject.dated)
 
 
 def _name_end(axes: Axes, line: pd.Series, name: str) -> None:

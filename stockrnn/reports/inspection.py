@@ -5,12 +5,13 @@ Looks and counts only; what is wrong with the file is said by `prices/quality.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from stockrnn.reports import tables
 from stockrnn.reports.sheet import (
     COLORS,
     INK,
@@ -26,12 +27,14 @@ from stockrnn.reports.sheet import (
     shown_of,
     time_axis,
 )
-from stockrnn.reports.tables import counted
-from stockrnn.types import CLOSE, DATE, HIGH, LOW, PRICES, TICKER, VOLUME
+from stockrnn.types import CLOSE, DATE, HIGH, LOW, PRICES, TICKER, UNDATED, VOLUME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from rich.table import Table
+
+    from stockrnn.prices.quality import Finding
 
 LOG_SCALE_RATIO = 20.0
 """Highest close over lowest beyond which the price axis is logarithmic."""
@@ -41,25 +44,26 @@ SPARKS = "▁▂▃▄▅▆▇█"
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
-def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = None) -> dict[str, Figure]:
+def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = None, step: str = "") -> dict[str, Figure]:
     """The pictures of a price table, by the names of their files.
 
     Args:
         prices: a price table with at least one row.
         title: the file or ticker, as it came from the user.
         currency: the prices' currency, or None where the file does not say.
+        step: what the file's rows are apart, by a name in `STEPS`.
 
     Returns:
         `prices` (close, high to low, volume) and `histograms` (change, range, volume), at most six tickers each.
     """
     with drawing():
         unit = inert(currency, 12) if currency else "price in the file's currency"
-        return {"prices": draw_prices(prices, inert(title), unit), "histograms": draw_histograms(prices, inert(title))}
+        return {"prices": draw_prices(prices, inert(title), unit, step), "histograms": draw_histograms(prices, inert(title), step)}
 
 
-def draw_prices(prices: pd.DataFrame, title: str, unit: str) -> Figure:
+def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figure:
     """Close with the range from low to high over it, and the volume below."""
-    tickers = list(prices[TICKER].unique())
+    tickers, when = list(prices[TICKER].unique()), "Session (number)" if step == UNDATED else "Date"
     figure, cells = sheet(tickers, heights=(3.0, 1.0), alone=(9.6, 5.4), beside=(5.6, 3.9))
     for ticker, (above, below) in cells.items():
         rows = prices[prices[TICKER] == ticker]
@@ -71,10 +75,10 @@ def draw_prices(prices: pd.DataFrame, title: str, unit: str) -> Figure:
         (log_axis if spread > LOG_SCALE_RATIO else number_axis)(above.yaxis)
         _draw_volume(below, rows, 1.4 if few else 0.6)
         for axes in (above, below):
-            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
-        label_axes(above, "Date", f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
-        label_axes(below, "Date", "Volume (units)")
-    head(figure, f"{title}: prices and volume", [_span(prices), shown_of(tickers)])
+            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=step != UNDATED)
+        label_axes(above, when, f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
+        label_axes(below, when, "Volume (units)")
+    head(figure, f"{title}: prices and volume", [_span(prices, step), shown_of(tickers)])
     return figure
 
 
@@ -85,13 +89,13 @@ def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
         axes.vlines(rows[DATE], 0, rows[VOLUME], color=MUTED, lw=width)
         axes.set_ylim(0, 1.05 * max(rows[VOLUME].max(), 1e-12))
         number_axis(axes.yaxis, 3)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: counted(value)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tables.counted(value)))
     else:
         _say_nothing(axes, "the file holds no volume")
         axes.set_yticks([])
 
 
-def draw_histograms(prices: pd.DataFrame, title: str) -> Figure:
+def draw_histograms(prices: pd.DataFrame, title: str, step: str) -> Figure:
     """How change, range and volume are distributed, with mean and standard deviation; the change beside a normal curve."""
     tickers = list(prices[TICKER].unique())
     figure, cells = sheet(tickers, widths=(1.0, 1.0, 1.0), alone=(10.8, 3.4), beside=(6.8, 2.5))
@@ -104,7 +108,7 @@ def draw_histograms(prices: pd.DataFrame, title: str) -> Figure:
             label_axes(axes, label, "Sessions")
             prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 and axes is panels[0] else ""
             axes.set_title(prefix + moments(values), weight="normal")
-    head(figure, f"{title}: histograms", [_span(prices), shown_of(tickers)])
+    head(figure, f"{title}: histograms", [_span(prices, step), shown_of(tickers)])
     return figure
 
 
@@ -126,6 +130,34 @@ def _draw_histogram(axes: Axes, values: np.ndarray, *, normal: bool) -> None:
 
 def _say_nothing(axes: Axes, why: str) -> None:
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+
+
+def inspection_parts(document: Mapping[str, Any], prices: pd.DataFrame, step: str, findings: Iterable[Finding]) -> Iterator[Table]:
+    """What the terminal shows of a price file, one after the other.
+
+    Args:
+        document: the file as `inspect --json` holds it.
+        prices: its price table.
+        step: what its rows are apart, by a name in `STEPS`.
+        findings: what is wrong with it.
+    """
+    keys = ("dialect", "encoding", "separator", "decimal", "date_format", "order", "step", "close", "sureness")
+    columns = ", ".join(f"{name} from {source}" for name, source in document["columns"].items())
+    facts = {"file": document["path"], **{key: document[key] for key in keys}, "columns": columns}
+    if document["other_columns"]:
+        facts["other columns"] = f"{', '.join(document['other_columns'])} (`features.columns` or `features.known_ahead` may name them)"
+    if document["known_until"]:
+        facts["known ahead until"] = ", ".join(sorted(set(document["known_until"].values())))
+    yield tables.facts(facts)
+    several = prices[TICKER].nunique() > 1
+    if several:
+        yield tables.tickers_table(document["tickers"])
+    yield from (tables.price_rows(prices, step=step), tables.describe_table(describe(prices)), tables.findings_table(findings))
+    for name, measure, _ in MEASURES:
+        if rows := histogram_rows(measure(prices)):
+            yield tables.histogram_table(name, rows)
+    if not several:
+        yield tables.facts({name: sparkline(prices[name].to_numpy()) for name in (CLOSE, VOLUME)})
 
 
 def describe(prices: pd.DataFrame) -> pd.DataFrame:
@@ -197,5 +229,5 @@ def sparkline(values: np.ndarray, width: int = 60) -> str:
     return "".join(SPARKS[height] for height in heights)
 
 
-def _span(prices: pd.DataFrame) -> str:
-    return f"{prices[DATE].min():%Y-%m-%d} to {prices[DATE].max():%Y-%m-%d}, {len(prices):,} rows"
+def _span(prices: pd.DataFrame, step: str) -> str:
+    return f"{tables.dated(prices[DATE].min(), step)} to {tables.dated(prices[DATE].max(), step)}, {len(prices):,} rows"

@@ -61,6 +61,7 @@ def run_figures(
     *,
     column: str = "close",
     names: Collection[str] | None = None,
+    step: str = "",
 ) -> dict[str, Figure]:
     """The pictures of a run, by the names of their files.
 
@@ -72,6 +73,7 @@ def run_figures(
         currency: the prices' currency, or None where the file does not say.
         column: the price that was forecast.
         names: which of them; all when None.
+        step: what the rows of the price file are apart, by a name in `STEPS`.
 
     Returns:
         `forecast`, `closeup`, `loss`, `residuals`, `change`, `calibration`, and those of `EVIDENCE`.
@@ -80,7 +82,7 @@ def run_figures(
         DataError: the table holds no actual of the network or of `naive`.
     """
     with drawing():
-        subject = make_subject(forecasts, history, network, title, currency, column=column)
+        subject = make_subject(forecasts, history, network, title, currency, column=column, step=step)
         return {name: draw(subject) for name, draw in FIGURES.items() if names is None or name in names}
 
 
@@ -91,13 +93,13 @@ def draw_forecast(subject: Subject) -> Figure:
         rows = subject.rows(subject.network, ticker)
         few = len(rows) <= 250
         _fan(prices, subject, rows, 1.3 if few else 0.8)
-        label_axes(prices, "Date", subject.unit)
+        label_axes(prices, subject.when, subject.unit)
         returns = returns_of(rows)
         _fan(changes, subject, returns, 1.3 if few else 0.8, marker="o", ls="", mew=0, ms=4 if few else 2, alpha=1 if few else 0.6)
         changes.axhline(0, color=COLORS[NAIVE], lw=1.2, ls=DASHES[NAIVE], label=f"naive ({subject.last})")
-        label_axes(changes, "Date", "Change (log return, %)")
+        label_axes(changes, subject.when, "Change (log return, %)")
         for axes in (prices, changes):
-            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
+            time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=subject.dated)
     head(
         figure, f"{subject.title}: actual and forecast{subject.ahead}", notes_of(subject, f"test span; changes are from the {subject.last}")
     )
@@ -110,10 +112,10 @@ def draw_closeup(subject: Subject) -> Figure:
     for ticker, (axes,) in cells.items():
         rows = subject.rows(subject.network, ticker).tail(CLOSEUP_SESSIONS)
         _fan(axes, subject, rows, 1.5, marker="o", ms=3.2)
-        label_axes(axes, "Date", subject.unit)
+        label_axes(axes, subject.when, subject.unit)
         _compare(axes, subject.rows(NAIVE, ticker).tail(CLOSEUP_SESSIONS), NAIVE, ("forecast",), f"naive ({subject.last})")
         _compare(axes, subject.rows(EWMA, ticker).tail(CLOSEUP_SESSIONS), EWMA, ("q05", "q95"), "ewma 90 % interval")
-        time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4)
+        time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=subject.dated)
     title = f"{subject.title}: actual and forecast{subject.ahead}, close-up"
     head(figure, title, notes_of(subject, "end of the test span", CLOSEUP_SESSIONS))
     return figure
@@ -177,10 +179,10 @@ def draw_residuals(subject: Subject) -> Figure:
         pile.set_ylim(-1.04 * bound, 1.04 * bound)
         axes.sharey(pile)
         pile.tick_params(labelleft=False)
-        time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 4)
+        time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 4, dated=subject.dated)
         for axis in (axes.yaxis, pile.xaxis):
             number_axis(axis, 7 if axis is axes.yaxis else 3)
-        label_axes(axes, "Date", f"Actual - forecast ({unit})")
+        label_axes(axes, subject.when, f"Actual - forecast ({unit})")
         label_axes(pile, "Sessions", "")
     head(figure, f"{subject.title}: residuals{subject.ahead}", notes_of(subject, "residual = actual - forecast"))
     return figure

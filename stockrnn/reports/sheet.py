@@ -229,8 +229,11 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(_true_minus(y.replace(" (", "\n(", 1) if long else y))
 
 
-def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
-    """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood; times where they tell."""
+def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = True) -> None:
+    """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood; times where they tell.
+
+    Where they stand for the rows of a file without dates, their numbers are shown.
+    """
     from matplotlib.dates import AutoDateFormatter, AutoDateLocator
     from matplotlib.ticker import FixedLocator
 
@@ -239,6 +242,9 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
     hours, days = (int((last - first) / np.timedelta64(1, unit)) for unit in ("h", "D"))
     margin = np.timedelta64(max(1, round(0.75 * hours)) if timed else 60 * max(12, round(0.3 * days)), "m")
     axes.set_xlim(first - margin, last + margin)
+    if not dated:
+        _count_days(axes, most)
+        return
     least = max(2, most // 2)
     locator = AutoDateLocator(minticks=least if timed else min(least, days + 1), maxticks=most, interval_multiples=True)
     formatter = AutoDateFormatter(locator)
@@ -247,6 +253,16 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_locator(FixedLocator(_uncrowded(np.asarray(locator()))))
     axes.xaxis.set_major_formatter(formatter)
+
+
+def _count_days(axes: Axes, most: int) -> None:
+    """Let x show round numbers of days, the first one of 1970 being 1."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = axes.get_xlim()
+    numbers = np.asarray(MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=True).tick_values(low + 1, high + 1))
+    numbers = numbers[(numbers >= low + 1) & (numbers <= high + 1)]
+    axes.set_xticks(list(numbers - 1), [f"{number:,.0f}" for number in numbers])
 
 
 def _uncrowded(ticks: np.ndarray) -> list[float]:

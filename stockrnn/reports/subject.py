@@ -14,7 +14,7 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import by_model, crps_rows
 from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert
 from stockrnn.reports.tables import dated
-from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER, UNDATED
 
 NAIVE = "naive"
 
@@ -29,6 +29,7 @@ class Subject:
         title: the ticker or file, ready to be drawn.
         unit: the price that is forecast, and its unit.
         last: what `naive` repeats, in words.
+        step: what the rows of the price file are apart, by a name in `STEPS`.
     """
 
     tables: dict[str, pd.DataFrame]
@@ -37,6 +38,7 @@ class Subject:
     title: str
     unit: str
     last: str
+    step: str = ""
 
     @functools.cached_property
     def tickers(self) -> list[str]:
@@ -82,6 +84,25 @@ class Subject:
         return int(self.tables[self.network]["step"].max())
 
     @property
+    def dated(self) -> bool:
+        """Whether the price file has dates."""
+        return self.step != UNDATED
+
+    @property
+    def when(self) -> str:
+        """The label of an axis of time."""
+        return "Date" if self.dated else "Session (number)"
+
+    def years(self, dates: pd.Series) -> pd.Series:
+        """The year of each date; where the price file has no dates, one for all."""
+        return dates.dt.year if self.dated else dates.map(lambda _: "all")
+
+    @property
+    def era(self) -> str:
+        """The label of an axis of `years`."""
+        return "Year" if self.dated else "Sessions"
+
+    @property
     def ahead(self) -> str:
         """Which step is drawn, for a title; empty when there is only one."""
         return f", step 1 of {self.horizon}" if self.horizon > 1 else ""
@@ -104,7 +125,14 @@ def _mean_crps(rows: pd.DataFrame) -> pd.Series:
 
 
 def make_subject(
-    forecasts: pd.DataFrame, history: pd.DataFrame, network: str, title: str, currency: str | None = None, *, column: str = "close"
+    forecasts: pd.DataFrame,
+    history: pd.DataFrame,
+    network: str,
+    title: str,
+    currency: str | None = None,
+    *,
+    column: str = "close",
+    step: str = "",
 ) -> Subject:
     """What the functions of `FIGURES` draw, from the arguments of `run_figures`. Raises DataError."""
     known = forecasts["actual"].notna() & forecasts[DATE].notna()
@@ -113,7 +141,7 @@ def make_subject(
             raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
     tables = by_model(forecasts if known.all() else forecasts[known])
     unit = inert(currency, 12) if currency else "price in the file's currency"
-    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})", f"last {column}")
+    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})", f"last {column}", step)
 
 
 def model_styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -152,5 +180,5 @@ def _least(probability: float, count: int, levels: np.ndarray) -> np.ndarray:
 def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:
     """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
     dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
-    span = f"{dated(pd.Timestamp(dates[0]))} to {dated(pd.Timestamp(dates[-1]))}, {len(dates):,} sessions"
+    span = f"{dated(pd.Timestamp(dates[0]), subject.step)} to {dated(pd.Timestamp(dates[-1]), subject.step)}, {len(dates):,} sessions"
     return [what, span, subject.choice]

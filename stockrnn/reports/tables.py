@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
+from stockrnn.types import DATE, FILLED, PRICES, TICKER, UNDATED, VOLUME
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,11 +215,12 @@ def importance_table(rows: pd.DataFrame) -> Table:
     return table
 
 
-def forecast_rows(rows: pd.DataFrame) -> Table:
+def forecast_rows(rows: pd.DataFrame, step: str = "") -> Table:
     """The next sessions: step, date, weekday, forecast, 80 % and 90 % interval, P(up).
 
     Args:
         rows: ticker, step, date, forecast, lower_80, upper_80, lower_90, upper_90 (prices) and p_up (0 … 1).
+        step: what the file's rows are apart, by a name in `STEPS`.
     """
     several = rows[TICKER].nunique() > 1
     headers = ["Step", "Date", "Day", "Forecast", "80 % interval", "90 % interval", "P(up) %"]
@@ -228,7 +229,7 @@ def forecast_rows(rows: pd.DataFrame) -> Table:
     for row in rows.to_dict("records"):
         digits = decimals[row[TICKER]]
         intervals = [f"{number(row[f'lower_{level}'], digits)} to {number(row[f'upper_{level}'], digits)}" for level in (80, 90)]
-        step_to_day = [str(row["step"]), dated(row[DATE]), f"{row[DATE]:%a}"]
+        step_to_day = [str(row["step"]), dated(row[DATE], step), NOTHING if step == UNDATED else f"{row[DATE]:%a}"]
         cells = [*step_to_day, number(row["forecast"], digits), *intervals, number(100 * row["p_up"], 1)]
         table.add_row(*map(literal, [plain_text(row[TICKER], 24), *cells] if several else cells))
     return table
@@ -291,15 +292,15 @@ def describe_table(summary: pd.DataFrame) -> Table:
     return table
 
 
-def price_rows(prices: pd.DataFrame, count: int = 5) -> Table:
-    """The first and last `count` rows of a price table, and a line of dots for those between."""
+def price_rows(prices: pd.DataFrame, count: int = 5, step: str = "") -> Table:
+    """The first and last `count` rows of a price table, whose file has this step, and a line of dots for those between."""
     several = prices[TICKER].nunique() > 1
     columns = [TICKER] * several + [DATE, *PRICES, VOLUME]
     table = empty_table([name.capitalize() for name in columns], left=1 + several)
     decimals = decimals_of(float(prices[PRICES[-1]].median()))
     forms: dict[str, Callable[[Any], str]] = {
         TICKER: lambda value: plain_text(value, 24),
-        DATE: dated,
+        DATE: lambda value: dated(value, step),
         VOLUME: lambda value: number(value, 0),
     }
     whole = len(prices) <= 2 * count
@@ -378,6 +379,8 @@ def literal(text: str) -> Text:
     return Text(text)
 
 
-def dated(value: pd.Timestamp) -> str:
-    """A date, with the time of day where there is one."""
+def dated(value: pd.Timestamp, step: str = "") -> str:
+    """A date, with the time of day where there is one; of a file without dates, the number of the session."""
+    if step == UNDATED:
+        return f"session {(value - pd.Timestamp(0)).days + 1:,}"
     return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"

@@ -40,6 +40,7 @@ from stockrnn.storage import (
     write_bytes,
 )
 from stockrnn.strictyaml import parse_yaml
+from stockrnn.types import STEPS
 
 FORMAT = 1
 RUNS = "runs"
@@ -70,6 +71,13 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def step(self) -> str:
+        """What the rows that it learnt from were apart, by a name in `STEPS`; empty where it does not say."""
+        held = self.manifest.get("data")
+        said = held.get("step") if isinstance(held, dict) else None
+        return said if isinstance(said, str) and said in STEPS else ""
 
     @functools.cached_property
     def config(self) -> Config:
