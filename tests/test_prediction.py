@@ -1,6 +1,7 @@
 """What `predict` takes as its last date, and what it says of the tickers and calendars it forecasts with."""
 
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -38,3 +39,35 @@ def test_many_tickers_of_a_calendar_have_one_reason():
     reasons = {f"T{k}": f"{90 + k} % of its days agree" for k in range(8)}
     assert prediction._why(reasons) == "of T0: 90 % of its days agree"
     assert prediction._why(dict.fromkeys(reasons, "alike")) == "alike"
+
+
+def test_a_forecast_from_before_the_end_of_learning_is_said_to_be_no_test():
+    start = RUN.json("metrics.json")["test"]["start"]
+    dates = pd.read_csv(PRICES, parse_dates=["date"])["date"]
+    before = dates[dates < start]
+    for cutoff, told in ((before.iloc[-2], True), (before.iloc[-1], False), (dates.iloc[-1], False)):
+        said = f"The run learnt from what came before {start}, also after {cutoff:%Y-%m-%d}: a forecast from then is no test of it."
+        assert (said in prediction.predict(RUN, str(PRICES), cutoff).notes) == told
+        assert any("is no test" in note for note in prediction.predict(RUN, str(PRICES), cutoff).notes) == told
+
+
+@pytest.mark.parametrize(
+    ("metrics", "first"),
+    [
+        ({"test": {"start": "2020-03-02"}}, "2020-03-02"),
+        (
+            {
+                "test": {"start": "2020-03-02"},
+                "folds": [{"fit_of_fold": 0, "start": "2020-05-04"}, {"fit_of_fold": 0, "start": "2020-06-01"}],
+            },
+            "2020-05-04",
+        ),
+        ({"test": {"start": "soon"}}, None),
+        ({"test": {"start": "2020-03-02T00:00+09:00"}}, None),
+        ({"test": {}, "folds": 3}, None),
+        ({"test": {"start": ["2020-03-02"]}}, None),
+    ],
+)
+def test_what_a_run_has_not_learned_from_begins_with_its_last_refit_s_test(metrics, first):
+    found = prediction._first_unlearned(SimpleNamespace(json=lambda _: metrics))
+    assert found == (None if first is None else pd.Timestamp(first))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
 from stockrnn.prices.sessions import future_sessions
 from stockrnn.prices.tickers import ticker_slices
-from stockrnn.reports.tables import listed
+from stockrnn.reports.tables import dated, listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
 from stockrnn.runs.origin import made_here, prices_of_run
@@ -77,6 +78,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {})
     notes += [f"{listed(list(reasons))}: sessions from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
+    notes += _hindsight(run, forecasts)
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
 
@@ -99,6 +101,25 @@ def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipelin
                 made = fit_newcomer(table.iloc[rows].reset_index(drop=True), run.config, known)
                 found |= {ticker: made} if list(made.names) == state["names"] else {}
     return found
+
+
+def _hindsight(run: Run, forecasts: pd.DataFrame) -> list[str]:
+    """That the network has learned from sessions after the cutoff, where it has: its forecast proves nothing then."""
+    first, cutoff = _first_unlearned(run), forecasts["cutoff"].max()
+    if first is None or forecasts.loc[forecasts["step"] == 1, DATE].max() >= first:
+        return []
+    learnt, known = dated(first, run.step), dated(cutoff, run.step)
+    return [f"The run learnt from what came before {learnt}, also after {known}: a forecast from then is no test of it."]
+
+
+def _first_unlearned(run: Run) -> pd.Timestamp | None:
+    """The first day that a run's network has not learned from; None where it does not say."""
+    metrics = run.json("metrics.json")
+    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
+        folds = metrics.get("folds")
+        said = metrics["test"]["start"] if folds is None else folds[folds[-1]["fit_of_fold"]]["start"]
+        return pd.Timestamp(dt.datetime.strptime(said, "%Y-%m-%d"))
+    return None
 
 
 def _stand_ins(run: Run, table: pd.DataFrame) -> dict[str, str]:
