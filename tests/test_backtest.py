@@ -71,7 +71,7 @@ def contents(folder):
 
 
 def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
-    config = small(data=csv)
+    config = small("train.seed=3", data=csv)
     trained = recipes.train(config, tmp_path / "train").run
     walk = recipes.backtest(config, Plan(folds=1), tmp_path / "walk").run
     assert walk.read("weights.safetensors") == trained.read("weights.safetensors")
@@ -84,6 +84,8 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     one = pd.concat([adapt(one[mine]), one[~mine]])
     shared = other[other["model"].isin(one["model"].unique())].reset_index(drop=True)
     pd.testing.assert_frame_equal(shared, one, check_exact=True)
+    of_points = [each.json("metrics.json")["significance"]["skill_interval_95"]["absolute"] for each in (trained, walk)]
+    assert of_points[0] == of_points[1]
     assert walk.manifest["windows"] == trained.manifest["windows"]
 
 

@@ -260,7 +260,7 @@ def _backtest(
         history, network = _epochs(kept), taught.learned.network.name
         pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(network, prices.table, config.target, spans, forecasts, head=config.model.head)
+        metrics = score_document(network, prices.table, config.target, spans, forecasts, seed=config.train.seed, head=config.model.head)
         metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), history, pictures, sessions, widths)
