@@ -92,6 +92,33 @@ def test_a_negative_price_of_one_ticker_leaves_the_others_readable(tmp_path):
     assert len(read(tmp_path, text, start=DAYS[4]).table) == 2 * 56
 
 
+@pytest.mark.parametrize(
+    ("below", "kept"),
+    [((0, 9), "keep 50 of 60 rows with `data.start: {10}`"), ((55, 56), "keep 55 of 60 rows with `data.end: {54}`"), ((0, 59), "")],
+    ids=["early", "late", "everywhere"],
+)
+def test_negative_prices_are_refused_with_the_side_that_is_free_of_them(tmp_path, below, kept):
+    """China's prices adjusted by differences begin below zero; oil was there for a day."""
+    text = csv("Date,Close", DAYS, TABLE.close.where((TABLE.index < below[0]) | (TABLE.index > below[1]), -1))
+    message = refused(tmp_path, text)
+    assert (", or keep" in message) == bool(kept)
+    assert kept.replace("{10}", DAYS[10]).replace("{54}", DAYS[54]) in message
+
+
+def test_a_negative_adjusted_close_is_refused_by_its_name(tmp_path):
+    text = csv("Date,Open,High,Low,Close,Adj Close", DAYS, *(TABLE[name] for name in ("open", "high", "low", "close")), [-1e11] * 60)
+    message = refused(tmp_path, text)
+    assert "'Adj Close'" in message
+    assert "`data.adjust`" in message
+    assert_same(read(tmp_path, text, adjust="none"), TABLE, ("open", "high", "low", "close"))
+
+
+def test_a_negative_volume_is_unknown_and_said(tmp_path):
+    prices = read(tmp_path, csv("Date,Close,Volume", DAYS, TABLE.close, TABLE.volume.where(TABLE.index != 7, -5)))
+    assert np.flatnonzero(prices.table.volume.isna()).tolist() == [7]
+    assert kinds(prices)["negative_volume"] == 1
+
+
 def test_a_redenomination_by_a_million_is_listed(tmp_path):
     close = TABLE.close.where(TABLE.index < 30, TABLE.close / 1e6)
     assert kinds(read(tmp_path, csv("Date,Close", DAYS, close)))["hundredfold_jump"] == 1

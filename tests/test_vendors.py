@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
@@ -29,6 +30,10 @@ HEADERS = {
         "Дата Цена_первой_сделки Максим._цена Миним._цена Цена_последней_сделки Объем_торгов,_контр.",
         "Код_фьючерса Средне-взвешенная_цена_за_лот Расчетная_цена Число_сделок",
     ),
+    "byma": ("FECHA APERTURA MAXIMO MINIMO CIERRE VOLUMEN", "SIMBOLO VENCIMIENTO"),
+    "twstock": ("Date Open High Low Close Capacity", "Turnover Change Transaction"),
+    "nepse": ("published_date open high low close traded_quantity", "per_change traded_amount status"),
+    "cafef": ("<DTYYYYMMDD> <OpenFixed> <HighFixed> <LowFixed> <CloseFixed> <Volume>", "<Ticker> <VolumeDeal>"),
     "investing-ar": ("التاريخ مفتوح مرتفع منخفض الأخير الحجم", "التغير_%"),
     "investing-he": ("תאריך פתיחה גבוה נמוך שער נפח", "%_שינוי"),
     "investing-el": ("Ημερομηνία Άνοιγμα Υψηλό Χαμηλό Τελευταία Vol.", "Μεταβολή_%"),
@@ -36,7 +41,19 @@ HEADERS = {
     "investing-fi": ("Pvm Avaus Ylin Alin Viimeisin Vol.", "Muutos-%"),
     "investing-da": ("Dato Åben Høj Lav Seneste Vol.", "+/-_%"),
 }  # fmt: skip
-TEXTS = {"ticker", "srtnCd", "itmsNm", "TckrSymb", "SctySrs", "thscode", "Кратк._наим.", "Код_фьючерса"}
+TEXTS = {
+    "ticker",
+    "SIMBOLO",
+    "VENCIMIENTO",
+    "<Ticker>",
+    "srtnCd",
+    "itmsNm",
+    "TckrSymb",
+    "SctySrs",
+    "thscode",
+    "Кратк._наим.",
+    "Код_фьючерса",
+}
 
 
 def workbook(folder, **sheets):
@@ -374,3 +391,37 @@ def test_indices_and_contracts_name_series(tmp_path, header):
 @pytest.mark.parametrize("text", ["\n\n<!DOCTYPE html>\n<html>\n", "<!-- saved -->\n<html>\n"])
 def test_a_page_after_an_empty_line_or_a_comment_is_called_a_page(tmp_path, text):
     assert "a web page" in refused(tmp_path, text)
+
+
+def test_an_adjusted_close_in_a_column_s_name_is_no_other_ticker(tmp_path):
+    """R writes `ABB.ST.Adj.Close`; a ticker may hold a point."""
+    fields = ("Open", "High", "Low", "Close", "Volume", "Adj.Close")
+    columns = [TABLE.open, TABLE.high, TABLE.low, TABLE.close, TABLE.volume, TABLE.close / 2]
+    header = ",".join(["", *(f"{ticker}.{field}" for ticker in ("ABB.ST", "SEB") for field in fields)])
+    prices = read(tmp_path, csv(header, DAYS, *columns, *columns))
+    assert sorted(prices.table.ticker.unique()) == ["ABB.ST", "SEB"]
+    for _, table in prices.table.groupby("ticker"):
+        np.testing.assert_allclose(table[list(BAR)], TABLE.assign(**{name: TABLE[name] / 2 for name in BAR[:4]})[list(BAR)])
+
+
+def test_adjusted_and_raw_prices_of_one_file_are_the_adjusted_ones(tmp_path):
+    header = "<Ticker>,<DTYYYYMMDD>,<OpenFixed>,<HighFixed>,<LowFixed>,<CloseFixed>,<Volume>,<Open>,<High>,<Low>,<Close>"
+    raw = [2 * TABLE[name] for name in BAR[:4]]
+    days = [day.replace("-", "") for day in DAYS]
+    prices = read(tmp_path, csv(header, ["CAG"] * 60, days, *(TABLE[name] for name in BAR), *raw))
+    assert_same(prices, TABLE, ticker="CAG")
+    assert_same(
+        read(tmp_path, csv(header, ["CAG"] * 60, days, *(TABLE[name] for name in BAR), *raw), adjust="none"),
+        TABLE.assign(**{name: 2 * TABLE[name] for name in BAR[:4]}),
+        ticker="CAG",
+    )
+
+
+def test_taiwan_s_volume_is_found_among_days_without_trade(tmp_path):
+    traded = TABLE.index % 3 > 0
+    volume, bars_of = TABLE.volume.where(traded, 0), [TABLE[name].where(traded) for name in BAR[:4]]
+    days = [f"{day.year - 1911}/{day:%m/%d}" for day in TABLE.date]
+    rows = zip(days, volume, volume * TABLE.close, *bars_of, strict=True)
+    text = "".join(",".join("" if value != value else str(value) for value in row) + ",0.00,12\n" for row in rows)
+    table = read(tmp_path, text).table
+    np.testing.assert_array_equal(table.volume, TABLE.volume[traded])

@@ -205,7 +205,7 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
 
 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
-    """Zero closes are missing; a halted session takes its close; zero volume where price moved is unknown.
+    """Zero closes are missing; a halted session takes its close; zero volume where price moved, and one below zero, is unknown.
 
     A session is halted where open, high and low are all missing or zero beside a close; a single one is missing.
     """
@@ -223,8 +223,11 @@ def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list
             changes[name] = np.where(halted, frame[CLOSE].to_numpy(), np.where(lacking, np.nan, frame[name].to_numpy()))
             found += sources.finding(frame, f"missing_{name}", lacking & ~halted, name, "kept as missing")
     frame = with_columns(frame, changes) if changes else frame
-    impossible = (frame[VOLUME].to_numpy() == 0) & moved(frame) & valid
-    found += sources.finding(frame, "zero_volume_with_move", impossible, VOLUME, "volume taken as missing")
+    volume = frame[VOLUME].to_numpy()
+    unmoved, below = (volume == 0) & moved(frame) & valid, volume < 0
+    found += sources.finding(frame, "zero_volume_with_move", unmoved, VOLUME, "volume taken as missing")
+    found += sources.finding(frame, "negative_volume", below, VOLUME, "volume taken as missing")
+    impossible = unmoved | below
     return (with_columns(frame, {VOLUME: frame[VOLUME].where(~impossible)}) if impossible.any() else frame), found
 
 

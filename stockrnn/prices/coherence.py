@@ -87,10 +87,10 @@ def near_always(columns: Sequence[np.ndarray]) -> bool:
 
 
 def is_worth(amount: np.ndarray, shares: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether an amount is what so many shares cost: a price between low and high in nine rows of ten."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        price = amount / shares
-    return bool(np.mean((price >= 0.98 * low) & (price <= 1.02 * high)) >= 0.9)
+    """Whether an amount is what so many shares cost: where any were traded, a price between low and high in nine rows of ten."""
+    traded = (shares > 0) & (high > 0)
+    price = amount[traded] / shares[traded]
+    return bool(traded.any() and np.mean((price >= 0.98 * low[traded]) & (price <= 1.02 * high[traded])) >= 0.9)
 
 
 def follows(column: np.ndarray, close: np.ndarray) -> bool:

@@ -182,6 +182,7 @@ def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str,
     adjusted, adjusted_volume = values.pop("adj_close", None), values.pop("adj_volume", None)
     headers = {name: columns.pop(name, "") for name in ("adj_close", "adj_volume")}
     if adjust == "auto" and adjusted is not None:
+        _refuse_negative_adjusted(rows, adjusted, headers["adj_close"])
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = np.where(values[CLOSE] > 0, adjusted / values[CLOSE], np.nan)
         for name in PRICES:
@@ -194,6 +195,15 @@ def _adjusted(rows: Rows, adjust: str) -> tuple[dict[str, np.ndarray], dict[str,
     return {name: values.get(name, blank) for name in (*PRICES, VOLUME)}, columns
 
 
+def _refuse_negative_adjusted(rows: Rows, adjusted: np.ndarray, header: str) -> None:
+    below = np.flatnonzero((adjusted < 0) & (rows.values[CLOSE] >= 0))
+    if len(below):
+        raise DataError(
+            f"{rows.path} row {rows.rows[below[0]]}, column {shown(header)}: must not be negative where the close is not. Received: "
+            f"{adjusted[below[0]]:g}. Set `data.adjust` to none, which takes prices as written."
+        )
+
+
 def _need_days(reading: Reading, asked: Asked) -> None:
     if (asked.calendar or asked.ahead) and reading.step != "daily":
         received = "a file without dates" if reading.step == "none" else f"{reading.step} rows"
@@ -202,17 +212,26 @@ def _need_days(reading: Reading, asked: Asked) -> None:
 
 
 def _refuse_negative(frame: pd.DataFrame, sources: Sources) -> None:
-    for name in (*PRICES, VOLUME):
+    for name in PRICES:
         below = np.flatnonzero(frame[name].to_numpy() < 0)
         if len(below):
-            at, ticker = sources.place(frame, int(below[0]), name), sources.tickers[int(frame[CODE].iloc[below[0]])]
+            at, code = sources.place(frame, int(below[0]), name), int(frame[CODE].iloc[below[0]])
             many = len(sources.tickers) > 1
-            column = f"`{name}` of {shown(ticker)}" if many else shown(at.column)
+            column = f"`{name}` of {shown(sources.tickers[code])}" if many else shown(at.column)
             choice = ", set `data.ticker` to another one" if many else ""
             raise DataError(
                 f"{at.file} row {at.row}, column {column}: must not be negative. Received: {at.value:g} on {at.date}. "
-                f"Mend the row{choice}, or leave it out with `data.start` or `data.end`."
+                f"Mend the row{choice}{'' if at.date is None else _without_negative(frame[frame[CODE] == code])}."
             )
+
+
+def _without_negative(rows: pd.DataFrame) -> str:
+    """The side of a ticker's negative prices that keeps the most of its rows."""
+    below = np.flatnonzero((rows[[*PRICES]] < 0).any(axis=1))
+    before, after = int(below[0]), len(rows) - 1 - int(below[-1])
+    key, edge = ("end", before - 1) if before > after else ("start", -after)
+    kept = max(before, after)
+    return f", or keep {kept} of {len(rows)} rows with `data.{key}: {date_text(rows[DATE].iloc[edge])}`" if kept else ""
 
 
 def _joined(files: Sequence[tuple[Rows, Reading, pd.DataFrame]]) -> tuple[pd.DataFrame, Sources]:

@@ -36,19 +36,25 @@ def find_stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]
     """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
     stems: dict[str, dict[str, int]] = {}
     for i in free:
-        parts = parts_of(headers[i])
-        for cut in (1, len(parts) - 1):
-            if len(parts) < 2 or kinds[i] in ("text", "blank"):
-                break
-            for field, stem in ((parts[:cut], parts[cut:]), (parts[cut:], parts[:cut])):
-                words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not is_letter(word)]
-                name = ".".join(stem)
-                if words and _is_name(name, stem):
-                    stems.setdefault(name, {}).setdefault(words[0].role, i)
+        for name, role in () if kinds[i] in ("text", "blank") else _fields(parts_of(headers[i])):
+            stems.setdefault(name, {}).setdefault(role, i)
     for roles in stems.values():
         if "close" not in roles and "adj_close" in roles:
             roles["close"] = roles.pop("adj_close")
     return stems if stems and all("close" in roles for roles in stems.values()) else {}
+
+
+def _fields(parts: Sequence[str]) -> list[tuple[str, str]]:
+    """The ticker and the role that a header's parts say: by the longest field at either end, as `Adj.Close` is one."""
+    for length in range(len(parts) - 1, 0, -1):
+        found = []
+        for field, stem in ((parts[:length], parts[length:]), (parts[-length:], parts[:-length])):
+            words = [word for word in meanings(" ".join(field)) if word.role in VALUE_ROLES and not is_letter(word)]
+            if words and _is_name(".".join(stem), stem):
+                found.append((".".join(stem), words[0].role))
+        if found:
+            return found
+    return []
 
 
 def _is_name(name: str, stem: Sequence[str]) -> bool:

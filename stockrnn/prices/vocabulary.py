@@ -11,7 +11,7 @@ WORDS: dict[str, dict[str, str]] = {
             "date, trade date, trading date, price date, quote date, observation date, business date, dates, day, "
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
-            "start, dt, trddt, ref date, trad dt, nav date, date1, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
+            "start, dt, trddt, ref date, trad dt, nav date, date1, published date, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
             "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, year, fiscal year"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
@@ -59,6 +59,7 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "股票代码, 证券代码, 代码, 股票名称, 证券名称, 名称, 證券代號, 合约代码",
         "pt": "papel, ativo, código, codneg",
         "pl": "nazwa",
+        "es": "símbolo, especie",
         "tr": "işlem kodu, hisse kodu, hisse",
         "ru": "тикер, код фьючерса, кратк наим, торговый код",
         "vi": "mã ck, mã chứng khoán, mã cổ phiếu",
@@ -66,7 +67,7 @@ WORDS: dict[str, dict[str, str]] = {
     "open": {
         "en": (
             "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
-            "bid open, day open, opnprc, opnindex, tdd opnprc, openprc, open prc, prcod, openp, o"
+            "bid open, day open, opnprc, opnindex, tdd opnprc, open fixed, openfixed, openprc, open prc, prcod, openp, o"
         ),
         "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
@@ -102,7 +103,7 @@ WORDS: dict[str, dict[str, str]] = {
     "high": {
         "en": (
             "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, "
-            "hgh pric, high pric, stck hgpr, tdd hgprc, high 1, prchd, max, maximum, askhi, h"
+            "hgh pric, high pric, stck hgpr, tdd hgprc, high fixed, highfixed, high 1, prchd, max, maximum, askhi, h"
         ),
         "ko": "고가, 최고가, 최고, hipr",
         "ja": "高値, 最高価格, 最高値",
@@ -137,7 +138,7 @@ WORDS: dict[str, dict[str, str]] = {
     "low": {
         "en": (
             "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, lw pric, "
-            "low pric, stck lwpr, tdd lwprc, low 1, prcld, min, minimum, bidlo, l"
+            "low pric, stck lwpr, tdd lwprc, low fixed, lowfixed, low 1, prcld, min, minimum, bidlo, l"
         ),
         "ko": "저가, 최저가, 최저, lopr",
         "ja": "安値, 最低価格, 最安値",
@@ -209,7 +210,7 @@ WORDS: dict[str, dict[str, str]] = {
     "adj_close": {
         "en": (
             "adj close, adjusted close, adj close price, adjusted closing price, adjusted, adjusted price, adj closing "
-            "price, close adj, close adjusted, adjclose, adjustedclose, adjustment close"
+            "price, close adj, close adjusted, adjclose, adjustedclose, adjustment close, close fixed, closefixed"
         ),
         "ko": "수정종가, 수정주가",
         "ja": "終値調整値, 調整後終値, 調整後終値*",
@@ -228,7 +229,7 @@ WORDS: dict[str, dict[str, str]] = {
             "total traded quantity, tottrdqty, traded volume, "
             "trade volume, total volume, volume traded, no of shares, number of shares, base volume, base asset volume, "
             "px volume, tickvol, tick volume, trading volume, ttl tradg vol, ttl trd qnty, trde qty, acml vol, acc trdvol, "
-            "candle acc trade volume, volumefrom, acvol uns, acvol 1, cshtrd, dnshrtrd, quantity, qty, v"
+            "candle acc trade volume, volumefrom, acvol uns, acvol 1, cshtrd, dnshrtrd, traded quantity, capacity, quantity, qty, v"
         ),
         "ko": "거래량, 누적거래량, trqu",
         "ja": "出来高, ボリューム, 取引量, 売買高",
