@@ -385,3 +385,16 @@ def test_ewma_begins_with_the_least_range():
     scale, returns = anchor.scale(prices)[:, 0], np.diff(np.log(prices[CLOSE]))
     assert scale[0] == pytest.approx(np.exp(anchor.floor))
     assert scale[1] ** 2 == pytest.approx(0.94 * np.exp(2 * anchor.floor) + 0.06 * returns[0] ** 2)
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+@pytest.mark.parametrize("last", [899, 450], ids=["a split", "a slip"])
+def test_a_jump_that_is_none_does_not_set_the_scale_of_months(last, ranged):
+    """A split by 50 that the file does not adjust for, or one price without its point."""
+    prices = garch_path(900)
+    prices.loc[:, [HIGH, LOW]] = prices[[HIGH, LOW]] if ranged else np.nan
+    jumped = prices.copy()
+    jumped.loc[450:last, [OPEN, HIGH, LOW, CLOSE]] /= 50
+    plain, other = (fitted(each).scale(each)[:, 0] for each in (prices, jumped))
+    for rows, most in ((slice(100, 450), 1.1), (slice(520, 650), 1.2), (slice(650, 900), 1.1)):
+        assert 1 / most < np.median(other[rows] / plain[rows]) < most

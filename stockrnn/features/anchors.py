@@ -62,6 +62,12 @@ REVERSAL_TRUST = 3000.0
 WILDEST = 4.0
 """A change beyond this many scales counts as one of so many in it."""
 
+UNHEARD = 10.0
+"""A return beyond this many root mean squares of those before it counts as one of so many in what is made of it: else a split that the
+file does not adjust for, or a slip of the pen, would set the scale of months."""
+UNLEARNED = 20.0
+"""A change beyond this many mean ones counts as one of so many in what is learned."""
+
 DIGITS = 9
 """Decimals that are kept of what is learned anew, as the last bits of a matrix product are not the same on every machine."""
 
@@ -253,7 +259,14 @@ def _fit_weights(seen: _Seen, rows: np.ndarray, changes: np.ndarray, centre: np.
     trust = np.array([TRUST] * len(PRIOR) + [AGENDA_TRUST] * seen.ahead.shape[2])
     designs = (_design(np.concatenate([seen.known[rows], seen.ahead[rows, step]], axis=1), centre) for step in range(changes.shape[1]))
     ages = _ages(rows)
-    return np.stack([_least_laplace(x, change, ages, prior, trust) for x, change in zip(designs, changes[rows].T, strict=True)])
+    return np.stack([_fit_step(x, change, ages, prior, trust) for x, change in zip(designs, changes[rows].T, strict=True)])
+
+
+def _fit_step(x: np.ndarray, change: np.ndarray, age: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
+    """The weights of one step, with changes held within `UNLEARNED` scales of the shared weights', shape (1 + terms,)."""
+    shared = np.exp(x[:, 1:] @ prior)
+    limit = UNLEARNED * shared * np.average(np.abs(change) / shared, weights=age)
+    return _least_laplace(x, np.clip(change, -limit, limit), age, prior, trust)
 
 
 def _fit_reversal(anchor: Anchor, seen: _Seen, rows: np.ndarray, changes: np.ndarray) -> dict[str, Any]:
@@ -326,6 +339,16 @@ def _returns(prices: pd.DataFrame) -> np.ndarray:
     return np.asarray(np.diff(logged, prepend=logged[:1]))
 
 
+def _tamed(returns: np.ndarray, floor: float) -> pd.Series:
+    """Returns within `UNHEARD` times the root mean square, half-life 40, of those before, or times the usual range where that is more."""
+    r = held = pd.Series(returns)
+    for _ in range(2):  # a slip is two jumps: the second is held within what the first, held, leaves of the mean
+        before = np.sqrt((held**2).ewm(halflife=40).mean()).shift().fillna(np.inf)
+        limit = UNHEARD * np.maximum(before, 10.0 * np.exp(floor))
+        held = r.clip(-limit, limit)
+    return held
+
+
 def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
     """log(high / low) of each session, NaN where unknown; without them the size of its return, shape (rows,)."""
     if ranged:
@@ -335,7 +358,7 @@ def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
 
 def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
     """The terms of `PRIOR`, in its order, of each session, shape (rows, terms)."""
-    r, logs, gap, volume = pd.Series(_returns(prices)), _log_ranges(prices, ranged, floor), _gaps(prices), _log_volumes(prices)
+    r, logs, gap, volume = _tamed(_returns(prices), floor), _log_ranges(prices, ranged, floor), _gaps(prices), _log_volumes(prices)
     unit = np.exp(_mean(logs, 22))
     falls, least = r.clip(upper=0.0), 0.1 * np.exp(2.0 * floor)
     sizes = [0.5 * np.log((r**2).ewm(halflife=life).mean() + least) for life in (3, 12, 40)]
