@@ -30,6 +30,8 @@ HEADERS = {
         "Дата Цена_первой_сделки Максим._цена Миним._цена Цена_последней_сделки Объем_торгов,_контр.",
         "Код_фьючерса Средне-взвешенная_цена_за_лот Расчетная_цена Число_сделок",
     ),
+    "korean-students": ("date start high low close volume", "index"),
+    "joinquant": ("date open high low close volume", "index_code money label"),
     "byma": ("FECHA APERTURA MAXIMO MINIMO CIERRE VOLUMEN", "SIMBOLO VENCIMIENTO"),
     "twstock": ("Date Open High Low Close Capacity", "Turnover Change Transaction"),
     "nepse": ("published_date open high low close traded_quantity", "per_change traded_amount status"),
@@ -42,6 +44,7 @@ HEADERS = {
     "investing-da": ("Dato Åben Høj Lav Seneste Vol.", "+/-_%"),
 }  # fmt: skip
 TEXTS = {
+    "index_code",
     "ticker",
     "SIMBOLO",
     "VENCIMIENTO",
@@ -425,3 +428,11 @@ def test_taiwan_s_volume_is_found_among_days_without_trade(tmp_path):
     text = "".join(",".join("" if value != value else str(value) for value in row) + ",0.00,12\n" for row in rows)
     table = read(tmp_path, text).table
     np.testing.assert_array_equal(table.volume, TABLE.volume[traded])
+
+
+@pytest.mark.parametrize("month", ["{0.year}년 {0.month}월", "{0.year}년 {0:%m}월", "{0.year}年{0.month}月"])
+def test_months_of_korea_japan_and_china_are_months(tmp_path, month):
+    months = pd.date_range("2014-11-01", periods=60, freq="MS")
+    prices = read(tmp_path, csv("date,close", [month.format(day) for day in months], TABLE.close))
+    assert prices.step == "monthly"
+    assert prices.table.date.tolist() == months.tolist()

@@ -178,7 +178,7 @@ def _date_codes(parts: list[str]) -> list[tuple[str, ...]]:
 def _time_format(tokens: list[str], start: int) -> str | None:
     """The format of what follows the date; None when it is no time of day."""
     rest = "".join(tokens[start:])
-    mark = re.match(r"[일日]?[\s.]*", rest)
+    mark = re.match(r"[일日월月]?[\s.]*", rest)
     day, rest = (mark.group(), rest[mark.end() :]) if mark else ("", rest)
     if not rest:
         return day

@@ -50,7 +50,7 @@ WORDS: dict[str, dict[str, str]] = {
     "ticker": {
         "en": (
             "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
-            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, instrument, secid, "
+            "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, index code, instrument, secid, "
             "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
             "stock name, company name, index, index name, contract, order book id, trading code, sym, tickersymbol"
         ),
@@ -67,7 +67,8 @@ WORDS: dict[str, dict[str, str]] = {
     "open": {
         "en": (
             "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
-            "bid open, day open, opnprc, opnindex, tdd opnprc, open fixed, openfixed, openprc, open prc, prcod, openp, o"
+            "bid open, day open, opnprc, opnindex, tdd opnprc, "
+            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, o"
         ),
         "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
