@@ -5,14 +5,19 @@ Prints one JSON document: counts by outcome, the slowest read, peak memory. Anyt
 
 from __future__ import annotations
 
+import bz2
 import collections
+import io
 import json
 import re
 import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from pathlib import Path
+
+import pandas as pd
 
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
@@ -25,14 +30,29 @@ WATCHED_BYTES = 40_000
 
 
 def seeds(folder: Path | None) -> list[bytes]:
-    """A short file of each dialect, and the head of each real file where there are any."""
-    found = [write(dialect, bars(40)).content for dialect in DIALECTS]
+    """A short file of each dialect and of each kind of document, and the head of each real file where there are any."""
+    found = [write(dialect, bars(40)).content for dialect in DIALECTS] + documents(bars(40))
     for path in sorted(folder.iterdir()) if folder and folder.is_dir() else []:
         if path.suffix in (".csv", ".txt") and path.stem != "MANIFEST":
             found.append(b"\n".join(path.read_bytes().split(b"\n")[:40]))
         elif path.suffix in (".xlsx", ".parquet") and path.stat().st_size < 60_000:
             found.append(path.read_bytes())
     return found
+
+
+def documents(table: pd.DataFrame) -> list[bytes]:
+    """The same rows in JSON of several forms, in a page, in parts of dates, packed, and in containers of columns."""
+    dated = table.set_index("date")
+    texts = [*(dated.to_json(orient=form) for form in ("split", "columns", "index", "table")), table.to_json(orient="records", lines=True)]
+    page, text = table.to_html(index=False), table.to_csv(index=False)
+    parts = table.assign(year=table.date.dt.year, month=table.date.dt.month, day=table.date.dt.day).drop(columns="date").to_csv(index=False)
+    binary = [io.BytesIO() for _ in range(3)]
+    table.to_feather(binary[0])
+    table.to_orc(binary[1])
+    with zipfile.ZipFile(binary[2], "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, text)
+    return [*(text.encode() for text in (*texts, page, parts)), bz2.compress(text.encode()), *(out.getvalue() for out in binary)]
 
 
 def peak_mb() -> float:
