@@ -25,6 +25,8 @@ DAILY = {r["date"]: {f"{i}. {name}": str(r[name]) for i, name in enumerate(BAR, 
 QUOTE = {"quote": [{name: list(TABLE[name]) for name in BAR}], "adjclose": [{"adjclose": list(TABLE.close)}]}
 CHART = {"meta": {"symbol": "AAPL", "validRanges": ["1d", "5d"]}, "timestamp": [s + 52_200 for s in SECONDS], "indicators": QUOTE}
 AGGREGATES = [{name[0]: r[name] for name in BAR} | {"t": 1000 * (s + 18_000)} for s, r in zip(SECONDS, RECORDS, strict=True)]
+ROWS = [list(record.values()) for record in RECORDS]
+CANDLES = [{"time": f"{r['date']}T00:00:00Z", "volume": r["volume"], "mid": {name[0]: r[name] for name in BAR[:4]}} for r in RECORDS]
 WRITTEN = {
     "records": json.dumps(RECORDS),
     "records indented": json.dumps(RECORDS, indent=2),
@@ -42,6 +44,10 @@ WRITTEN = {
     "rows of Binance": json.dumps(
         [[1000 * s, *(str(r[name]) for name in BAR), 1000 * s + 1] for s, r in zip(SECONDS, RECORDS, strict=True)]
     ),
+    "Nasdaq Data Link": json.dumps({"dataset_data": {"column_names": ["Date", *BAR], "data": ROWS[::-1], "collapse": None}}),
+    "its tables": json.dumps({"datatable": {"data": ROWS, "columns": [{"name": name, "type": "x"} for name in ("date", *BAR)]}}),
+    "Taiwan's exchange": json.dumps({"stat": "OK", "fields": ["日期", "開盤價", "最高價", "最低價", "收盤價", "成交股數"], "data": ROWS}),
+    "OANDA's candles": json.dumps({"granularity": "D", "candles": CANDLES}),
     "Naver's list": "[['날짜', '시가', '고가', '저가', '종가', '거래량'],\n"
     + ",\n".join(f'["{r.date:%Y%m%d}", {r.open}, {r.high}, {r.low}, {r.close}, {r.volume}]' for r in TABLE.itertuples())
     + "\n]\n",
@@ -71,6 +77,11 @@ def test_of_several_lists_the_prices_are_read_and_of_several_tickers_none(tmp_pa
         assert "several, 'AAPL, MSFT'" in refused(tmp_path, json.dumps({"AAPL": RECORDS, "MSFT": other}))
     columns = {name: {"t": SECONDS, "c": list(TABLE.close)} for name in ("AAPL", "MSFT")}
     assert "several, 'AAPL, MSFT'" in refused(tmp_path, json.dumps(columns))
+
+
+def test_two_bars_in_a_candle_are_not_mixed(tmp_path):
+    both = [{**candle, "ask": candle["mid"]} for candle in CANDLES]
+    assert "price column" in refused(tmp_path, json.dumps({"candles": both}))
 
 
 def test_records_of_several_tickers_are_a_panel_and_findings_count_records_from_one(tmp_path):

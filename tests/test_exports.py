@@ -37,6 +37,7 @@ WORDS = {
     "CRSP": "date;OPENPRC;ASKHI;BIDLO;PRC;VOL",
     "Compustat": "datadate;prcod;prchd;prcld;prccd;cshtrd",
     "Eikon": "Date;OPEN_PRC;HIGH_1;LOW_1;TRDPRC_1;ACVOL_UNS",
+    "nsepython": "CH_TIMESTAMP;CH_OPENING_PRICE;CH_TRADE_HIGH_PRICE;CH_TRADE_LOW_PRICE;CH_CLOSING_PRICE;CH_TOT_TRADED_QTY",
     "in dollars": "Date;Open USD;High USD;Low USD;Close USD;Volume",
 }
 
@@ -176,6 +177,19 @@ def test_a_short_line_with_a_date_above_the_header_is_no_row(tmp_path):
         "As Of,NAV per Share,Ex-Dividends,Shares Outstanding", DAYS, TABLE.close, ["--"] * 60, [9] * 60
     )
     assert_same(read(tmp_path, "Fund\n" + text), TABLE, ("close",))
+
+
+def test_dates_across_the_columns_are_told(tmp_path):
+    text = csv("Ticker," + ",".join(DAYS), ["AAA", "BBB"], *([close, close] for close in TABLE.close))
+    assert "dates across the columns, 'Ticker, 2019-01-02" in refused(tmp_path, text)
+
+
+def test_the_only_column_of_numbers_may_call_itself_a_price_in_many_words(tmp_path):
+    prices = read(tmp_path, csv('Date,"Cushing, OK WTI Spot Price FOB (Dollars per Barrel)"', DAYS, TABLE.close))
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["assumed_close"] == 1
+    assert "price column" in refused(tmp_path, csv("Date,Consumer Price Index", DAYS, TABLE.close))
+    assert_same(read(tmp_path, csv("Dates,Prices", DAYS, TABLE.close)), TABLE, ("close",))
 
 
 def test_a_second_column_of_dates_is_no_series(tmp_path):

@@ -18,6 +18,8 @@ from stockrnn.prices.words import meanings
 
 Table = tuple[str, list[list[Any]]]
 """The key that a table stands under, and its rows, the header first where it has one."""
+_NAMES = ("columns", "column_names", "fields")
+"""Keys under which the names of the columns of `data` stand: pandas and Moscow's exchange, Nasdaq Data Link, Taiwan's exchange."""
 _FEW_ROWS, _MOST_SPANNED = 10, 1000
 _PAGE = re.compile(rb"\s*<(?:!--|(?:!doctype|html|\?xml|table|head|body|meta\s|style)\b)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(?:\{\s*"|\[\s*[\[{])')
@@ -86,16 +88,23 @@ def _tables(node: Any, name: str = "") -> Iterator[Table]:
 
 
 def _of_records(records: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    nested = {key for record in records[:1] for key, part in record.items() if isinstance(part, dict)}
+    if len(nested) == 1:  # the one bar in each of OANDA's candles, where two would be of bid and ask
+        (inner,) = nested
+        records = [{**record, **part} if isinstance(part := record.get(inner), dict) else record for record in records]
     keys = list(dict.fromkeys(key for record in records for key in record))
     return [keys, *([_cell(record.get(key)) for key in keys] for record in records)]
 
 
 def _of_columns(node: Mapping[str, Any]) -> list[list[Any]]:
-    """Pandas' `split`, or lists of one length under names, at any depth, as Yahoo's charts have them; empty where there are none."""
-    if isinstance(node.get("columns"), list) and isinstance(node.get("data"), list):
-        index = node.get("index", range(len(node["data"])))
+    """Rows beside their names, or lists of one length under names, at any depth, as Yahoo's charts have them; else empty."""
+    names = next((node[key] for key in _NAMES if isinstance(node.get(key), list)), None)
+    rows = node.get("data")
+    if names and isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        header = [name.get("name") if isinstance(name, dict) else name for name in names]
+        index = node.get("index", range(len(rows)))
         first = "date" if _are_dates(map(str, index)) else ""
-        return [[first, *node["columns"]], *([label, *row] for label, row in zip(index, node["data"], strict=False))]
+        return [[first, *header], *([label, *row] for label, row in zip(index, rows, strict=False))]
     found = [(key, part) for key, part in _leaves(node) if len(part) > 1]
     leaves = dict(found) if len(dict(found)) == len(found) else {}
     longest = max(map(len, leaves.values()), default=0)

@@ -17,7 +17,7 @@ import pyarrow.csv
 from stockrnn.errors import DataError
 from stockrnn.prices.dates import looks_like_date, looks_like_epoch
 from stockrnn.prices.header import Head, find_head, is_typed
-from stockrnn.prices.numerals import is_nothing, looks_like_number, plain_digits
+from stockrnn.prices.numerals import has_other_digits, is_nothing, looks_like_number, plain_digits
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
 
@@ -65,9 +65,8 @@ class Grid:
 
 def read_text(text: bytes, path: Path, separator: str = "auto") -> Grid:
     """The grid of UTF-8 text. Raises DataError."""
-    plain = text if text.isascii() else plain_digits(text.decode("utf-8", "replace")).encode()
-    evidence = "" if plain == text else "digits of another script"
-    text = _straight(plain)
+    evidence = "digits of another script" if has_other_digits(text[:_HEAD_BYTES].decode("utf-8", "ignore")) else ""
+    text = _straight(plain_digits(text.decode("utf-8", "replace")).encode() if evidence else text)
     lines = text[:_HEAD_BYTES].decode("utf-8", "ignore").split("\n")[:_HEAD_LINES]
     if not any(line.strip() for line in lines):
         raise DataError(f"{path} must hold rows of prices. Received: an empty file. Give another file.")
@@ -248,14 +247,15 @@ def _column(cells: Sequence[Any]) -> Any:
 
 def sample(column: Any, count: int = 40) -> list[str]:
     """Some cells of a column that hold something, as text, spread over its length."""
-    picked = column.take(_spread(len(column), 4 * count)).to_pylist()
+    picked = column.take(spread(len(column), 4 * count)).to_pylist()
     texts = ["" if cell is None else as_text(cell).strip() for cell in picked]
     held = [text for text in texts if not is_nothing(text)]
-    return held if len(held) <= count else [held[i] for i in _spread(len(held), count).to_pylist()]
+    return held if len(held) <= count else [held[i] for i in spread(len(held), count).to_pylist()]
 
 
 @functools.lru_cache(maxsize=64)
-def _spread(n: int, count: int) -> Any:
+def spread(n: int, count: int) -> Any:
+    """At most so many numbers of rows, evenly from the first to the last."""
     return pa.array(np.unique(np.linspace(0, n - 1, min(n, count)).astype(int)))
 
 

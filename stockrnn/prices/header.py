@@ -14,6 +14,9 @@ from stockrnn.prices.numerals import is_nothing, looks_like_number
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
 
+_MANY = 5
+"""More dates than these in a row are days across the columns."""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -57,6 +60,12 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     if _is_numbered(rows):
         width = len(rows[0])
         return Head(1, ("",) * width, (), (), width, headerless=True)
+    for row in rows[:3]:
+        if len(row) > _MANY and sum(map(looks_like_date, row)) > 0.8 * len(row):
+            raise DataError(
+                f"{path} must have its dates in one column. Received: dates across the columns, {shown(', '.join(row))}. Turn the table, "
+                "as pandas' `T` or a spreadsheet's paste with `transpose` do."
+            )
     widths = [len(row) for row in rows if len(row) > 1 or any(row)]
     width = Counter(widths).most_common(1)[0][0] if widths else 1
     first = _first_data(rows, width)

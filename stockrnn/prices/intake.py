@@ -21,7 +21,7 @@ from stockrnn.prices.containers import open_grids
 from stockrnn.prices.dateparts import join_date_parts
 from stockrnn.prices.dates import Dates, choose
 from stockrnn.prices.dialects import name_dialect
-from stockrnn.prices.grid import Grid, kind_of, sample
+from stockrnn.prices.grid import Grid, kind_of, sample, spread
 from stockrnn.prices.layout import Layout, find_layout, may_be_price
 from stockrnn.prices.naming import clean_ticker, name_of
 from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
@@ -114,10 +114,11 @@ class _Reader:
         epoch = dates is not None and dates.date_format.startswith("epoch")
         return ("binance-klines" if len(self.grid.headers) == 12 else "klines") if epoch else "metatrader4"
 
-    def _guessed(self, i: int) -> np.ndarray:
-        """A column's values before the layout is known."""
-        mark = decimal_mark([self.grid.columns[i]])
-        return to_numbers(self.grid.columns[i], "," if mark == "," else ".")[0]
+    def _guessed(self, i: int, most: int | None = None) -> np.ndarray:
+        """A column's values before the layout is known, of some rows all over it if not of all."""
+        column = self.grid.columns[i] if most is None else self.grid.columns[i].take(spread(len(self.grid.rows), most))
+        mark = decimal_mark([column])
+        return to_numbers(column, "," if mark == "," else ".")[0]
 
     def _header(self, i: int) -> str:
         return self.grid.headers[i] or f"column {i + 1}"

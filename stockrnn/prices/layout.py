@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,13 @@ _CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
 _BLOOMBERG = re.compile(r"[A-Z0-9][A-Z0-9./]{0,11}(?: [A-Z]{2})? (?:Index|Equity|Comdty|Curncy|Corp|Govt)")
 _COMPOUNDS = ("preis", "kurs")
 """How German writes the price of something as one word: Goldpreis, Wechselkurs."""
-_MOST_SPARE = 6
-"""Columns of unknown numbers that are compared with each other."""
+_MOST_SPARE, _MOST_COMPARED = 6, 1000
+"""Columns of unknown numbers that are compared with each other, and rows of them."""
 _VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
+
+
+Numbers = Callable[..., np.ndarray]
+"""Gives the values of a column by its number, or at most so many of them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Layout:
 _ALONE, _WIDE = "the only column of numbers is taken for the close", "one column of closes a ticker"
 
 
-def find_layout(grid: Grid, given: ColumnsConfig, numbers: Callable[[int], np.ndarray], own: Collection[int] = ()) -> Layout:
+def find_layout(grid: Grid, given: ColumnsConfig, numbers: Numbers, own: Collection[int] = ()) -> Layout:
     """Decide what each column is.
 
     Args:
@@ -166,7 +171,7 @@ def _series(
     cells: Sequence[Sequence[str]],
     free: Sequence[int],
     values: Mapping[str, int],
-    numbers: Callable[[int], np.ndarray],
+    numbers: Numbers,
 ) -> tuple[tuple[tuple[str, Mapping[str, int]], ...], str]:
     """The series of the table, in the four forms that files have."""
     if grid.above and not values:
@@ -178,7 +183,11 @@ def _series(
     if close is not None:
         evidence = "" if "close" in roles else f"{shown(grid.headers[close])} lies between low and high"
         roles, counted = _with_shares({**roles, "close": close}, free, words, kinds, numbers)
-        evidence = f"{shown(grid.headers[roles['volume']])} counts what {shown(grid.headers[counted])} is worth" if counted else evidence
+        evidence = (
+            f"{shown(grid.headers[roles['volume']])} counts what {shown(grid.headers[counted])} is worth"
+            if counted is not None
+            else evidence
+        )
         return (("", roles),), evidence
     stems = find_stems(grid.headers, free, kinds)
     if stems and not _one_of_many(stems, grid.headers, words, kinds, free) and not _one_bar(stems, numbers):
@@ -205,28 +214,29 @@ def _with_shares(
     free: Sequence[int],
     words: Sequence[Sequence[Word]],
     kinds: Sequence[str],
-    numbers: Callable[[int], np.ndarray],
+    numbers: Numbers,
 ) -> tuple[dict[str, int], int | None]:
     """The roles, whose volume counts what another column is worth at prices between low and high; and that other column."""
     if not {"high", "low"} <= roles.keys():
         return roles, None
     spare = [i for i in free if i not in roles.values() and kinds[i] in ("number", "epoch")][:_MOST_SPARE]
     amounts = [roles["volume"]] if "volume" in roles else spare
-    for i in (i for i in spare if all(word.role == "volume" for word in words[i])):
-        for amount in amounts:
-            if i != amount and is_worth(numbers(amount), numbers(i), numbers(roles["low"]), numbers(roles["high"])):
-                return {**roles, "volume": i}, amount
+    counts = [i for i in spare if all(word.role == "volume" for word in words[i])]
+    values = {i: numbers(i, _MOST_COMPARED) for i in {roles["low"], roles["high"], *amounts, *counts}} if counts else {}
+    for i, amount in itertools.product(counts, amounts):
+        if i != amount and is_worth(values[amount], values[i], values[roles["low"]], values[roles["high"]]):
+            return {**roles, "volume": i}, amount
     return roles, None
 
 
-def _one_bar(stems: Mapping[str, Mapping[str, int]], numbers: Callable[[int], np.ndarray]) -> bool:
+def _one_bar(stems: Mapping[str, Mapping[str, int]], numbers: Numbers) -> bool:
     """Whether what stands beside a word for a price in small letters names prices of one bar, and no tickers: `kurs otwarcia`."""
     if len(stems) < 2 or any(len(roles) > 1 for roles in stems.values()) or any(_CODE.fullmatch(name) for name in stems):
         return False
     return near_always([numbers(roles["close"]) for roles in stems.values()])
 
 
-def _value_in_range(grid: Grid, free: Sequence[int], roles: Mapping[str, int], numbers: Callable[[int], np.ndarray]) -> int | None:
+def _value_in_range(grid: Grid, free: Sequence[int], roles: Mapping[str, int], numbers: Numbers) -> int | None:
     """The one column that is called a value, where none is called a close and it lies between low and high."""
     found = [i for i in free if normalise(grid.headers[i]) in _VALUE]
     found = found or [i for i in free if "close" in map(str.lower, parts_of(grid.headers[i])) and i not in roles.values()]
@@ -244,7 +254,7 @@ def _wide(
     kinds: Sequence[str],
     cells: Sequence[Sequence[str]],
     free: Sequence[int],
-    numbers: Callable[[int], np.ndarray],
+    numbers: Numbers,
 ) -> list[int]:
     """The columns of a table of closes, one a ticker: all unknown words, no part of which means a price, unlike the prices of a bar."""
     if any(kinds[i] == "text" for i in free) or _is_other(grid.title):
@@ -257,7 +267,8 @@ def _wide(
         return []
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
-        return wide if _CODE.fullmatch(header) or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
+        priced = any(word.role == "close" and not is_letter(word) for part in parts_of(header) for word in meanings(part))
+        return wide if priced or _CODE.fullmatch(header) or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
     if any(_names_value(part) for i in wide for part in parts_of(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
@@ -291,7 +302,7 @@ def _roles(
     cells: Sequence[Sequence[str]],
     values: Mapping[str, int],
     grid: Grid,
-    numbers: Callable[[int], np.ndarray],
+    numbers: Numbers,
 ) -> dict[str, int]:
     """The best column of each role among some columns."""
     found = dict(values)
@@ -318,7 +329,7 @@ def _roles(
     return found
 
 
-def _all_equal(columns: Sequence[int], numbers: Callable[[int], np.ndarray]) -> bool:
+def _all_equal(columns: Sequence[int], numbers: Numbers) -> bool:
     """Whether a few columns hold the same values; many of one meaning are never looked at."""
     return len(columns) <= 8 and all(np.array_equal(numbers(i), numbers(columns[0]), equal_nan=True) for i in columns[1:])
 

@@ -88,7 +88,7 @@ MULTIPLIERS = {
 """Suffix of a volume → factor."""
 
 _CURRENCY = "$€£¥₩￦₹₽₺₫฿"
-_SIGNS = rf"(?i)(?:[{_CURRENCY}'’\s\x{{a0}}\x{{202f}}\x{{2009}}원円元주株股]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
+_SIGNS = rf"(?i)(?:[{_CURRENCY}'’\s\x{{a0}}\x{{202f}}\x{{2009}}원円元주株股手张]|r\$|krw|usd|eur|gbp|jpy|brl|inr|rs\.)"
 _SIGNS_PY = _SIGNS.replace(r"\x{a0}", "\xa0").replace(r"\x{202f}", "\u202f").replace(r"\x{2009}", "\u2009")
 _SUFFIX = "|".join(sorted(map(re.escape, MULTIPLIERS), key=len, reverse=True))
 _NUMBER = re.compile(rf"(?i)(?!\d+\.[a-z]+$)[+-]?(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?\s?(?:%|(?:{_SUFFIX})\.?)?$")
@@ -101,9 +101,14 @@ _TO_DIGITS = {ord(digit): str(i % 10) for i, digit in enumerate(_OTHER_DIGITS)}
 _MARKS_BETWEEN = {"，": "", "٬": "", "．": ".", "٫": ".", "／": "/", "－": "-", "：": ":"}
 
 
+def has_other_digits(text: str) -> bool:
+    """Whether digits of Arabic, Persian, Hindi, Bengali, Thai or wide letters stand in a text."""
+    return not text.isascii() and bool(re.search(f"[{_OTHER_DIGITS}]", text))
+
+
 def plain_digits(text: str) -> str:
-    """Text with the digits of Arabic, Persian, Hindi, Bengali, Thai and wide letters as 0 to 9, and with the marks between them."""
-    if text.isascii() or not re.search(f"[{_OTHER_DIGITS}]", text):
+    """Text with digits of other scripts as 0 to 9, and the marks between them as the usual ones."""
+    if not has_other_digits(text):
         return text
     text = re.sub(rf"(?<=\d)[{''.join(_MARKS_BETWEEN)}](?=\d)", lambda mark: _MARKS_BETWEEN[mark.group()], text)
     return text.translate(_TO_DIGITS)

@@ -12,7 +12,7 @@ WORDS: dict[str, dict[str, str]] = {
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
             "start, dt, trddt, ref date, trad dt, nav date, date1, published date, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
-            "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, year, fiscal year"
+            "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, ch timestamp, year, fiscal year"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
         "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
@@ -52,7 +52,8 @@ WORDS: dict[str, dict[str, str]] = {
             "ticker, symbol, tic, ticker symbol, trading symbol, stock id, stockcode, security code, ric, "
             "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, index code, instrument, secid, "
             "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
-            "stock name, company name, index, index name, contract, order book id, trading code, sym, tickersymbol"
+            "stock name, company name, index, index name, contract, order book id, trading code, sym, tickersymbol, securities code, "
+            "asset id, ch symbol"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
         "ja": "コード, 銘柄コード, 銘柄",
@@ -68,7 +69,7 @@ WORDS: dict[str, dict[str, str]] = {
         "en": (
             "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
             "bid open, day open, opnprc, opnindex, tdd opnprc, "
-            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, o"
+            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, ch opening price, o"
         ),
         "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
@@ -104,7 +105,7 @@ WORDS: dict[str, dict[str, str]] = {
     "high": {
         "en": (
             "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, "
-            "hgh pric, high pric, stck hgpr, tdd hgprc, high fixed, highfixed, high 1, prchd, max, maximum, askhi, h"
+            "hgh pric, high pric, stck hgpr, tdd hgprc, high fixed, highfixed, high 1, prchd, ch trade high price, max, maximum, askhi, h"
         ),
         "ko": "고가, 최고가, 최고, hipr",
         "ja": "高値, 最高価格, 最高値",
@@ -139,7 +140,7 @@ WORDS: dict[str, dict[str, str]] = {
     "low": {
         "en": (
             "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, lw pric, "
-            "low pric, stck lwpr, tdd lwprc, low fixed, lowfixed, low 1, prcld, min, minimum, bidlo, l"
+            "low pric, stck lwpr, tdd lwprc, low fixed, lowfixed, low 1, prcld, ch trade low price, min, minimum, bidlo, l"
         ),
         "ko": "저가, 최저가, 최저, lopr",
         "ja": "安値, 最低価格, 最安値",
@@ -175,7 +176,8 @@ WORDS: dict[str, dict[str, str]] = {
             "close, close price, closing price, close last, closing, closing value, px last, close rate, bid close, "
             "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
             "cls pric, cur prc, stck clpr, stck prpr, tdd clsprc, closep, hst close, trdprc 1, prccd, prc, "
-            "market price, spot price, stock price, share price, unit price, price, nav, nav per share, net asset value, c"
+            "market price, spot price, stock price, share price, unit price, price, prices, ch closing price, "
+            "nav, nav per share, net asset value, c"
         ),
         "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격, 기준가, 기준가격",
         "ja": "終値, 現在値, 終了価格, 価格, 基準価額",
@@ -230,14 +232,15 @@ WORDS: dict[str, dict[str, str]] = {
             "total traded quantity, tottrdqty, traded volume, "
             "trade volume, total volume, volume traded, no of shares, number of shares, base volume, base asset volume, "
             "px volume, tickvol, tick volume, trading volume, ttl tradg vol, ttl trd qnty, trde qty, acml vol, acc trdvol, "
-            "candle acc trade volume, volumefrom, acvol uns, acvol 1, cshtrd, dnshrtrd, traded quantity, capacity, quantity, qty, v"
+            "candle acc trade volume, volumefrom, acvol uns, acvol 1, cshtrd, dnshrtrd, ch tot traded qty, traded quantity, "
+            "capacity, quantity, qty, v"
         ),
         "ko": "거래량, 누적거래량, trqu",
         "ja": "出来高, ボリューム, 取引量, 売買高",
         "zh": "成交量, 交易量, 成交股数, 成交股數, 总手, 成交张数, 成交張數",
         "pt": "quantidade negociada, volume negociado, quatot, q títs, quantidade, qtde negociada",
         "es": "volumen",
-        "de": "stuecke, stücke, stück, umsatz in stück, volumen, umsatz stk",
+        "de": "stuecke, stücke, stück, umsatz in stück, volumen, umsatz stk, volumen stk",
         "tr": "hacim, hac, toplam işlem adedi, işlem adedi, işlem miktarı",
         "ru": "объем, объём, объем торгов контр, объем торгов шт",
         "pl": "wolumen, wol",
