@@ -318,7 +318,7 @@ def test_what_can_be_learned_is_learned(shape, head, cell, child):
 
 @pytest.mark.slow
 def test_a_taught_decoder_learns():
-    """Two epochs of the smallest decoder, taught and not, differ and both learn."""
+    """Three epochs of the smallest decoder, taught and not, differ and both learn."""
     losses = {}
     for start in (0.0, 1.0):
         net = network(architecture="encoder_decoder", cell="simple_rnn", units=(4,))
@@ -329,5 +329,5 @@ def test_a_taught_decoder_learns():
     assert losses[0.0] != losses[1.0]
 
 
-def test_every_head_has_a_loss_and_learns_with_it():
+def test_every_head_has_a_loss():
     assert set(LOSSES_OF_HEAD) == set(HEADS)

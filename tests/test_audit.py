@@ -13,7 +13,7 @@ from stockrnn.evaluation import audit as audits
 from stockrnn.evaluation import conformal, learning, trials
 from stockrnn.evaluation.audit import CHANGES, STAGES, audit
 from stockrnn.evaluation.scoring import cutoff_rows, forecast_span
-from stockrnn.features import history, indicators, pipeline, scaling, splits, targets, windows
+from stockrnn.features import anchors, history, indicators, pipeline, scaling, splits, targets, windows
 from stockrnn.features.windows import Windows
 from stockrnn.models.rules import Baseline
 from stockrnn.prices import cleaning, loading
@@ -234,7 +234,11 @@ def uncut_arena(config, prices, folds, known, real=trials.make_arena):
 
 
 def history_of_tomorrow(pipeline, prices, rows, sessions, real=history.recent_quantiles):
-    return real(pipeline, prices, np.minimum(rows + 1, len(prices) - 1))
+    return real(pipeline, prices, np.minimum(rows + 1, len(prices) - 1), sessions)
+
+
+def learned_later(self, seen, real=anchors.Anchor._renewed):
+    return ((max(first - 8, 0), anchor) for first, anchor in real(self, seen))
 
 
 LEAKS = {
@@ -271,6 +275,7 @@ LEAKS = {
     "forecast that is told tomorrow": ("forecasts", lambda p: p.setattr(recurrent.RecurrentForecaster, "forecast", told_tomorrow)),
     "forecast from tomorrow's price": ("forecasts", lambda p: p.setattr(pipeline.Pipeline, "to_prices", from_tomorrow)),
     "changes that are known tomorrow": ("forecasts", lambda p: plant(p, history.recent_quantiles, history_of_tomorrow)),
+    "an anchor that is learned eight sessions later": ("forecasts", lambda p: p.setattr(anchors.Anchor, "_renewed", learned_later)),
     "search of the whole file": ("search", lambda p: plant(p, trials.make_arena, uncut_arena)),
     "baseline from tomorrow's price": ("baselines", lambda p: p.setattr(Baseline, "forecast", naive_of_tomorrow)),
 }
@@ -281,6 +286,7 @@ FAST = ["tomorrow's return", "label of today", "shuffled split", "scaler on all 
 NEEDS = {
     "windows across tickers": ["features.columns=[close]", "features.indicators=[]"],
     "changes that are known tomorrow": ["model.anchor=har", "model.filtered_history=0.5"],
+    "an anchor that is learned eight sessions later": ["model.anchor=har", "model.anchor_renewal=15"],
 }
 """An indicator is unknown in a ticker's first session, which parts the windows of two tickers already."""
 
