@@ -9,7 +9,7 @@ from stockrnn.beside import begin
 from stockrnn.engines import ALONE
 from stockrnn.errors import DataError
 from stockrnn.places import open_engine
-from tests.units import add, die_elsewhere, meet, refuse_errand, send_for_ever, wait_for, where
+from tests.units import add, die_elsewhere, meet, note, refuse_errand, send_for_ever, send_on_errand, wait_for, where
 
 
 @pytest.fixture
@@ -57,6 +57,25 @@ def test_a_worker_may_die_of_an_errand_while_units_run(two):
     wait = begin(two, die_elsewhere, here)
     assert [value for value, _ in two.run(add, 1, range(6))] == [1, 2, 3, 4, 5, 6]
     assert wait() == here
+
+
+def test_what_is_done_is_not_done_again_once_workers_were_stopped(two, tmp_path):
+    begin(two, note, tmp_path / "first")()
+    two.close()
+    (tmp_path / "again").mkdir()
+    two.run(meet, (tmp_path / "again", 2), range(2))
+    begin(two, note, tmp_path / "second")
+    until = time.monotonic() + 60
+    while not (tmp_path / "second").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert (tmp_path / "first").read_text() == "x"
+
+
+def test_an_errand_of_a_unit_is_done_where_the_unit_is(two):
+    found = two.run(send_on_errand, (two, os.getpid()), range(2))
+    assert [errand for errand, _ in found] == [unit for _, unit in found]
+    assert os.getpid() in {pid for _, (_, pid) in found}
 
 
 def test_what_an_errand_raises_is_raised(two):

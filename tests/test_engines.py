@@ -113,6 +113,7 @@ def test_few_and_short_units_start_no_worker_by_themselves_and_many_do(monkeypat
     monkeypatch.setattr(workers, "_cores", lambda: 2)
     with open_engine("auto") as engine:
         engine.run(add, 0, range(4))
+        engine.run(say, 0, range(5000))
         assert engine._pool is None
         assert len({pid for _, pid in engine.run(meet, (tmp_path, 2), range(400))}) == 2
 
@@ -165,6 +166,17 @@ def test_where_every_worker_dies_this_process_does_the_work(tmp_path):
         assert engine.run(kill_workers, (tmp_path, os.getpid(), workers.MOST_LOSSES), range(8)) == list(range(8))
     assert len(engine.notes) == workers.MOST_LOSSES
     assert "goes on alone" in engine.notes[-1]
+
+
+def test_deaths_with_units_done_between_do_not_add_up(tmp_path):
+    with open_engine(2) as engine:
+        for number in range(workers.MOST_LOSSES + 1):
+            marks = tmp_path / str(number)
+            (marks / "met").mkdir(parents=True)
+            engine.run(die_while_sending, (marks, os.getpid()), range(3))
+            assert not any("goes on alone" in note for note in engine.notes)
+            engine.run(meet, (marks / "met", 2), range(4))
+    assert len(engine.notes) == workers.MOST_LOSSES + 1
 
 
 def lend(engine, function, shared):
