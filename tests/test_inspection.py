@@ -35,6 +35,14 @@ def several(count):
     return pd.concat([random_walk(80, k, f"T{k}") for k in range(count)], ignore_index=True)
 
 
+@pytest.mark.parametrize("days", [2, 40, 365, 700, 4000])
+def test_panels_of_any_length_are_drawn_without_a_warning(days):
+    table = several(2)
+    dates = pd.date_range("2022-10-14", periods=80, freq=pd.Timedelta(days=days) / 80)
+    for figure in inspection_figures(table.assign(date=[*dates, *dates]), "x").values():
+        figure.canvas.draw()
+
+
 def test_prices_show_close_the_range_and_volume_with_units():
     table = garch_path(300)
     above, below = inspection_figures(table, "goog.csv", "USD")["prices"].axes

@@ -35,7 +35,7 @@ def join_date_parts(grid: Grid) -> Grid:
     if "hour" in parts:
         date = pc.binary_join_element_wise(date, parts["hour"], " ")
         date = pc.binary_join_element_wise(date, parts.get("minute", pa.scalar("00")), ":")
-    header = ", ".join(grid.headers[i].strip() for i in found.values())
+    header = " + ".join(grid.headers[i].strip() for i in found.values())
     evidence = "; ".join(filter(None, (grid.evidence, f"dates made of {header}")))
     return replace(grid, headers=(*grid.headers, header), columns=(*grid.columns, date), above=(), evidence=evidence)
 

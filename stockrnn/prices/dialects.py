@@ -48,6 +48,11 @@ class Dialect:
         """The words that are no volume: what a vendor writes of a rate of exchange or of an index."""
         return frozenset(word for word in self.words if not any(found.role == "volume" for found in meanings(word)))
 
+    def is_within(self, order: Sequence[str]) -> bool:
+        """Whether a header has this one's words in its order, among others."""
+        rest = iter(order)
+        return bool(self.words) and all(normalise(cell) in rest for cell in self.header.split(self.separator))
+
 
 _INVESTING = "https://www.investing.com, Historical Data, Download"
 DIALECTS: tuple[Dialect, ...] = (
@@ -67,8 +72,8 @@ DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         "yfinance", "Date,Open,High,Low,Close,Volume,Dividends,Stock Splits", "https://ranaroussi.github.io/yfinance", "%Y-%m-%d %H:%M:%S%z"
     ),
-    Dialect("yfinance-flat", "Date,Close,High,Low,Open,Volume", "https://ranaroussi.github.io/yfinance"),
     Dialect("ohlcv", "Date,Open,High,Low,Close,Volume", "https://stooq.com/q/d, and many others"),
+    Dialect("yfinance-flat", "Date,Close,High,Low,Open,Volume", "https://ranaroussi.github.io/yfinance"),
     Dialect("stooq-pl", "Data,Otwarcie,Najwyzszy,Najnizszy,Zamkniecie,Wolumen", "https://stooq.pl/q/d"),
     Dialect("stooq-bulk", "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>", "https://stooq.com/db/h", "%Y%m%d"),
     Dialect("finam", "<TICKER>;<PER>;<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>", "https://www.finam.ru, export", "%d/%m/%y", ";"),
@@ -260,7 +265,7 @@ def name_dialect(headers: Sequence[str]) -> str:
             return dialect.name
     if exact:
         return exact[0].name
-    partial = [dialect for dialect in DIALECTS if dialect.words and dialect.words <= found and len(dialect.words) >= 6]
+    partial = [dialect for dialect in DIALECTS if len(dialect.words) >= 6 and dialect.is_within(order)]
     if partial:
         return max(partial, key=lambda dialect: len(dialect.words)).name
     return next((dialect.name for dialect in DIALECTS if len(found) >= 6 and dialect.without_volume == found), "unknown")
