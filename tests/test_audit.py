@@ -364,6 +364,17 @@ def test_an_undated_file_is_audited_in_the_order_it_was_read(tmp_path, monkeypat
     assert audit(config).leaks == ()
 
 
+def test_bars_of_minutes_are_audited_from_the_first_one_on(tmp_path, monkeypatch):
+    """A lone bar, all that is left after the first cutoff, does not tell that the file holds times of day."""
+    monkeypatch.setattr(recurrent, "train_network", plain_training)
+    dates = pd.date_range("2024-01-02 09:30", periods=120, freq="min")
+    random_walk(120, seed=1).assign(date=dates).drop(columns=["ticker", "filled"]).to_csv(tmp_path / "f.csv", index=False)
+    monkeypatch.setattr(audits, "_cutoffs", lambda subject: [dates[0], dates[1], *audits._learning_ends(subject.spans)])
+    found = audit(small(tmp_path / "f.csv", "split.calibration=0.2", "window.horizon=1", "train.ensemble=1"))
+    assert found.leaks == ()
+    assert found.checks["reading"] == 5 * 3 - 1
+
+
 def test_files_of_one_series_keep_its_name_where_a_later_one_is_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(recurrent, "train_network", plain_training)
     table = bars(120, start="2019-10-01")

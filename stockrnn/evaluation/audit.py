@@ -30,7 +30,7 @@ from stockrnn.prices.ordering import to_days
 from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.readings import Rows
 from stockrnn.training.context import TrainingContext
-from stockrnn.types import DATE, FILLED, PRICES, TICKER, VOLUME
+from stockrnn.types import DATE, FILLED, INTRADAY, PRICES, TICKER, UNDATED, VOLUME
 
 STAGES: dict[str, str] = {
     "reading": "prices as read, adjusted and cleaned",
@@ -193,7 +193,7 @@ class _Subject:
         files = [rows for path in find_files(config.data.path) for rows in read_files(path, config.data, config.asked)]
         files = join_parts(files, [span_of(pd.Series(rows.stamps)) for rows in files])  # a file that is deleted renames no other
         prices = prices_of(files, config.data, config.asked)
-        order = prices.readings[0].order if prices.step == "none" else config.data.order
+        order = prices.readings[0].order if prices.step == UNDATED else config.data.order
         data = config.data.model_copy(update={"order": order})
         spans = split_time(prices.table[DATE], config.split.validation, config.split.calibration, config.split.test)
         tickers, _ = learnable_tickers(prices.table, spans, config)
@@ -201,16 +201,20 @@ class _Subject:
         return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans, TrainingContext(known=prices.known)))
 
     def changed(self, cutoff: pd.Timestamp, change: str) -> Prices | None:
-        """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read."""
+        """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read as before.
+
+        A lone bar does not tell that there are times of day.
+        """
         files = [_change(rows, self._dates(rows), cutoff, change, self.config.asked.ahead) for rows in self.files]
         with contextlib.suppress(DataError):
-            return prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked)
+            whole = prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked)
+            return whole if (whole.step == INTRADAY) == (self.prices.step == INTRADAY) else None
         return None
 
     def _dates(self, rows: Rows) -> np.ndarray:
         """The date that each row of a file gets."""
-        if self.prices.step != "none":
-            return rows.stamps if self.prices.step == "intraday" else to_days(rows.stamps)
+        if self.prices.step != UNDATED:
+            return rows.stamps if self.prices.step == INTRADAY else to_days(rows.stamps)
         numbers = np.arange(len(rows.codes))
         return (numbers if self.data.order == "ascending" else numbers[::-1]).astype("datetime64[D]").astype("datetime64[ns]")
 
