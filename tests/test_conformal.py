@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from factories import garch_returns, panel, price_table, spans_of
+from factories import garch_returns, history, panel, price_table, random_walk, spans_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
 from stockrnn.evaluation.conformal import RATE, Widths, adapt, calibrate, widths_after
+from stockrnn.evaluation.learning import learn_network
 from stockrnn.models.baselines import BASELINES
 from stockrnn.models.forecaster import forecast_table
 from stockrnn.types import DATE, QUANTILE_COLUMNS, QUANTILES
@@ -199,3 +202,14 @@ def test_widths_of_one_ticker_fit_any_name_and_those_of_several_only_their_own()
     assert (Widths({"AAA": (2.0,)}).apply(forecasts)["q95"] == 119.0).all()
     assert (Widths({"AAA": (2.0,), "BBB": (3.0,)}).apply(forecasts)["q95"] == 109.5).all()
     pd.testing.assert_frame_equal(Widths().apply(forecasts), forecasts)
+
+
+def test_too_short_a_calibration_span_is_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", None)  # whatever trains is found missing
+    prices, config = random_walk(150), load_config(None, ["split.calibration=0.1"])
+    spans = spans_of(prices)
+    with pytest.raises(DataError, match=r"The calibration span must hold 19 forecasts of step 1\. Received: 16\."):
+        learn_network(config, history(prices, spans), spans)
+    prices = random_walk(250)
+    with pytest.raises(ImportError):
+        learn_network(config, history(prices, spans_of(prices)), spans_of(prices))

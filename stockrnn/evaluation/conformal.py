@@ -78,12 +78,17 @@ def calibrate(forecasts: pd.DataFrame) -> Calibration:
     shifts = []
     for step in range(1, int(forecasts["step"].max()) + 1):
         rows = known[known["step"] == step]
-        if len(rows) < LEAST_ROWS:
-            raise DataError(f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {len(rows)}. Enlarge it.")
+        check_count(len(rows), step)
         quantiles = rows[COLUMNS].to_numpy(float)
         scores = np.sort((rows[["actual"]].to_numpy(float) - quantiles) / _scale(quantiles), axis=0)
         shifts.append(scores[_ranks(len(rows)) - 1, np.arange(len(LEVELS))])
     return Calibration(np.stack(shifts))
+
+
+def check_count(rows: int, step: int = 1) -> None:
+    """Make sure that shifts of a step can be learned from so many forecasts. Raises DataError."""
+    if rows < LEAST_ROWS:
+        raise DataError(f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {rows}. Enlarge it.")
 
 
 @dataclass(frozen=True)

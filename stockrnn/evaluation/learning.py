@@ -17,10 +17,10 @@ from stockrnn.beside import begin
 from stockrnn.config import Config
 from stockrnn.engines import ALONE
 from stockrnn.errors import StockRNNError
-from stockrnn.evaluation.conformal import Calibration, calibrate
+from stockrnn.evaluation.conformal import Calibration, calibrate, check_count
 from stockrnn.evaluation.metrics import REFERENCE
 from stockrnn.evaluation.scoring import forecast_span, history_until, scored_rows
-from stockrnn.features.splits import Spans
+from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
@@ -102,12 +102,15 @@ def learn(
 
 def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: TrainingContext = NO_CONTEXT) -> Learned:
     """Fit the network and its shifts alone, without baselines; `history` ends with the calibration span. The rest as `learn`."""
+    shifted = config.model.head != "point" and config.split.calibration > 0  # a point head has its spread from there already
+    if shifted:  # before a training that would be in vain
+        check_count(len(cutoff_rows(history, spans, "calibration", config.window.horizon)))
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
     network = network_forecaster(config, context).fit(history, spans)
     learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
     learned = replace(learned, notes=_untold(learned, history))
-    if config.model.head == "point" or config.split.calibration == 0:  # a point head has its spread from there already
+    if not shifted:
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
