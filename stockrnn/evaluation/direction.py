@@ -22,8 +22,7 @@ def base_rates(prices: pd.DataFrame, train_end: pd.Timestamp, column: str, horiz
     """The share of up moves over 1 … horizon sessions in each ticker's training span: what knowing nothing of today says.
 
     By Laplace's rule of succession, (ups + 1) / (moves + 2), so that no outcome is called impossible; a ticker that was listed
-    later has a coin's. A move is up where the
-    price is above that at its cutoff; both lie in the training span and were observed.
+    later has a coin's. A move is up where the price is above that at its cutoff; both lie in the training span and were observed.
 
     Args:
         prices: the price table.

@@ -170,11 +170,6 @@ def forecast_baselines(models: Sequence[Forecaster], prices: pd.DataFrame, rows:
     return tables, failed
 
 
-def rows_of(prices: pd.DataFrame, ticker: str) -> np.ndarray:
-    """The rows a part of this name looks at: its ticker's, or all under the empty name."""
-    return np.flatnonzero(prices[TICKER] == ticker) if ticker else np.arange(len(prices))
-
-
 def table_of(prices: pd.DataFrame, ticker: str) -> pd.DataFrame:
-    """The price table a part of this name looks at, numbered afresh."""
-    return prices.iloc[rows_of(prices, ticker)].reset_index(drop=True) if ticker else prices
+    """The price table a part of this name looks at, numbered afresh: its ticker's rows, or all under the empty name."""
+    return prices[prices[TICKER] == ticker].reset_index(drop=True) if ticker else prices

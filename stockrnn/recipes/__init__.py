@@ -43,41 +43,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "stockrnn.evaluation.audit": (
-        "Audited",
-        "audit",
-    ),
+    "stockrnn.evaluation.audit": ("Audited", "audit"),
     "stockrnn.evaluation.backtest": ("Plan",),
     "stockrnn.recipes.assembly": ("Trained",),
-    "stockrnn.recipes.backtesting": (
-        "backtest",
-        "resume_backtest",
-        "unfinished_backtest",
-    ),
+    "stockrnn.recipes.backtesting": ("backtest", "resume_backtest", "unfinished_backtest"),
     "stockrnn.recipes.comparing": ("compare_runs",),
-    "stockrnn.recipes.drawing": (
-        "inspect",
-        "inspection_pictures",
-        "plot",
-    ),
-    "stockrnn.recipes.explaining": (
-        "Explained",
-        "explain_run",
-    ),
-    "stockrnn.recipes.prediction": (
-        "Predicted",
-        "predict",
-    ),
-    "stockrnn.recipes.training": (
-        "resume",
-        "train",
-    ),
-    "stockrnn.recipes.tuning": (
-        "Effort",
-        "Tuned",
-        "tune",
-        "unfinished_tune",
-    ),
+    "stockrnn.recipes.drawing": ("inspect", "inspection_pictures", "plot"),
+    "stockrnn.recipes.explaining": ("Explained", "explain_run"),
+    "stockrnn.recipes.prediction": ("Predicted", "predict"),
+    "stockrnn.recipes.training": ("resume", "train"),
+    "stockrnn.recipes.tuning": ("Effort", "Tuned", "tune", "unfinished_tune"),
 }
 """Where each name is defined."""
 

@@ -14,7 +14,7 @@ import pandas as pd
 from stockrnn.errors import DataError
 from stockrnn.evaluation.conformal import Calibration
 from stockrnn.evaluation.explaining import Explanation, Subject, explain
-from stockrnn.evaluation.learning import rows_of, table_of
+from stockrnn.evaluation.learning import table_of
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
@@ -110,10 +110,9 @@ def _subjects(run: Run, prices: pd.DataFrame, known: Known, cutoffs: pd.DataFram
     pipeline_of = functools.partial(Pipeline.from_dict, known=known)
     wanted = pd.MultiIndex.from_frame(cutoffs[[TICKER, "cutoff"]])
     for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), pipeline_of)).items():
-        mine = prices.iloc[rows_of(prices, ticker)]
-        if mine.empty:
-            continue
         table, pipeline, steps = table_of(prices, ticker), part.fitted.pipeline, np.arange(1, part.horizon + 1)
+        if table.empty:
+            continue
         prepared = pipeline.prepare(table)
         windows, rows = prepared.windows, prepared.rows
         dates = table[DATE].iloc[rows]

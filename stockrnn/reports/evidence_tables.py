@@ -78,7 +78,7 @@ def metric_table(kind: str, rows: Mapping[str, Scores], metrics: Sequence[str], 
     return table
 
 
-def _summary(kind: str, rows: Mapping[str, Scores], network: str) -> str | Table:
+def _summary(kind: str, rows: Mapping[str, Scores], network: str) -> Table:
     """The best and the worst of more steps or years than are shown; of tickers, metrics.json has a summary of its own."""
     ranked = sorted((key for key in rows if rows[key].get("skill_crps") is not None), key=lambda key: -(rows[key]["skill_crps"] or 0.0))
     half = MOST_ROWS // 2

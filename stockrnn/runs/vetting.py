@@ -87,10 +87,8 @@ def most_seconds(config: Config, windows: int) -> float:
 def _most_bytes(model: ModelConfig, config: Config) -> int:
     """Twice what the weights of one network take at most."""
     horizon, ahead = config.window.horizon, sum(7 if name == DAY_OF_WEEK else 1 for name in config.features.known_ahead)
-    gates, widths = (
-        GATES[model.cell],
-        [MOST_FEATURES + len(config.features.columns) + model.ticker_embedding + ahead, *(2 * units for units in model.units)],
-    )
+    gates = GATES[model.cell]
+    widths = [MOST_FEATURES + len(config.features.columns) + model.ticker_embedding + ahead, *(2 * units for units in model.units)]
     layers = sum(2 * gates * (before + width + 8) * width for before, width in itertools.pairwise(widths))
     head = 2 * (widths[-1] + horizon * ahead + 1) * horizon * len(QUANTILES) + 8 * widths[-1] ** 2
     return 2 * 4 * (layers + head + model.ticker_embedding * MOST_TICKERS) + 4096
