@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from factories import history, near_constant, panel, random_walk, spans_of
 from scipy.stats import chi2_contingency
 from statsmodels.stats.multitest import multipletests
 
+from stockrnn.evaluation import significance
 from stockrnn.evaluation.significance import (
     christoffersen,
     christoffersen_independence,
@@ -123,12 +125,22 @@ def test_newey_west_lags_grow_slowly_and_cover_the_overlap():
 
 
 def test_stationary_rows_are_blocks_of_the_asked_mean_length_that_wrap():
-    rows = stationary_rows(500, 8, 400, seed=0)
+    rows = np.concatenate(list(stationary_rows(500, 8, 400, seed=0)))
     continued = np.mean((rows[:, 1:] - rows[:, :-1]) % 500 == 1)
     assert continued == pytest.approx(1 - 1 / 8, abs=0.01)
     assert rows.min() == 0
     assert rows.max() == 499
     assert abs(rows.mean() - 249.5) < 5
+
+
+def test_the_skill_interval_of_a_year_of_minutes_takes_no_more_memory_than_that_of_a_month(monkeypatch):
+    loss, reference = np.abs(generator(1).standard_normal((2, 30_000)))
+    tracemalloc.start()
+    in_pieces = skill_interval(loss, reference, seed=0, draws=199)
+    assert tracemalloc.get_traced_memory()[1] < 120 << 20
+    tracemalloc.stop()
+    monkeypatch.setattr(significance, "MOST_AT_ONCE", 10**9)
+    assert skill_interval(loss, reference, seed=0, draws=199) == in_pieces
 
 
 def test_the_skill_interval_agrees_with_arch():

@@ -5,7 +5,7 @@ A test that the data leave undefined (no variation, too few rows) returns None, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 ArrayLike = npt.ArrayLike
 Key = TypeVar("Key", bound=Hashable)
+MOST_AT_ONCE = 2_000_000
+"""Row numbers that are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -106,24 +108,31 @@ def skill_interval(
         None where the reference lost nothing in a whole resample, as of a price that hardly ever moves: its skill is not defined.
     """
     first, second = np.asarray(loss, dtype=float), np.asarray(reference, dtype=float)
-    picked = stationary_rows(len(first), max(horizon, round(len(first) ** (1 / 3))), draws, seed)
-    lost = second[picked].mean(axis=1)
+    pieces = stationary_rows(len(first), max(horizon, round(len(first) ** (1 / 3))), draws, seed)
+    mine, lost = np.concatenate([[loss[picked].mean(axis=1) for loss in (first, second)] for picked in pieces], axis=1)
     if not lost.all():
         return None
-    skills = 1 - first[picked].mean(axis=1) / lost
+    skills = 1 - mine / lost
     low, high = np.quantile(skills, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def stationary_rows(n: int, block: int, draws: int, seed: int) -> np.ndarray:
-    """Row numbers of stationary bootstrap resamples, shape (draws, n): at each place a new start with probability 1/block."""
-    generator = np.random.default_rng(seed)
-    starts = generator.integers(0, n, size=(draws, n))
-    fresh = generator.random((draws, n)) < 1 / block
-    fresh[:, 0] = True
+def stationary_rows(n: int, block: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Row numbers of stationary bootstrap resamples, shape (some of the draws, n): at each place a new start with probability 1/block.
+
+    All starts come before all other numbers of the generator, of which a second one, ahead by them, spares the memory.
+    """
+    at_once = max(1, MOST_AT_ONCE // n)
+    shapes = [(min(at_once, draws - done), n) for done in range(0, draws, at_once)]
+    first, ahead = np.random.default_rng(seed), np.random.default_rng(seed)
+    for shape in shapes:
+        ahead.integers(0, n, size=shape)
     place = np.arange(n)
-    began = np.maximum.accumulate(np.where(fresh, place, 0), axis=1)
-    return np.asarray((np.take_along_axis(starts, began, axis=1) + place - began) % n)
+    for shape in shapes:
+        starts, fresh = first.integers(0, n, size=shape), ahead.random(shape) < 1 / block
+        fresh[:, 0] = True
+        began = np.maximum.accumulate(np.where(fresh, place, 0), axis=1)
+        yield (np.take_along_axis(starts, began, axis=1) + place - began) % n
 
 
 def pesaran_timmermann(actual_change: ArrayLike, forecast_change: ArrayLike) -> Outcome | None:
