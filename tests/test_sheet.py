@@ -201,3 +201,13 @@ assert "matplotlib.pyplot" not in sys.modules
     environment = {"MPLCONFIGDIR": str(unusable), "PATH": ""}  # matplotlib would say so, and make its font cache anew
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("most", [4, 6, 8])
+def test_every_span_of_days_has_labels_enough_and_not_too_many(most):
+    """matplotlib knows no interval of a year in months, and says so where few labels stand for two or three years."""
+    with drawing():
+        (axes,) = sheet(["one"])[1]["one"]
+        for days in np.unique(np.geomspace(2, 30_000, 60).astype(int)):
+            time_axis(axes, np.datetime64("2020-03-11") + np.array([0, days]).astype("timedelta64[D]"), most)
+            assert 2 <= len(axes.get_xticks()) <= most + 1, days

@@ -235,7 +235,7 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = Tru
 
     Where they stand for the rows of a file without dates, their numbers are shown.
     """
-    from matplotlib.dates import AutoDateFormatter, AutoDateLocator
+    from matplotlib.dates import DAILY, HOURLY, MINUTELY, MONTHLY, YEARLY, AutoDateFormatter, AutoDateLocator
     from matplotlib.ticker import FixedLocator
 
     first, last = dates.min(), dates.max()
@@ -247,7 +247,9 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = Tru
         _count_days(axes, most)
         return
     least = max(2, most // 2)
-    locator = AutoDateLocator(minticks=least if timed else min(least, days + 1), maxticks=most, interval_multiples=True)
+    labels = {YEARLY: most, MONTHLY: most + 1, DAILY: most, HOURLY: most, MINUTELY: most}
+    locator = AutoDateLocator(minticks=least if timed else min(least, days + 1), maxticks=labels, interval_multiples=True)
+    locator.intervald[MONTHLY] = [1, 2, 3, 4, 6, 12]  # a year is missing there: it warns where few labels stand for some years
     formatter = AutoDateFormatter(locator)
     shorter = {1 / 1440: "%d %b %H:%M", 1 / 24: "%d %b %H:%M"} if timed else {1 / 24: "%d %b %Y"}
     formatter.scaled = {**shorter, 1.0: "%d %b %Y", 30.0: "%b %Y", 365.0: "%Y"}
