@@ -180,6 +180,15 @@ def test_a_short_line_with_a_date_above_the_header_is_no_row(tmp_path):
     assert_same(read(tmp_path, "Fund\n" + text), TABLE, ("close",))
 
 
+def test_weeks_of_years_are_told_and_their_rows_not_counted(tmp_path):
+    weeks = [f"{day.isocalendar().year}-W{day.isocalendar().week:02}" for day in pd.date_range("2015-01-05", periods=60, freq="7D")]
+    text = csv("Week,Open,High,Low,Close", weeks, *(TABLE[name] for name in BAR[:4]))
+    assert "Received: '2015-W02' in column 'Week'" in refused(tmp_path, text)
+    assert (
+        read(tmp_path, csv("Row,Open,High,Low,Close", [f"row {i}" for i in range(60)], *(TABLE[name] for name in BAR[:4]))).step == "none"
+    )
+
+
 def test_dates_across_the_columns_are_told(tmp_path):
     text = csv("Ticker," + ",".join(DAYS), ["AAA", "BBB"], *([close, close] for close in TABLE.close))
     assert "dates across the columns, 'Ticker, 2019-01-02" in refused(tmp_path, text)

@@ -34,6 +34,7 @@ from stockrnn.prices.words import COMMA_LANGUAGES, meanings
 _MOST_SPARE = 50
 _CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
 """A time of day in place of a date: Nasdaq's files begin with the quote of the running session."""
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _MARKS = {"point": ".", "comma": ","}
 
 
@@ -80,6 +81,7 @@ class _Reader:
         self._mention(layout, values)
         tickers, codes = self._tickers(layout)
         if dates is None:
+            self._refuse_unread_dates()
             refuse_listing(*((tickers, codes) if layout.ticker is None else self._distinct(layout.ticker)))
         rows = self.grid.rows
         stamps = np.full(len(rows), np.datetime64("NaT", "ns")) if self.stamps is None else self.stamps
@@ -187,6 +189,16 @@ class _Reader:
             place = Place(str(self.path), None, None, self._header(layout.date), shown(dates.zone))
             self.findings.append(Finding("time_zone", len(codes), (place,), "local dates kept"))
         return dates
+
+    def _refuse_unread_dates(self) -> None:
+        """Refuse to count rows where a column of words holds a year in each of them, such as `2015-W02`. Raises DataError."""
+        for i, column in enumerate(self.grid.columns):
+            cells = sample(column)
+            if kind_of(cells) == "text" and len(set(cells)) > 0.9 * len(cells) and all(_YEAR.search(cell) for cell in cells):
+                raise DataError(
+                    f"dates must be readable. Received: {shown(cells[0])} in column {shown(self._header(i))}. Write a day of each, such as "
+                    "2020-01-31, or leave the column out to count the rows."
+                )
 
     def _date_cells(self, layout: Layout) -> tuple[pd.Series, np.ndarray]:
         column = self._text(self.grid.columns[layout.date or 0])
