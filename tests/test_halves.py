@@ -116,6 +116,23 @@ def test_an_ensemble_a_small_network_and_an_odd_batch_are_not_halved():
         assert sizes.trainers(load_config("lstm", [*LARGE, change])) == processes
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", sorted(sizes.GATES))
+def test_the_size_of_an_update_follows_from_the_networks_weights(cell, bidirectional):
+    model = ModelConfig(cell=cell, units=(5, 3), bidirectional=bidirectional)
+    weights = network_weights(build_network(features=4, lookback=6, horizon=1, model=model, seed=0))
+    counted = sum(value.size for name, value in weights.items() if name.startswith("recurrent_") and name.endswith("kernel"))
+    assert sizes._recurrent_weights(model, 4) == counted
+
+
+def test_the_least_update_that_is_halved_counts_columns_and_indicators(monkeypatch):
+    config = load_config("lstm", [*LARGE, "features.columns=[open,close]", "features.indicators=[range]"])
+    least = 128 * 60 * 4 * 64 * (3 + 64)
+    for size, processes in ((least, 2), (least + 1, 1)):
+        monkeypatch.setattr(sizes, "LARGE", size)
+        assert sizes.trainers(config) == processes
+
+
 def fitted(engine, on_epoch=None, checkpoints=None):
     """The weights' digest of a large network trained on the shipped file."""
     config = load_config("lstm", LARGE)
