@@ -12,7 +12,6 @@ import gc
 import io
 import logging
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,10 +253,7 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = Tru
     shorter = {1 / 1440: "%d %b %H:%M", 1 / 24: "%d %b %H:%M"} if timed else {1 / 24: "%d %b %Y"}
     formatter.scaled = {**shorter, 1.0: "%d %b %Y", 30.0: "%b %Y", 365.0: "%Y"}
     axes.xaxis.set_major_locator(locator)
-    with warnings.catch_warnings():  # of fewer ticks asked for than half-years: it takes half-years then
-        warnings.filterwarnings("ignore", "AutoDateLocator was unable to pick", UserWarning)
-        ticks = np.asarray(locator())
-    axes.xaxis.set_major_locator(FixedLocator(_uncrowded(ticks)))
+    axes.xaxis.set_major_locator(FixedLocator(_uncrowded(np.asarray(locator()))))
     axes.xaxis.set_major_formatter(formatter)
 
 
