@@ -436,3 +436,9 @@ def test_months_of_korea_japan_and_china_are_months(tmp_path, month):
     prices = read(tmp_path, csv("date,close", [month.format(day) for day in months], TABLE.close))
     assert prices.step == "monthly"
     assert prices.table.date.tolist() == months.tolist()
+
+
+def test_taiwan_s_years_beside_what_a_spreadsheet_made_of_them_are_refused(tmp_path):
+    days = [f"{day.year - 1911}/{day:%m/%d}" for day in TABLE.date]
+    days[:9] = [f"{day.year - 23}-{day:%m-%d}" for day in TABLE.date[:9]]  # 96/12/26, of 2007, is written as a day of 1996
+    assert "one calendar" in refused(tmp_path, csv("date,close", days, TABLE.close))

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError, MissingExtraError
 from stockrnn.prices.decoding import decode, is_open_document, is_workbook, unpack
-from stockrnn.prices.documents import read_document
 from stockrnn.prices.grid import Grid, kind_of, read_rows, read_text, sample
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
@@ -46,7 +45,13 @@ def _grid(raw: bytes, path: Path, data: DataConfig) -> tuple[Grid, str]:
     if is_workbook(raw) or raw.startswith(b"\xd0\xcf\x11\xe0"):
         return _workbook(raw, path, data.sheet), "binary"
     text, encoding = decode(raw, path, data.encoding)
-    return read_document(text, path) or read_text(text, path, data.separator), encoding
+    if text.lstrip()[:1] in (b"<", b"{", b"["):
+        from stockrnn.prices.documents import read_document
+
+        document = read_document(text, path)
+        if document is not None:
+            return document, encoding
+    return read_text(text, path, data.separator), encoding
 
 
 _COLUMNAR = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather", b"ORC": "orc"}

@@ -6,6 +6,8 @@ import re
 
 import pandas as pd
 
+from stockrnn.errors import DataError
+
 _MONTHS = {
     1: "jan january januar janvier janv enero ene gennaio gen janeiro januari января янв январь ocak oca sty stycznia",
     2: "feb february februar février févr fevr fév febrero febbraio fevereiro fev februari февраля фев февраль şubat şub subat lut lutego",
@@ -53,6 +55,7 @@ def tidy(cells: pd.Series) -> tuple[pd.Series, str, str]:
     if len(cells) and cells.str.contains(rf"\D{_BUDDHIST}|{_BUDDHIST}\D", regex=True).mean() > 0.9:
         cells, calendar = cells.str.replace(_BUDDHIST, lambda year: str(int(year.group()) - 543), regex=True), "Thailand's years"
     if cells.str.fullmatch(r"1\d{2}\D\d{1,2}\D\d{1,2}\D?").any() and cells.str.fullmatch(_ROC_DATE).mean() > 0.5:
+        _refuse_western(cells)
         cells, calendar = western(cells), "Taiwan's years"
     if cells.str.contains("오전|오후|上午|下午").any():
         cells = cells.str.replace(r"(오전|오후|上午|下午)\s*([\d:]+)", _half_day, regex=True)
@@ -83,6 +86,16 @@ def _of_era(match: re.Match[str]) -> str:
 
 
 _ROC_DATE = r"\d{2,3}\D\d{1,2}\D\d{1,2}\D?"
+
+
+def _refuse_western(cells: pd.Series) -> None:
+    """A spreadsheet makes a day of 1996 of 96/12/26, where it is one of 2007, and leaves 107/01/29 as it is."""
+    found = cells[cells.str.match(r"(?:19|20)\d{2}\D")]
+    if len(found):
+        raise DataError(
+            f"dates must have the years of one calendar. Received: Taiwan's in most rows, and {found.iloc[0]!r}, which a spreadsheet may "
+            "have made of one of them. Write all of them alike."
+        )
 
 
 def western(cells: pd.Series) -> pd.Series:

@@ -9,7 +9,7 @@ from stockrnn.prices.words import Word, meanings, names_no_price
 
 VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
 PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
-_NOT_A_TICKER = re.compile(
+_NOT_A_TICKER = (
     r"(?i:lag|sma|ema|wma|avg|average|mean|prev|previous|scaled|norm|normali[sz]ed|change|chg|logret|diff|difference|rolling|shift|shifted|"
     r"tomorrow|yesterday|market|hours|purchase|current|cost)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
 )
@@ -59,7 +59,7 @@ def _fields(parts: Sequence[str]) -> list[tuple[str, str]]:
 
 def _is_name(name: str, stem: Sequence[str]) -> bool:
     """Whether what stands beside a field's name can be a ticker."""
-    return not meanings(name) and not any(names_no_price(part) or _NOT_A_TICKER.fullmatch(part) for part in stem)
+    return not meanings(name) and not any(names_no_price(part) or re.fullmatch(_NOT_A_TICKER, part) for part in stem)
 
 
 def parts_of(header: str) -> list[str]:
