@@ -371,6 +371,30 @@ def test_ranges_are_used_where_nine_in_ten_sessions_have_both_ends():
             assert fit_anchor("har", other, changes_of(prices), learn).ranged is ranged
 
 
+def repeating(prices, rows):
+    """The close in the place of high and low, as some files have it: no range, though the price moved."""
+    other = prices.copy()
+    for name in (HIGH, LOW):
+        other.loc[rows, name] = other.loc[rows, CLOSE]
+    return other
+
+
+def test_highs_and_lows_that_repeat_the_close_are_none():
+    prices = garch_path(600)
+    other = repeating(prices, prices.index)
+    without = prices.assign(**{HIGH: np.nan, LOW: np.nan})
+    assert fitted(other).scale(other).tobytes() == fitted(without).scale(without).tobytes()
+
+
+@pytest.mark.parametrize(("rows", "ranged"), [(slice(0, 299), True), (slice(1700, 1999), False)], ids=["long ago", "lately"])
+def test_ranges_are_used_where_the_last_sessions_have_them(rows, ranged):
+    prices = garch_path(2000)
+    assert fitted(repeating(prices, rows)).ranged is ranged
+    still = prices.copy()
+    still.loc[rows, [OPEN, HIGH, LOW, CLOSE]] = prices[CLOSE].iloc[rows.start]
+    assert fitted(still).ranged is True  # where nothing moved, no range is one
+
+
 def test_terms_and_logs_are_held_within_their_limits():
     prices = garch_path(200)
     anchor = dataclasses.replace(fitted(prices), weights=np.array([[0.0, 1000.0, *[0.0] * (len(PRIOR) - 1)]]))

@@ -193,6 +193,13 @@ def test_har_falls_back_on_returns_in_a_file_without_ranges(missing):
     assert spread.std() > 0.05 * spread.mean()
 
 
+def test_har_takes_highs_and_lows_that_repeat_the_close_for_none():
+    prices = garch_path(900)
+    bare = prices.assign(**{HIGH: np.nan, LOW: np.nan})
+    prices.loc[300:, HIGH] = prices.loc[300:, LOW] = prices.loc[300:, CLOSE]
+    np.testing.assert_array_equal(forecast("har", prices)[0].quantiles, forecast("har", bare)[0].quantiles)
+
+
 @pytest.mark.parametrize(
     "fault", [{"convergence_flag": 1}, {"params": [0.0, 0.1, np.nan, 0.1, 0.8, 5.0]}, {"params": [0.0, 0.1, 0, 0, 1.0, 5.0]}]
 )

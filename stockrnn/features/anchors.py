@@ -18,9 +18,10 @@ import pandas as pd
 
 from stockrnn.features.agenda import AGENDA, AGENDA_TRUST, coming
 from stockrnn.features.indicators import close_location
+from stockrnn.features.moves import gaps, has_ranges, least_range, log_ranges, log_volumes, returns_of, rolling_mean, tamed
 from stockrnn.features.renewal import Renewal
 from stockrnn.prices.schedule import Plan
-from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, VOLUME
+from stockrnn.types import CLOSE, DATE
 
 LEAST = 1e-6
 """Least scale, and least range: a constant price has none."""
@@ -62,9 +63,6 @@ REVERSAL_TRUST = 3000.0
 WILDEST = 4.0
 """A change beyond this many scales counts as one of so many in it."""
 
-UNHEARD = 10.0
-"""A return beyond this many root mean squares of those before it counts as one of so many in what is made of it: else a split that the
-file does not adjust for, or a slip of the pen, would set the scale of months."""
 UNLEARNED = 20.0
 """A change beyond this many mean ones counts as one of so many in what is learned."""
 
@@ -83,7 +81,7 @@ class Anchor:
 
     Attributes:
         kind: name in `SCALES`.
-        ranged: whether the file has highs and lows; else the size of the return stands for the range.
+        ranged: whether the file has highs and lows that tell a range; else the size of the return stands for it.
         floor: least range, log.
         centre: training mean of each term, shape (terms,).
         weights: intercept and weight of each term for each step, shape (horizon, 1 + terms).
@@ -201,9 +199,8 @@ def fit_anchor(
     """
     until = int(np.flatnonzero(learn)[-1]) + 1
     past, changes, learn = prices.iloc[:until], changes[:until], learn[:until]
-    high, low = past[HIGH].to_numpy(float), past[LOW].to_numpy(float)
-    ranged = bool(np.mean(np.isfinite(high) & np.isfinite(low)) >= 0.9)
-    floor = float(np.log(max(0.1 * np.nanmedian(_ranges(past, ranged)), LEAST)))
+    ranged = has_ranges(past, _ages(np.arange(until)))
+    floor = float(np.log(max(least_range(past, ranged), LEAST)))
     seen = _Seen(past, ranged, floor, plan, changes.shape[1])
     warm = _warm(np.arange(until))
     centre = np.concatenate([seen.known[warm].mean(axis=0), seen.ahead[warm, 0].mean(axis=0)])
@@ -315,7 +312,7 @@ def _har(anchor: Anchor, seen: _Seen, rows: slice) -> np.ndarray:
 
 def _ewma(anchor: Anchor, seen: _Seen, rows: slice) -> np.ndarray:
     """RiskMetrics' volatility, the same for every step: v[t] = 0.94 v[t-1] + 0.06 r[t]²."""
-    squares = pd.Series(_returns(seen.prices) ** 2)
+    squares = pd.Series(returns_of(seen.prices) ** 2)
     squares.iloc[0] = np.exp(2.0 * anchor.floor)
     volatility = np.sqrt(squares.ewm(alpha=0.06, adjust=False).mean().to_numpy())
     return np.repeat(volatility[rows, None], len(anchor.weights), axis=1)
@@ -333,65 +330,22 @@ def _held(terms: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(terms, -FARTHEST, FARTHEST))
 
 
-def _returns(prices: pd.DataFrame) -> np.ndarray:
-    """Log return of each session, 0 for the first, shape (rows,)."""
-    logged = np.log(prices[CLOSE].to_numpy(float))
-    return np.asarray(np.diff(logged, prepend=logged[:1]))
-
-
-def _tamed(returns: np.ndarray, floor: float) -> pd.Series:
-    """Returns within `UNHEARD` times the root mean square, half-life 40, of those before, or times the usual range where that is more."""
-    r = held = pd.Series(returns)
-    for _ in range(2):  # a slip is two jumps: the second is held within what the first, held, leaves of the mean
-        before = np.sqrt((held**2).ewm(halflife=40).mean()).shift().fillna(np.inf)
-        limit = UNHEARD * np.maximum(before, 10.0 * np.exp(floor))
-        held = r.clip(-limit, limit)
-    return held
-
-
-def _ranges(prices: pd.DataFrame, ranged: bool) -> np.ndarray:
-    """log(high / low) of each session, NaN where unknown; without them the size of its return, shape (rows,)."""
-    if ranged:
-        return np.asarray(np.log(prices[HIGH].to_numpy(float) / prices[LOW].to_numpy(float)))
-    return np.asarray(np.abs(_returns(prices)))
-
-
 def _terms(prices: pd.DataFrame, ranged: bool, floor: float) -> np.ndarray:
     """The terms of `PRIOR`, in its order, of each session, shape (rows, terms)."""
-    r, logs, gap, volume = _tamed(_returns(prices), floor), _log_ranges(prices, ranged, floor), _gaps(prices), _log_volumes(prices)
-    unit = np.exp(_mean(logs, 22))
+    r, logs, gap, volume = tamed(returns_of(prices), floor), log_ranges(prices, ranged, floor), gaps(prices), log_volumes(prices)
+    unit = np.exp(rolling_mean(logs, 22))
     falls, least = r.clip(upper=0.0), 0.1 * np.exp(2.0 * floor)
     sizes = [0.5 * np.log((r**2).ewm(halflife=life).mean() + least) for life in (3, 12, 40)]
-    volumes = [mean - _mean(volume, 60) for mean in (volume, _mean(volume, 5))]
-    moves = [r.abs() / unit, gap.abs() / unit, falls / unit, _mean(falls, 5) / unit, _mean(r, 22) / unit]
-    return np.stack([logs, _mean(logs, 5), _mean(logs, 22), *sizes, *moves, *volumes], axis=1)
+    volumes = [mean - rolling_mean(volume, 60) for mean in (volume, rolling_mean(volume, 5))]
+    moves = [r.abs() / unit, gap.abs() / unit, falls / unit, rolling_mean(falls, 5) / unit, rolling_mean(r, 22) / unit]
+    return np.stack([logs, rolling_mean(logs, 5), rolling_mean(logs, 22), *sizes, *moves, *volumes], axis=1)
 
 
 def _ahead(plan: Plan | None, prices: pd.DataFrame, ranged: bool, floor: float, horizon: int) -> np.ndarray:
     """The terms of `AGENDA`, in its order, of the change over each step, shape (rows, horizon, terms); no terms without a plan."""
     if plan is None:
         return np.zeros((len(prices), horizon, 0))
-    gap, volume = _gaps(prices).abs() / np.exp(_mean(_log_ranges(prices, ranged, floor), 22)).shift(), _log_volumes(prices)
-    surprise = np.sqrt((gap - USUAL_GAP).clip(lower=0.0) * (volume - _mean(volume, 60).shift()).clip(lower=0.0)).fillna(0.0)
+    gap, volume = gaps(prices).abs() / np.exp(rolling_mean(log_ranges(prices, ranged, floor), 22)).shift(), log_volumes(prices)
+    surprise = np.sqrt((gap - USUAL_GAP).clip(lower=0.0) * (volume - rolling_mean(volume, 60).shift()).clip(lower=0.0)).fillna(0.0)
     days = prices[DATE].to_numpy().astype("datetime64[D]")
     return coming(plan, days, surprise.clip(upper=GREATEST_SURPRISE).to_numpy(), horizon)
-
-
-def _log_ranges(prices: pd.DataFrame, ranged: bool, floor: float) -> pd.Series:
-    """Log of each session's range, the last known one where it has none, and never under `floor`."""
-    return pd.Series(_ranges(prices, ranged)).ffill().clip(lower=np.exp(floor)).apply(np.log).fillna(floor)
-
-
-def _gaps(prices: pd.DataFrame) -> pd.Series:
-    """Log change from the close before to the open, 0 where unknown."""
-    before = pd.Series(prices[CLOSE].to_numpy(float)).shift()
-    return pd.Series(np.log(prices[OPEN].to_numpy(float) / before.to_numpy())).fillna(0.0)
-
-
-def _log_volumes(prices: pd.DataFrame) -> pd.Series:
-    """log(1 + volume), the last known one where there is none."""
-    return pd.Series(prices[VOLUME].to_numpy(float)).replace(0.0, np.nan).ffill().fillna(0.0).apply(np.log1p)
-
-
-def _mean(values: pd.Series, sessions: int) -> pd.Series:
-    return values.rolling(sessions, min_periods=1).mean()

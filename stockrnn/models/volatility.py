@@ -42,9 +42,9 @@ class Ewma(Baseline):
 class Har(Baseline):
     """HAR: the log variance of the next h sessions, regressed on its last 1, 5 and 22 sessions.
 
-    The variance of a session is Parkinson's, log(high/low)² / (4 log 2); its squared return in a file without high and
-    low. Each step has its own ordinary least squares; the quantiles are those of the changes divided by the forecast
-    volatility, both over the past up to the calibration end.
+    The variance of a session is Parkinson's, log(high/low)² / (4 log 2); its squared return in a file whose highs and lows are
+    missing, or repeat the close, in more than a tenth of the sessions. Each step has its own ordinary least squares; the
+    quantiles are those of the changes divided by the forecast volatility, both over the past up to the calibration end.
 
     Sources: Corsi 2009, doi:10.1093/jjfinec/nbp001; Parkinson 1980, doi:10.1086/296071.
     """
@@ -54,7 +54,7 @@ class Har(Baseline):
     terms: ClassVar[tuple[int, ...]] = (1, 5, 22)
 
     def _learn(self, past: Series) -> Rule:
-        has_range = bool(np.mean(np.isfinite(past.high) & np.isfinite(past.low)) >= 0.9)
+        has_range = bool(np.mean((past.high > past.low) | ((past.high == past.low) & (past.returns() == 0.0))) >= 0.9)
         seen = _session_variance(past, has_range)
         floor = max(0.01 * float(np.nanmedian(seen)), TINY**2)
         weights = [
