@@ -323,6 +323,15 @@ def test_packed_files_are_read_and_several_in_one_are_a_panel(tmp_path):
     assert "price files" in refusal(tmp_path, out.getvalue())
 
 
+def test_a_member_of_an_archive_without_a_name_is_none(tmp_path):
+    nameless, out = zipfile.ZipInfo("a.csv"), io.BytesIO()
+    nameless.filename = ""
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(nameless, HEADER + "".join(lines(bars())))
+    with pytest.raises(DataError, match="must hold price files"):
+        read(tmp_path, out.getvalue(), "nameless.zip")
+
+
 def test_a_folder_or_glob_is_one_panel_named_by_files(tmp_path):
     table, text = bars(), HEADER + "".join(lines(bars()))
     for name in ("bb.us.txt", "aa.csv"):

@@ -68,7 +68,8 @@ def unpack(raw: bytes, path: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[Path, bytes]]:
     """The price files of a zip, or its only file. Raises DataError."""
-    held = [i for i in archive.infolist() if not i.is_dir() and not i.filename.startswith("__MACOSX") and "/." not in f"/{i.filename}"]
+    members = (info for info in archive.infolist() if info.filename and not info.is_dir())
+    held = [info for info in members if not info.filename.startswith("__MACOSX") and "/." not in f"/{info.filename}"]
     named = {PurePosixPath(info.filename): info for info in held}
     files = held if len(held) == 1 else [named[name] for name in price_files(named)]
     size = sum(info.file_size for info in files)
