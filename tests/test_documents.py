@@ -174,3 +174,8 @@ def test_nanoseconds_in_whole_numbers_keep_their_day(tmp_path):
     table = TABLE.assign(window_start=np.array(SECONDS) * 10**9).drop(columns="date")
     table.to_parquet(out)
     assert_same(read(tmp_path, out.getvalue(), name="a.parquet"), TABLE)
+
+
+def test_a_number_of_json_that_no_float_can_be_is_refused(tmp_path):
+    huge = [{**record, "close": 10**400} if place == 7 else record for place, record in enumerate(RECORDS)]
+    assert "row 8, column 'close': must be a number" in refused(tmp_path, json.dumps(huge), name="a.json")

@@ -20,7 +20,7 @@ Table = tuple[str, list[list[Any]]]
 """The key that a table stands under, and its rows, the header first where it has one."""
 _NAMES = ("columns", "column_names", "fields")
 """Keys under which the names of the columns of `data` stand: pandas and Moscow's exchange, Nasdaq Data Link, Taiwan's exchange."""
-_FEW_ROWS, _MOST_SPANNED = 10, 1000
+_FEW_ROWS, _MOST_SPANNED, _MOST_DIGITS = 10, 1000, 300
 _PAGE = re.compile(rb"\s*<(?:!--|(?:!doctype|html|\?xml|table|head|body|meta\s|style)\b)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(?:\{\s*"|\[\s*[\[{])')
 
@@ -57,13 +57,18 @@ def _is_rival(rows: list[list[Any]], longest: list[list[Any]]) -> bool:
 def _parsed(text: str) -> Any:
     """The value of JSON, of one such value a line, or of what Python prints of a list. Raises ValueError, RecursionError."""
     try:
-        return json.loads(text)
+        return _loads(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
-            return [json.loads(line) for line in text.split("\n") if line.strip()]
+            return [_loads(line) for line in text.split("\n") if line.strip()]
         if '"' in text and "'" not in text:
             raise
-        return json.loads(text.replace("'", '"'))
+        return _loads(text.replace("'", '"'))
+
+
+def _loads(text: str) -> Any:
+    """The value of JSON, in which a whole number that no float can be is infinite."""
+    return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < _MOST_DIGITS else float(digits))
 
 
 def _tables(node: Any, name: str = "") -> Iterator[Table]:
