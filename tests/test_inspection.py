@@ -41,6 +41,7 @@ def test_panels_of_any_length_are_drawn_without_a_warning(days):
     dates = pd.date_range("2022-10-14", periods=80, freq=pd.Timedelta(days=days) / 80)
     for figure in inspection_figures(table.assign(date=[*dates, *dates]), "x").values():
         figure.canvas.draw()
+        assert all(len(axes.get_xticks()) >= 2 for axes in figure.axes if axes.lines or axes.collections)
 
 
 def test_prices_show_close_the_range_and_volume_with_units():
