@@ -442,3 +442,12 @@ def test_taiwan_s_years_beside_what_a_spreadsheet_made_of_them_are_refused(tmp_p
     days = [f"{day.year - 1911}/{day:%m/%d}" for day in TABLE.date]
     days[:9] = [f"{day.year - 23}-{day:%m-%d}" for day in TABLE.date[:9]]  # 96/12/26, of 2007, is written as a day of 1996
     assert "one calendar" in refused(tmp_path, csv("date,close", days, TABLE.close))
+
+
+def test_a_start_that_counts_seconds_is_the_date_of_a_candle_and_not_its_open(tmp_path):
+    """Coinbase's candles begin with `start`, and some Korean files call the open so."""
+    seconds = [int(day.timestamp()) for day in TABLE.date]
+    columns = [TABLE[name] for name in ("low", "high", "open", "close", "volume")]
+    assert_same(read(tmp_path, csv("start,low,high,open,close,volume", seconds, *columns)), TABLE)
+    ends = [second + 86_400 for second in seconds]
+    assert_same(read(tmp_path, csv("start,end,low,high,open,close,volume", seconds, ends, *columns)), TABLE)

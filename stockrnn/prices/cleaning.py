@@ -224,10 +224,10 @@ def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list
             found += sources.finding(frame, f"missing_{name}", lacking & ~halted, name, "kept as missing")
     frame = with_columns(frame, changes) if changes else frame
     volume = frame[VOLUME].to_numpy()
-    unmoved, below = (volume == 0) & moved(frame) & valid, volume < 0
-    found += sources.finding(frame, "zero_volume_with_move", unmoved, VOLUME, "volume taken as missing")
+    untraded, below = (volume == 0) & moved(frame) & valid, volume < 0
+    found += sources.finding(frame, "zero_volume_with_move", untraded, VOLUME, "volume taken as missing")
     found += sources.finding(frame, "negative_volume", below, VOLUME, "volume taken as missing")
-    impossible = unmoved | below
+    impossible = untraded | below
     return (with_columns(frame, {VOLUME: frame[VOLUME].where(~impossible)}) if impossible.any() else frame), found
 
 
