@@ -207,21 +207,24 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
     """Zero closes are missing; a halted session takes its close; zero volume where price moved, and one below zero, is unknown.
 
-    A session is halted where open, high and low are all missing or zero beside a close; a single one is missing.
+    A session is halted where open, high and low are all missing or zero beside a close; a single one is missing, and so is a column
+    that never holds more than zero.
     """
     close = frame[CLOSE].to_numpy()
     found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
     if (close == 0).any():
         frame = with_columns(frame, {CLOSE: np.where(close == 0, np.nan, close)})
     valid = frame[CLOSE].notna().to_numpy()
-    absent = {name: valid & ~(frame[name].to_numpy() > 0) for name in (OPEN, HIGH, LOW) if (frame.loc[valid, name] > 0).any()}
-    halted = np.logical_and.reduce(list(absent.values())) if absent else np.zeros(len(frame), dtype=bool)
+    told = [name for name in (OPEN, HIGH, LOW) if (frame.loc[valid, name] > 0).any()]
+    absent = {name: valid & ~(frame[name].to_numpy() > 0) for name in (OPEN, HIGH, LOW) if name in told or (frame[name] == 0).any()}
+    halted = np.logical_and.reduce([absent[name] for name in told]) if told else np.zeros(len(frame), dtype=bool)
     found += sources.finding(frame, "halted_session", halted, CLOSE, "missing prices set to the close")
     changes: dict[str, np.ndarray] = {}
     for name, lacking in absent.items():
         if lacking.any():
-            changes[name] = np.where(halted, frame[CLOSE].to_numpy(), np.where(lacking, np.nan, frame[name].to_numpy()))
-            found += sources.finding(frame, f"missing_{name}", lacking & ~halted, name, "kept as missing")
+            flat = halted & (name in told)
+            changes[name] = np.where(flat, frame[CLOSE].to_numpy(), np.where(lacking, np.nan, frame[name].to_numpy()))
+            found += sources.finding(frame, f"missing_{name}", lacking & ~flat, name, "kept as missing")
     frame = with_columns(frame, changes) if changes else frame
     volume = frame[VOLUME].to_numpy()
     untraded, below = (volume == 0) & moved(frame) & valid, volume < 0
