@@ -54,7 +54,7 @@ class TargetConfig(Section):
     column: Literal["open", "high", "low", "close"] = "close"
     """The price that is forecast."""
     transform: Literal["log_return", "difference", "level"] = "log_return"
-    """`log_return` and `difference` are changes from the cutoff's close; `level` is the price itself."""
+    """`log_return` and `difference` are changes from that price at the cutoff; `level` is the price itself."""
 
 
 class WindowConfig(Section):
@@ -251,7 +251,7 @@ class Config(Section):
         """What the features need of the price file beside prices."""
         past = tuple(name for name in self.features.columns if name not in OURS)
         calendar, ahead = (tuple(name for name in self.features.known_ahead if (name in CALENDAR) == ours) for ours in (True, False))
-        return Asked(calendar, past, ahead)
+        return Asked(calendar, past, ahead, self.target.column)
 
     @property
     def samples(self) -> int:

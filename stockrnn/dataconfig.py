@@ -118,11 +118,13 @@ class Asked:
         calendar: those that need to know which day each session is.
         past: the user's own columns of what has happened.
         ahead: the user's own columns of what is known of a day before it comes.
+        target: the price that is forecast.
     """
 
     calendar: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
+    target: str = "close"
 
     @property
     def own(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 Price table: `ticker, date, open, high, low, close, volume, filled`, one row a session, sorted by ticker and date, unique,
 index 0 … rows-1; prices and volume float64 (NaN where the file has none, never in close), `filled` true where the close
-was put in by the missing-value policy: such a row is never a cutoff and never an actual.
+was put in by the missing-value policy, or the price that is forecast is unknown: such a row is never a cutoff and never an actual.
 Beside them, as float64, the user's own columns that the config names, each under `own(name)`.
 Forecast table: `ticker, cutoff, step, date, model, actual, forecast, q05 … q95`, one row a model, cutoff and step.
 """

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stockrnn.dataconfig import Asked, DataConfig
 from stockrnn.errors import DataError
 from stockrnn.prices.cleaning import IQR_TO_SD, MAD_TO_SD, OutlierLimits, fit_outliers, returns_log
+from stockrnn.prices.loading import load_prices
 from stockrnn.types import FILLED, PRICE_TABLE, PRICES
 from tests.factories import random_walk
 from tests.test_dialects import read
@@ -95,6 +97,31 @@ def test_an_open_that_alone_is_missing_is_never_invented(tmp_path):
     assert prices.table.high.tolist() == [11, 12, 12, 12]
     assert kinds(prices)["missing_open", "kept as missing"] == 2
     assert "halted_session" not in {kind for kind, _ in kinds(prices)}
+
+
+def test_a_column_that_is_always_zero_is_missing_as_one_that_is_not_there(tmp_path):
+    rows = [f"2020-01-0{day},0,{10 + day},{8 + day},{9 + day}" for day in range(1, 6)]
+    prices = read(tmp_path, "\n".join(["Date,Open,High,Low,Close", *rows]))
+    assert prices.table.open.isna().all()
+    assert kinds(prices)["missing_open", "kept as missing"] == 5
+    without = read(tmp_path, "\n".join(["Date,High,Low,Close", *(row.replace(",0,", ",", 1) for row in rows)]))
+    pd.testing.assert_frame_equal(prices.table, without.table)
+    assert "halted_session" not in {kind for kind, _ in kinds(prices)}
+
+
+def test_a_price_that_is_forecast_and_unknown_is_neither_a_cutoff_nor_an_actual(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("Date,Open,High,Low,Close\n2020-01-01,9,11,8,10\n2020-01-02,,12,9,11\n2020-01-03,10,12,9,10\n2020-01-06,10,12,9,11\n")
+    data = DataConfig(path=str(path))
+    for target, unknown in (("open", [False, True, False, False]), ("close", [False] * 4)):
+        prices = load_prices(data, Asked(target=target))
+        assert prices.table[FILLED].tolist() == unknown
+    assert prices.data_hash == load_prices(data, Asked(target="open")).data_hash
+    path.write_text("Date,Close\n2020-01-01,9\n2020-01-02,11\n")
+    with pytest.raises(
+        DataError, match=r"prices\.csv must hold the price of `target\.column: high`\. Received: none\. Set it to another one"
+    ):
+        load_prices(data, Asked(target="high"))
 
 
 def test_a_zero_close_is_missing(tmp_path):

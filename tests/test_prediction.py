@@ -3,14 +3,17 @@
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_hostile import GOLDEN, PRICES
 
-from stockrnn import commands
+from stockrnn import commands, recipes
+from stockrnn.configfile import load_config
 from stockrnn.errors import ConfigError
 from stockrnn.recipes import prediction
 from stockrnn.runs.directory import open_run
+from tests.factories import random_walk
 
 RUN = open_run(GOLDEN)
 
@@ -33,6 +36,21 @@ def test_a_file_of_another_ticker_than_the_run_s_only_one_is_said_to_stand_in_fo
     said = "other is forecast as if it were prices, which the run learnt, and in its scale."
     assert said in prediction.predict(RUN, str(other)).notes
     assert not [note for note in prediction.predict(RUN, str(PRICES)).notes if "as if it were" in note]
+
+
+@pytest.mark.parametrize("column", ["close", "open"])
+def test_the_sessions_follow_the_cutoff_also_where_the_price_of_the_last_one_is_unknown(tmp_path, column):
+    words = ["data.calendar=24/5", "model.units=[4]", "window.lookback=5", "window.horizon=2", "train.epochs=1", "train.ensemble=1"]
+    table = random_walk(200)[["date", "open", "high", "low", "close", "volume"]]
+    table.loc[[100, 198], column] = None
+    table.to_csv(tmp_path / "prices.csv", index=False)
+    words += ["data.missing=ffill", f"target.column={column}", f"data.path={tmp_path / 'prices.csv'}"]
+    trained = recipes.train(load_config("lstm", words), tmp_path / "run")
+    assert trained.metrics["test"]["models"]["lstm"]["mae"] > 0
+    forecast = prediction.predict(trained.run, asof=table["date"][198]).table
+    assert forecast["cutoff"].unique().tolist() == [table["date"][197]]
+    assert forecast["date"].tolist() == table["date"][198:200].tolist()
+    assert np.isfinite(forecast["forecast"]).all()
 
 
 def test_many_tickers_of_a_calendar_have_one_reason():

@@ -24,7 +24,7 @@ from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
-from stockrnn.types import CLOSE, DATE, OWN, PRICES, TICKER, VOLUME, own
+from stockrnn.types import CLOSE, DATE, FILLED, OWN, PRICES, TICKER, VOLUME, own
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,16 @@ def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHI
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
     if table.empty:
         raise DataError(f"{data.path} must hold a close in at least one row. Received: none. Give another file.")
+    table = _with_target(table, asked.target, data.path)
     return Prices(table, readings, tuple(found + done), readings[0].step, table_hash(table, known), known)
+
+
+def _with_target(table: pd.DataFrame, target: str, path: str) -> pd.DataFrame:
+    """The table in which a session without the price that is forecast is neither a cutoff nor an actual. Raises DataError for no price."""
+    lacking = table[target].isna()
+    if lacking.all():
+        raise DataError(f"{path} must hold the price of `target.column: {target}`. Received: none. Set it to another one.")
+    return with_columns(table, {FILLED: table[FILLED] | lacking}) if lacking.any() else table
 
 
 def find_files(name: str) -> list[Path]:

@@ -59,8 +59,8 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     prices = load_prices(config.data.model_copy(update={"path": path}), config.asked)
     _refuse_step(run, prices.step)
     table = prices.table if asof is None else history_until(prices.table, asof)
-    if table.empty:
-        first = prices.table[DATE].min()
+    if table[FILLED].all():
+        first = prices.table[DATE][~prices.table[FILLED]].min()
         raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
     newcomers = _newcomers(run, table, prices.known)
     table, unknown = known_tickers(run, table, newcomers)
@@ -71,10 +71,12 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
     dates: dict[Any, pd.DatetimeIndex] = {}
     sources: dict[str, dict[str, str]] = {}
-    for ticker, sessions in table.groupby(TICKER, sort=False)[DATE]:
-        future = future_sessions(sessions, str(ticker), forecaster.horizon, config.data.calendar, prices.step)
+    slices = ticker_slices(table[TICKER])
+    for ticker, row in zip(table[TICKER].to_numpy()[rows], rows, strict=True):
+        sessions = table[DATE].iloc[slices[ticker].start : row + 1]
+        future = future_sessions(sessions, ticker, forecaster.horizon, config.data.calendar, prices.step)
         dates[ticker] = future.dates
-        sources.setdefault(future.calendar, {})[str(ticker)] = future.reason
+        sources.setdefault(future.calendar, {})[ticker] = future.reason
     notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {})
     notes += [f"{listed(list(reasons))}: sessions from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
