@@ -10,7 +10,7 @@ import pytest
 
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
-from stockrnn.recipes import predict, train
+from stockrnn.recipes import explain_run, predict, train
 from tests.factories import garch_path, random_walk
 
 pytestmark = pytest.mark.network
@@ -60,6 +60,18 @@ def test_prediction_equals_the_scored_forecast_of_that_day(trained):
     rows = predict(trained.run, asof=pd.Timestamp(cutoff)).rows
     np.testing.assert_allclose(rows["forecast"], mine["forecast"], rtol=1e-5)
     assert rows["ticker"].tolist() == mine["ticker"].tolist()
+
+
+def test_a_lone_network_of_its_own_takes_a_file_of_another_name(file, tmp_path):
+    rows = pd.read_csv(file).query("Name == 'BBB'").drop(columns="Name").sort_values("Date")
+    for name in ("first.csv", "renamed.csv"):
+        rows.to_csv(tmp_path / name, index=False)
+    alone = run(tmp_path / "first.csv", tmp_path / "alone", "separate").run
+    renamed = predict(alone, str(tmp_path / "renamed.csv"))
+    assert any("renamed is forecast as if it were first" in note for note in renamed.notes)
+    columns = ["step", "date", "forecast", "lower_90", "upper_90"]
+    pd.testing.assert_frame_equal(renamed.rows[columns], predict(alone).rows[columns])
+    assert explain_run(alone, tmp_path / "pictures", "svg", str(tmp_path / "renamed.csv")).title == "renamed"
 
 
 def test_a_separate_network_equals_one_trained_on_that_ticker_alone(file, tmp_path):

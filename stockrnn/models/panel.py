@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.engines import ALONE, Engine, Tell
-from stockrnn.errors import DataError, NotFittedError
+from stockrnn.errors import NotFittedError
 from stockrnn.features.splits import Spans
 from stockrnn.models.forecaster import Forecast, Forecaster
-from stockrnn.prices.tickers import ticker_slices
+from stockrnn.prices.tickers import of_ticker, ticker_slices
 from stockrnn.types import TICKER, RowIndex
 
 
@@ -48,23 +48,16 @@ class SeparateForecaster(Forecaster):
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
-        """Forecast each cutoff row by its ticker's forecaster. Raises DataError for a ticker without one."""
+        """Forecast each cutoff row by its ticker's forecaster, of one the only one. Raises DataError for a ticker without one."""
         if not self.parts:
             raise NotFittedError(f"{self.name} must be fitted before it forecasts. Received: no fit. Call `fit` first.")
         point, quantiles = np.empty((len(rows), self.horizon)), np.empty((len(rows), self.horizon, 19))
         for ticker, mine in ticker_slices(prices[TICKER]).items():
             chosen = np.flatnonzero((rows >= mine.start) & (rows < mine.stop))
             if len(chosen):
-                part = self._part(ticker).forecast(prices.iloc[mine].reset_index(drop=True), rows[chosen] - mine.start)
+                part = of_ticker(self.parts, ticker).forecast(prices.iloc[mine].reset_index(drop=True), rows[chosen] - mine.start)
                 point[chosen], quantiles[chosen] = part.point, part.quantiles
         return Forecast(rows, point, quantiles)
-
-    def _part(self, ticker: str) -> Forecaster:
-        if ticker not in self.parts:
-            raise DataError(
-                f"The ticker must be one of the run's {len(self.parts)}. Received: {ticker}. Train with it, or set `data.ticker`."
-            )
-        return self.parts[ticker]
 
 
 def _fit_part(spans: Spans, unit: tuple[Forecaster, pd.DataFrame], tell: Tell) -> Forecaster:

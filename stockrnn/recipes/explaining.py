@@ -109,8 +109,10 @@ def _subjects(run: Run, prices: pd.DataFrame, known: Known, cutoffs: pd.DataFram
     lone = prices[TICKER].nunique() == 1  # a run of one ticker takes a file of one, whatever its name
     pipeline_of = functools.partial(Pipeline.from_dict, known=known)
     wanted = pd.MultiIndex.from_frame(cutoffs[[TICKER, "cutoff"]])
-    for ticker, part in parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), pipeline_of)).items():
-        table, pipeline, steps = table_of(prices, ticker), part.fitted.pipeline, np.arange(1, part.horizon + 1)
+    parts = parts_of(restore(run.config, state["parts"], run.read("weights.safetensors"), pipeline_of))
+    for ticker, part in parts.items():
+        table = prices if lone and len(parts) == 1 else table_of(prices, ticker)
+        pipeline, steps = part.fitted.pipeline, np.arange(1, part.horizon + 1)
         if table.empty:
             continue
         prepared = pipeline.prepare(table)
