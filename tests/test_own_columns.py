@@ -135,6 +135,21 @@ def test_an_inspection_names_the_columns_that_features_may_name(tmp_path):
     assert set(ticker["last"]["own"]) == {"event", "mood"}
 
 
+def test_a_column_without_a_header_is_named_as_an_inspection_names_it(tmp_path):
+    path = tmp_path / "prices.csv"
+    table = rows(coming=0)
+    table.insert(0, "", np.arange(len(table)) % 7)
+    table.to_csv(path, index=False)
+    found = inspect_document(inspect(load_config(None, [f"data.path={path}", "data.calendar=24/5"]).data), "prices.csv")
+    assert found["other_columns"] == ["column 1", "event", "mood"]
+    config = load_config(None, [f"data.path={path}", "features.columns=[column 1]"])
+    read = load_prices(config.data, config.asked).table
+    np.testing.assert_array_equal(read[own("column 1")], table[""])
+    config = load_config(None, [f"data.path={path}", "features.columns=[wind]"])
+    with pytest.raises(DataError, match=r"Columns: 'column 1, date, "):
+        load_prices(config.data, config.asked)
+
+
 # --- windows -------------------------------------------------------------------------------------------------------------------
 
 

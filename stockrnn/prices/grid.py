@@ -55,6 +55,10 @@ class Grid:
     title: str = ""
     evidence: str = ""
 
+    def name(self, i: int) -> str:
+        """What a column is called: its header, or its position where it has none."""
+        return self.headers[i] or f"column {i + 1}"
+
     def take(self, kept: np.ndarray) -> Grid:
         """The rows of a mask."""
         picked = pa.array(np.flatnonzero(kept))

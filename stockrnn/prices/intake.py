@@ -109,7 +109,7 @@ class _Reader:
         )
 
     def _headers(self, layout: Layout, tickers: tuple[str, ...]) -> dict[str, dict[str, str]]:
-        each = ({role: self._header(i) for role, i in roles.items()} for _, roles in layout.series)
+        each = ({role: self.grid.name(i) for role, i in roles.items()} for _, roles in layout.series)
         return dict(zip(tickers, each, strict=True))
 
     def _headerless(self, dates: Dates | None) -> str:
@@ -121,9 +121,6 @@ class _Reader:
         column = self.grid.columns[i] if most is None else self.grid.columns[i].take(spread(len(self.grid.rows), most))
         mark = decimal_mark([column])
         return to_numbers(column, "," if mark == "," else ".")[0]
-
-    def _header(self, i: int) -> str:
-        return self.grid.headers[i] or f"column {i + 1}"
 
     def _decimal(self, layout: Layout) -> str:
         if self.data.decimal != "auto":
@@ -186,7 +183,7 @@ class _Reader:
         if dates.evidence:
             self.sure.append(dates.evidence)
         if dates.zone:
-            place = Place(str(self.path), None, None, self._header(layout.date), shown(dates.zone))
+            place = Place(str(self.path), None, None, self.grid.name(layout.date), shown(dates.zone))
             self.findings.append(Finding("time_zone", len(codes), (place,), "local dates kept"))
         return dates
 
@@ -196,8 +193,8 @@ class _Reader:
             cells = sample(column)
             if kind_of(cells) == "text" and len(set(cells)) > 0.9 * len(cells) and all(_YEAR.search(cell) for cell in cells):
                 raise DataError(
-                    f"dates must be readable. Received: {shown(cells[0])} in column {shown(self._header(i))}. Write a day of each, such as "
-                    "2020-01-31, or leave the column out to count the rows."
+                    f"dates must be readable. Received: {shown(cells[0])} in column {shown(self.grid.name(i))}. Write a day of each, such "
+                    "as 2020-01-31, or leave the column out to count the rows."
                 )
 
     def _date_cells(self, layout: Layout) -> tuple[pd.Series, np.ndarray]:
@@ -231,7 +228,7 @@ class _Reader:
         good = np.flatnonzero(~bad)
         if len(good) == 0:
             raise DataError(f"dates must fit `data.date_format`. Received: {shown(cells.iloc[0])} for {self.data.date_format}.")
-        header = self._header(layout.date or 0)
+        header = self.grid.name(layout.date or 0)
         reasons: dict[str, list[int]] = {}
         for i in map(int, np.flatnonzero(bad)):
             cell = str(cells[codes[i]]).strip()
@@ -288,28 +285,28 @@ class _Reader:
         """Tell of closes that no word names, and of columns that look like prices and are not read."""
         path = str(self.path)
         if layout.assumed:
-            places = tuple(Place(path, None, None, self._header(i)) for i in layout.assumed[:MOST_PLACES])
+            places = tuple(Place(path, None, None, self.grid.name(i)) for i in layout.assumed[:MOST_PLACES])
             self.findings.append(Finding("assumed_close", len(layout.assumed), places, "taken as the close"))
         many = len(layout.series) > 1
         if layout.ignored and not any("volume" in roles for _, roles in layout.series):
-            places = tuple(Place(path, None, None, self._header(i)) for i in layout.ignored[:MOST_PLACES])
+            places = tuple(Place(path, None, None, self.grid.name(i)) for i in layout.ignored[:MOST_PLACES])
             self.findings.append(Finding("unread_volume", len(layout.ignored), places, "not numbers, not used"))
         used = {layout.date, layout.time, layout.ticker, *(i for _, roles in layout.series for i in roles.values()), *self.own.values()}
         spare = [i for i, header in enumerate(self.grid.headers) if i not in used and (self.grid.headerless or not meanings(header))]
         spare = [i for i in spare[:_MOST_SPARE] if kind_of(sample(self.grid.columns[i])) == "number"]
-        self.others = () if many else tuple(self._header(i) for i in spare)
+        self.others = () if many else tuple(self.grid.name(i) for i in spare)
         if not many and {"high", "low"} <= layout.series[0][1].keys():
             return
         near = [i for i in spare if (may_be_price(self.grid.headers[i]) if many else follows(self._guessed(i), values["close"]))]
         if near:
-            places = tuple(Place(path, None, None, self._header(i)) for i in near[:MOST_PLACES])
+            places = tuple(Place(path, None, None, self.grid.name(i)) for i in near[:MOST_PLACES])
             self.findings.append(Finding("unread_price_column", len(near), places, "not used; name them with `data.columns`"))
-            self.sure.append(f"{shown(', '.join(self._header(i) for i in near))} not read")
+            self.sure.append(f"{shown(', '.join(self.grid.name(i) for i in near))} not read")
 
     def _check(self, layout: Layout, values: dict[str, np.ndarray]) -> None:
         """Refuse columns and rows whose values contradict their place."""
         roles = layout.series[0][1]
-        headers = {role: self._header(i) for role, i in roles.items()}
+        headers = {role: self.grid.name(i) for role, i in roles.items()}
         check_bars(values, headers)
         if any(word.role == "adj_close" for word in meanings(headers["close"])) and unscaled_close(values):
             raise DataError(
@@ -367,7 +364,7 @@ class _Reader:
         row = int(np.flatnonzero(wrong)[0])
         i = next(i for i, (_, bad) in parsed.items() if bad[row])
         value = self.grid.columns[i][row].as_py()
-        place = f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(i))}"
+        place = f"{self.path} row {self.grid.rows[row]}, column {shown(self.grid.name(i))}"
         raise DataError(f"{place}: must be a number. Received: {shown(value)}. Mend or empty the cell.")
 
     def _tickers(self, layout: Layout) -> tuple[tuple[str, ...], np.ndarray]:
@@ -378,7 +375,7 @@ class _Reader:
         names = [clean_ticker(name) for name in cells]
         if "" in names:
             row = int(np.flatnonzero(codes == names.index(""))[0])
-            place = f"{self.path} row {self.grid.rows[row]}, column {shown(self._header(layout.ticker))}"
+            place = f"{self.path} row {self.grid.rows[row]}, column {shown(self.grid.name(layout.ticker))}"
             raise DataError(f"{place}: must name a ticker. Received: an empty cell. Fill it or remove the row.")
         distinct, inverse = np.unique(np.array(names, dtype=object), return_inverse=True)
         return tuple(distinct), inverse[codes]
@@ -386,4 +383,4 @@ class _Reader:
     def _columns(self, layout: Layout) -> dict[str, str]:
         roles = layout.series[0][1]
         fixed = {"date": layout.date, "time": layout.time, "ticker": layout.ticker}
-        return {role: self._header(i) for role, i in (*fixed.items(), *roles.items()) if i is not None}
+        return {role: self.grid.name(i) for role, i in (*fixed.items(), *roles.items()) if i is not None}

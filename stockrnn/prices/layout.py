@@ -104,12 +104,13 @@ def position(grid: Grid, key: str, name: str | int) -> int:
         if 1 <= int(name) <= len(grid.headers):
             return int(name) - 1
         raise DataError(f"`{key}` must be a column from 1 to {len(grid.headers)}. Received: {name}. Choose one.")
+    called = [grid.name(i) for i in range(len(grid.headers))]
     for test in (lambda header: header == name, lambda header: normalise(header) == normalise(name)):
-        found = [i for i, header in enumerate(grid.headers) if test(header)]
+        found = [i for i, header in enumerate(called) if test(header)]
         if len(found) == 1:
             return found[0]
-    near = difflib.get_close_matches(name, grid.headers, n=1)
-    hint = f" Did you mean {shown(near[0])}?" if near else f" Columns: {shown(', '.join(grid.headers[:20]), 200)}."
+    near = difflib.get_close_matches(name, called, n=1)
+    hint = f" Did you mean {shown(near[0])}?" if near else f" Columns: {shown(', '.join(called[:20]), 200)}."
     raise DataError(f"`{key}` must name one column of the file. Received: {shown(name)}.{hint}")
 
 
