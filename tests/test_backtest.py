@@ -395,6 +395,17 @@ def test_a_ticker_listed_later_joins_at_the_next_refit(quick, tmp_path):
     assert any("want of history" in note for note in done.notes)
 
 
+def test_a_test_span_without_room_for_a_forecast_is_refused_before_anything_is_trained(csv, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", None)  # whatever trains is found missing
+    config, run = small("window.horizon=25", "split.test=0.1", data=csv), tmp_path / "run"
+    for make in (lambda: recipes.train(config, run), lambda: recipes.backtest(config, Plan(folds=2), run)):
+        with pytest.raises(DataError, match=r"test span .* all its 25 steps\. Received: none in its 20 sessions\. Enlarge `split\.test`"):
+            make()
+        assert not run.exists()
+    with pytest.raises(ImportError):
+        recipes.train(small("window.horizon=20", "split.test=0.1", data=csv), run)
+
+
 def test_the_start_date_takes_the_place_of_the_test_share(csv):
     config = small(data=csv)
     dates = pd.Series(pd.to_datetime(pd.read_csv(csv)["Date"]))

@@ -17,7 +17,7 @@ import pytest
 
 from stockrnn import recipes
 from stockrnn.configfile import load_config, to_yaml
-from stockrnn.errors import ConfigError, DataError, RunDamagedError, RunInUseError
+from stockrnn.errors import ConfigError, DataError, RunDamagedError, RunInUseError, StorageError
 from stockrnn.recipes.assembly import run_in_the_making
 from stockrnn.runs import parquet
 from stockrnn.runs.directory import (
@@ -155,6 +155,38 @@ def test_a_run_that_fails_takes_the_folder_made_for_it_away(place):
     with pytest.raises(DataError), run_in_the_making(folder):
         raise DataError("no")
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(("error", "stays"), [(DataError, False), (ConfigError, False), (StorageError, True)])
+def test_a_state_that_would_fail_again_goes_with_the_run_that_began_it(place, run, error, stays):
+    config, state = open_run(run).config, place / "chosen/checkpoint/state.0.safetensors"
+
+    def fail():
+        with run_in_the_making(Path("chosen")):
+            begin_run(Path("chosen"), config)
+            state.write_text("learnt")
+            raise error("no")
+
+    with pytest.raises(error):
+        fail()
+    assert state.exists() == (place / "chosen").exists() == stays
+    begin_run(Path("chosen"), config)  # by another one, whose state is not taken away
+    with pytest.raises(error):
+        fail()
+    assert state.exists()
+
+
+def test_a_search_keeps_its_trials_whatever_ends_it(place, run):
+    def fail():
+        with run_in_the_making(Path("tuned")):
+            begin_run(Path("tuned"), open_run(run).config)
+            for name in ("search.json", "trial0.json"):
+                (place / "tuned/checkpoint" / name).write_text("{}")
+            raise DataError("no")
+
+    with pytest.raises(DataError):
+        fail()
+    assert (place / "tuned/checkpoint/trial0.json").exists()
 
 
 def test_a_chosen_folder_must_be_new_or_empty(run, place):

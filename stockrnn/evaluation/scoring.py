@@ -15,7 +15,7 @@ from stockrnn.evaluation.metrics import mase_scales
 from stockrnn.evaluation.scores import GROUPS, Table, extremes, reasons, score_groups, score_table
 from stockrnn.evaluation.significance import significance_document
 from stockrnn.evaluation.verdict import alarms, verdict
-from stockrnn.features.splits import Spans, cutoff_rows
+from stockrnn.features.splits import SPAN_NAMES, Spans, cutoff_rows
 from stockrnn.models.forecaster import Forecaster, forecast_table
 from stockrnn.types import DATE, TICKER
 
@@ -34,11 +34,16 @@ def forecast_span(forecasters: Sequence[Forecaster], prices: pd.DataFrame, rows:
     )
 
 
-def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, possible: np.ndarray) -> np.ndarray:
-    """Cutoff rows scored in a span, of those a window can end at. Raises DataError where there is none."""
-    rows = np.intersect1d(cutoff_rows(prices, spans, span, horizon), possible)
+def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, possible: np.ndarray | None = None) -> np.ndarray:
+    """Cutoff rows scored in a span, of those a window can end at, all where none are given. Raises DataError where there is none."""
+    rows = cutoff_rows(prices, spans, span, horizon)
+    rows = rows if possible is None else np.intersect1d(rows, possible)
     if len(rows) == 0:
-        raise DataError(f"The {span} span must hold a forecast with all its {horizon} steps. Received: none. Enlarge `split.{span}`.")
+        sessions = prices[DATE][spans.numbers(prices[DATE]) == SPAN_NAMES.index(span)].nunique()
+        raise DataError(
+            f"The {span} span must hold a forecast with all its {horizon} steps. Received: none in its {sessions} sessions. "
+            f"Enlarge `split.{span}`, shorten `window.horizon` or give more history."
+        )
     return rows
 
 

@@ -21,7 +21,7 @@ from stockrnn.beside import begin
 from stockrnn.config import Config
 from stockrnn.configfile import config_changes, to_yaml
 from stockrnn.engines import ALONE, Engine, Tell
-from stockrnn.errors import ConfigError, InterruptedRunError
+from stockrnn.errors import ConfigError, DataError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import MOST_SENT, Learned
 from stockrnn.evaluation.scores import score_rows, without_crowds
@@ -48,6 +48,8 @@ ERRANDS = ("arch", "exchange_calendars", "matplotlib.backends.backend_agg", "mat
 """What fitting baselines, looking up calendars and drawing import, for a worker that has nothing else to do."""
 LONGEST = {"fan", "change"}
 """Pictures that take the longest to draw: they are begun first."""
+IN_VAIN = (ConfigError, DataError)
+"""What ends a run for good: going on with what it has learnt would end the same way."""
 CALENDAR_TICKERS = 20
 """Most tickers whose calendars a run keeps."""
 VERSIONED = ("stockrnn", "tensorflow", "keras", "numpy", "pandas", "onnxruntime")
@@ -145,12 +147,14 @@ def run_in_the_making(folder: Path) -> Iterator[None]:
         RunInUseError: another process writes there.
     """
     existed = folder.is_dir() and folder.parent != Path(RUNS)  # those there were made for this run
+    begun = True
     try:
         with lock_folder(folder):
+            begun = (folder / CHECKPOINTS).exists()
             yield
     except BaseException as error:
         if not isinstance(error, InterruptedRunError) or not (folder / CHECKPOINTS).exists():  # else the user is told how to go on
-            remove_unfinished(folder, existed)
+            remove_unfinished(folder, existed, in_vain=not begun and isinstance(error, IN_VAIN))
         raise
 
 

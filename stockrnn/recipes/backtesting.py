@@ -28,7 +28,7 @@ from stockrnn.evaluation.backtest import (
     walk_spans,
 )
 from stockrnn.evaluation.folds import Fold
-from stockrnn.evaluation.scoring import score_document
+from stockrnn.evaluation.scoring import score_document, scored_rows
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
@@ -87,6 +87,7 @@ def backtest(
         with watch.stage("read"):
             prices = load_prices(config.data, config.asked)
             folds = plan.cut(config, prices.table[DATE])
+            scored_rows(prices.table, walk_spans(folds), "test", config.window.horizon)  # before trainings that would be in vain
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
         walk = _Walk(config, plan, prices.table, prices.known, folds, state, engine, engine.shares_files)

@@ -87,6 +87,8 @@ def _train(
 ) -> Trained:
     fit, left_out = learnable_tickers(prices.table, spans, config)
     table = prices.table[prices.table[TICKER].isin(fit)].reset_index(drop=True) if left_out else prices.table
+    for span in ("validation", "test"):  # before a training that would be in vain
+        scored_rows(table, spans, span, config.window.horizon)
     seen, together = history_until(table, spans.calibration_end), config.data.panel == "together"
     errand = (fit_pipeline, seen, spans, config, prices.known) if together and len(seen) <= MOST_SENT else ()
     pipeline = load_training(watch, engine, max(trainers(config), 1 if together else len(fit)), *errand)

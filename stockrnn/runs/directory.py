@@ -340,14 +340,21 @@ def end_run(folder: Path) -> None:
         _remove_temporary(folder)
 
 
-def remove_unfinished(folder: Path, existed: bool) -> None:
-    """Take away what a failed run left: folders without any result or state of training. Leaves a folder in use alone."""
+def remove_unfinished(folder: Path, existed: bool, *, in_vain: bool = False) -> None:
+    """Take away what a failed run left: folders without any result or state of training. Leaves a folder in use alone.
+
+    Args:
+        folder: that of the run.
+        existed: whether it was there before, and stays.
+        in_vain: whether a state of training, but not the trials of a search, goes as well.
+    """
     if not folder.is_dir():
         return
     state = folder / CHECKPOINTS
     with contextlib.suppress(RunInUseError, StorageError), lock_folder(folder), storage_errors(folder, "writable"):
         _remove_temporary(folder)
-        if state.is_dir() and {entry.name for entry in state.iterdir()} <= {"config.yaml", DATA_HASH, SEARCH}:
+        names = {entry.name for entry in state.iterdir()} if state.is_dir() else set()
+        if state.is_dir() and (names <= {"config.yaml", DATA_HASH, SEARCH} or (in_vain and SEARCH not in names)):
             shutil.rmtree(state)
         if (folder / PLOTS).is_dir() and not any((folder / PLOTS).iterdir()):
             (folder / PLOTS).rmdir()
