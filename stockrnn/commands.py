@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import datetime as dt
+import glob
 import json as jsonlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -325,8 +326,10 @@ def configs_schema() -> None:
 def _settings(config: str | None, data: str | None, overrides: Sequence[str]) -> Config:
     settings = load_config(config, overrides)
     path = settings.data.path if data is None else data
-    if Path(path).exists():
-        path = str(Path(path).resolve())  # so that the run's data are found from any folder
+    if Path(path).exists():  # so that the run's data are found from any folder
+        path = str(Path(path).resolve())
+    elif glob.glob(path, recursive=True):  # noqa: PTH207 (as `find_files` does)
+        path = str(Path(glob.escape(str(Path.cwd()))) / path)
     return settings.model_copy(update={"data": settings.data.model_copy(update={"path": path})})
 
 

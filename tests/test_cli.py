@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stockrnn import commands
 from stockrnn.configfile import shipped_configs
+from stockrnn.prices.loading import find_files
 from stockrnn.reports.plots import FIGURES
 from stockrnn.storage import shipped
 from stockrnn.types import FORECAST_TABLE, QUANTILE_COLUMNS
@@ -113,6 +115,17 @@ def test_actuals_are_the_files_own_prices(run):
     naive = forecasts[forecasts["model"] == "naive"]
     assert (naive["forecast"] == prices.loc[naive["cutoff"]].to_numpy()).all()
     assert (forecasts["cutoff"] < forecasts["date"]).all()
+
+
+@pytest.mark.parametrize("given", ["prices/*.csv", "prices", "prices/a.csv"])
+def test_the_data_of_a_run_are_found_from_any_folder(tmp_path, monkeypatch, given):
+    home = tmp_path / "mine [1]"
+    (home / "prices").mkdir(parents=True)
+    write_prices(home / "prices" / "a.csv", random_walk(30))
+    monkeypatch.chdir(home)
+    path = commands._settings("lstm", given, []).data.path
+    monkeypatch.chdir("/")
+    assert find_files(path) == [home / "prices" / "a.csv"]
 
 
 def test_prediction_names_the_next_sessions_with_ordered_intervals(place):

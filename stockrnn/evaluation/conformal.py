@@ -88,7 +88,10 @@ def calibrate(forecasts: pd.DataFrame) -> Calibration:
 def check_count(rows: int, step: int = 1) -> None:
     """Make sure that shifts of a step can be learned from so many forecasts. Raises DataError."""
     if rows < LEAST_ROWS:
-        raise DataError(f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {rows}. Enlarge it.")
+        raise DataError(
+            f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {rows}. Enlarge `split.calibration`, or set "
+            "it to 0; shorten `window.horizon`, or give more history."
+        )
 
 
 @dataclass(frozen=True)
