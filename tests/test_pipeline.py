@@ -14,7 +14,7 @@ from stockrnn.features import pipeline
 from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline, learnable_tickers
 from stockrnn.features.splits import split_time
 from stockrnn.prices.tickers import ticker_blocks, ticker_slices
-from stockrnn.types import CLOSE, DATE, FILLED, TICKER
+from stockrnn.types import CLOSE, DATE, FILLED, TICKER, VOLUME
 
 PLAIN = ["features.columns=[]", "features.indicators=[log_return]", "model.units=[2]", "data.outliers.method=none"]
 SMALL = [*PLAIN, "window.lookback=3", "window.horizon=2", "features.scaler=standard"]
@@ -226,6 +226,44 @@ def test_tickers_of_a_panel_with_too_little_or_unchanging_history_are_left_out()
     longer = load_config("lstm", [*SMALL, "window.lookback=30"])
     assert learnable_tickers(prices, spans, longer)[0] == ["WHOLE"]
     fit_pipeline(prices[prices[TICKER] == "ENOUGH"].reset_index(drop=True), spans, config)
+
+
+def test_a_ticker_of_a_panel_without_what_features_need_is_left_out_and_alone_told_so():
+    """A volume is compared with that of five sessions before, so 27 of them make 22."""
+    whole, spans = random_walk(200, ticker="WHOLE"), spans_of(random_walk(200))
+    index = whole.assign(ticker="INDEX", volume=np.nan)
+    enough, short = (whole[120 - count :].assign(ticker=name) for name, count in (("ENOUGH", 27), ("SHORT", 26)))
+    words = [*SMALL, "features.indicators=[log_return, relative_volume]"]
+    config = load_config("lstm", words)
+    several = pd.concat([whole, index, enough, short], ignore_index=True)
+    fit, left_out = learnable_tickers(several, spans, config)
+    assert (fit, left_out) == (["WHOLE", "ENOUGH"], ["INDEX", "SHORT"])
+    fit_pipeline(several[several[TICKER].isin(fit)].reset_index(drop=True), spans, config)
+    alone = load_config("lstm", [*words, "data.panel=separate"])
+    assert learnable_tickers(several, spans, alone)[0] == ["WHOLE", "INDEX", "ENOUGH"]  # whose network has its own features
+    assert fit_pipeline(index, spans, alone).names == ("log_return",)
+    with pytest.raises(DataError, match=r"must have 22 training sessions with all features.* Received: none of 2\. Shorten"):
+        learnable_tickers(pd.concat([index, short], ignore_index=True), spans, config)
+    rare = whole.assign(volume=whole[VOLUME].where(whole.index > 100))
+    with pytest.raises(DataError, match=r"need 22, have 14\. Leave relative_volume out, unknown in most of them, or give more history"):
+        fit_pipeline(rare, spans, config)
+
+
+def test_a_column_that_begins_after_the_training_span_is_as_one_that_is_not_there():
+    prices = random_walk(200)
+    late = prices.assign(volume=prices[VOLUME].where(prices[DATE] > spans_of(prices).train_end))
+    words = "features.indicators=[log_return, relative_volume]"
+    assert fitted(late, words) == fitted(prices.assign(volume=np.nan), words)
+    assert fitted(late, words).absent == ("relative_volume",)
+
+
+def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():
+    prices = gappy(400)  # every 17th session is filled
+    fit_pipeline(prices, spans_of(prices), load_config("lstm", [*SMALL, "window.horizon=15"]))
+    with pytest.raises(
+        DataError, match=r"a session of GAPPY with 16 observed ones after it\. Received: none, 225 observed\. Shorten `window"
+    ):
+        fit_pipeline(prices, spans_of(prices), load_config("lstm", [*SMALL, "window.horizon=16"]))
 
 
 @pytest.mark.parametrize(("share", "alone"), [(0.1, ["WHOLE"]), (0.0, ["WHOLE", "DELISTED"])])

@@ -110,8 +110,6 @@ def _shares(config: Config) -> tuple[float, float]:
 def _arena(config: Config, seen: pd.DataFrame, folds: tuple[Fold, ...], known: Known) -> Arena:
     first = folds[0]
     fit, _ = learnable_tickers(first.history(seen), first.spans, config)
-    if not fit:
-        raise DataError("A search needs a ticker with enough history before its first fold. Received: none. Ask for fewer --folds.")
     table = seen[seen[TICKER].isin(fit)].reset_index(drop=True)
     scales = mase_scales(table, first.spans.train_end, config.target.column) if len(fit) > 1 else dict.fromkeys(fit, 1.0)
     return Arena(table, folds, known.until(folds[-1].last), {ticker: scale for ticker, scale in scales.items() if scale > 0})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from stockrnn.features.anchors import Anchor, fit_anchor
 from stockrnn.features.indicators import make_features, split_available
 from stockrnn.features.renewal import Renewal
 from stockrnn.features.scaling import Scaler, fit_scaler
-from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
+from stockrnn.features.splits import Spans, label_spans
 from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.features.windows import Windows, places_after_padding, window_ends, with_room
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
@@ -222,48 +222,93 @@ class Pipeline:
         return of_ticker(self.anchors, ticker).start(prices)
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What may be learned from one ticker.
+
+    Attributes:
+        ticker: its name.
+        rows: its rows in the table.
+        table: these.
+        features: of each row, not scaled, shape (rows, features).
+        targets: of each row, not scaled, shape (rows, horizon).
+        seen: whether a row is a session of the training span with all features, shape (rows,).
+        labels: number of the span that holds all labels of a row, -1 where it has not all of them, shape (rows,).
+    """
+
+    ticker: str
+    rows: slice
+    table: pd.DataFrame
+    features: np.ndarray
+    targets: np.ndarray
+    seen: np.ndarray
+    labels: np.ndarray
+
+    def spans(self, shortest: int) -> set[int]:
+        """The numbers of the spans that hold a whole window and its labels."""
+        ends = window_ends(np.isfinite(self.features).all(axis=1), np.zeros(len(self.labels)), shortest)
+        return set(self.labels[ends].tolist())
+
+
+def _lessons(cleaned: pd.DataFrame, names: Sequence[str], spans: Spans, config: Config) -> Iterator[_Lesson]:
+    """That of each ticker of a table, outliers treated."""
+    target, horizon = config.target, config.window.horizon
+    for some in ticker_blocks(cleaned[TICKER]):
+        part = cleaned.iloc[some]
+        raw, targets = make_features(part, names), _targets(part, target.column, horizon, target.transform)
+        seen = (part[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~part[FILLED].to_numpy()
+        labels = np.where(np.isfinite(targets).all(axis=1), label_spans(part, spans, horizon), -1)
+        for ticker, rows in ticker_slices(part[TICKER]).items():
+            mine = slice(some.start + rows.start, some.start + rows.stop)
+            yield _Lesson(ticker, mine, part.iloc[rows], raw[rows], targets[rows], seen[rows], labels[rows])
+
+
+def _treated(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str], OutlierLimits, pd.DataFrame]:
+    """The features that the training span can give, and those it cannot; the outlier limits, and the table that they leave."""
+    names, absent = split_available(prices[prices[DATE] <= spans.train_end], config.features.columns, config.features.indicators)
+    limits = fit_outliers(prices, spans.train_end, **config.data.outliers.model_dump())
+    return names, absent, limits, limits.altered(prices)
+
+
 def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Known = NOTHING_KNOWN) -> Pipeline:
     """Learn outlier limits and scalers from the training span of a price table, whose file tells what is known ahead.
 
     Raises:
         DataError: too few training sessions for a window, a price that never changes, no usable feature, an embedding of one ticker.
     """
-    names, absent = split_available(prices, config.features.columns, config.features.indicators)
-    outliers = config.data.outliers
-    limits = fit_outliers(prices, spans.train_end, **outliers.model_dump())
+    names, absent, limits, cleaned = _treated(prices, spans, config)
     window, target = config.window, config.target
     shape = window.lookback, config.shortest, window.horizon
     empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, *shape, {})
-    cleaned = limits.altered(prices)
     learn = np.zeros(len(cleaned), bool)
     features, scaled_target, anchors = {}, {}, {}
-    for some in ticker_blocks(cleaned[TICKER]):
-        part = cleaned.iloc[some]
-        raw, targets = make_features(part, names), _targets(part, target.column, window.horizon, target.transform)
-        learn[some] = (part[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~part[FILLED].to_numpy()
-        labelled = (label_spans(part, spans, window.horizon) == 0) & np.isfinite(targets).all(axis=1)
-        for ticker, rows in ticker_slices(part[TICKER]).items():
-            mine, seen = part.iloc[rows], learn[some][rows]
-            _check_history(mine[seen], ticker, target.column, max(config.shortest, LEAST_SESSIONS) + window.horizon)
-            features[ticker] = fit_scaler(raw[rows][seen], config.features.scaler)
-            changes, labels = targets[rows], labelled[rows]
-            if config.model.anchor != "none":
-                past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
-                plan = plan_of(past, ticker, config.data.calendar) if config.model.anchor == "har" else None
-                anchor = fit_anchor(config.model.anchor, mine, changes, labels, target.column, plan)
-                location, scale = anchor.start(mine)
-                every, learned = config.model.anchor_renewal, int(labels.sum())
-                renewal = Renewal(every, spans.train_end.to_datetime64(), learned, target.column) if every else None
-                anchors[ticker] = replace(anchor, renewal=renewal)
-                changes = (changes - location) / scale
-            scaler = fit_scaler(changes[labels], config.features.scaler)
-            signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
-            scaled_target[ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
+    for lesson in _lessons(cleaned, names, spans, config):
+        _check_history(lesson, names, spans, config)
+        learn[lesson.rows] = lesson.seen
+        features[lesson.ticker] = fit_scaler(lesson.features[lesson.seen], config.features.scaler)
+        changes, labelled = lesson.targets, lesson.labels == 0
+        if config.model.anchor != "none":
+            anchors[lesson.ticker], changes = _anchored(lesson, spans, config)
+        scaler = fit_scaler(changes[labelled], config.features.scaler)
+        signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
+        scaled_target[lesson.ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
     ahead = fit_ahead(cleaned[learn], config.features, config.data.calendar, known)
     embedded = tuple(features) if config.model.ticker_embedding else ()
     if len(embedded) == 1:
         raise DataError(f"`model.ticker_embedding` must have several tickers to tell apart. Received: {embedded[0]} alone. Set it to 0.")
     return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead, embedded=embedded)
+
+
+def _anchored(lesson: _Lesson, spans: Spans, config: Config) -> tuple[Anchor, np.ndarray]:
+    """A ticker's fitted anchor, and its targets from there, in units of its scale."""
+    kind, mine, labelled = config.model.anchor, lesson.table, lesson.labels == 0
+    past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
+    plan = plan_of(past, lesson.ticker, config.data.calendar) if kind == "har" else None
+    anchor = fit_anchor(kind, mine, lesson.targets, labelled, config.target.column, plan)
+    location, scale = anchor.start(mine)
+    every = config.model.anchor_renewal
+    renewal = Renewal(every, spans.train_end.to_datetime64(), int(labelled.sum()), config.target.column) if every else None
+    return replace(anchor, renewal=renewal), (lesson.targets - location) / scale
 
 
 def fit_newcomer(prices: pd.DataFrame, config: Config, known: Known = NOTHING_KNOWN) -> Pipeline:
@@ -292,28 +337,61 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
     """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first.
 
     One whose network is its own must have been traded after the training span too, where its training is stopped.
+
+    Raises:
+        DataError: none of several has enough.
     """
-    seen = prices[(prices[DATE] <= spans.train_end) & ~prices[FILLED]].groupby(TICKER)[config.target.column]
-    count, distinct = seen.count(), seen.nunique()
-    need = max(config.shortest, LEAST_SESSIONS) + config.window.horizon + 1
-    tickers = list(prices[TICKER].unique())
-    held = _held(prices, spans, config) if config.data.panel == "separate" else set(tickers)
-    fit = {ticker: len(tickers) == 1 or (count.get(ticker, 0) >= need and distinct[ticker] > 1 and ticker in held) for ticker in tickers}
-    return [ticker for ticker in tickers if fit[ticker]], [ticker for ticker in tickers if not fit[ticker]]
+    tickers = [str(ticker) for ticker in prices[TICKER].unique()]
+    if len(tickers) == 1:
+        return tickers, []
+    separate, need = config.data.panel == "separate", _need(config)
+    needed = {0, 1, 2} if separate and config.split.calibration > 0 else {0, 1} if separate else {0}
+    fit = [
+        lesson.ticker
+        for part in ([prices.iloc[rows] for rows in ticker_slices(prices[TICKER]).values()] if separate else [prices])
+        for lesson in _lessons_of(part, spans, config)
+        if lesson.seen.sum() >= need
+        and lesson.table[config.target.column][lesson.seen].nunique() > 1
+        and needed <= lesson.spans(config.shortest)
+    ]
+    if not fit:
+        raise DataError(
+            f"One ticker must have {need} training sessions with all features, between which its price changes. Received: none of "
+            f"{len(tickers)}. Shorten the window, give more history, ask for fewer folds, or leave features out."
+        )
+    return fit, [ticker for ticker in tickers if ticker not in fit]
 
 
-def _held(prices: pd.DataFrame, spans: Spans, config: Config) -> set[str]:
-    """Tickers with a label in each span that a network needs after its training span."""
-    tickers, labels = prices[TICKER].to_numpy(), label_spans(prices, spans, config.window.horizon)
-    asked = ("validation", "calibration") if config.split.calibration > 0 else ("validation",)
-    return set.intersection(*(set(tickers[labels == SPAN_NAMES.index(name)]) for name in asked))
+def _lessons_of(prices: pd.DataFrame, spans: Spans, config: Config) -> Iterator[_Lesson]:
+    """Those of the tickers that one network learns; none where they have no feature."""
+    try:
+        names, _, _, cleaned = _treated(prices, spans, config)
+    except DataError:
+        return iter(())
+    return _lessons(cleaned, names, spans, config)
 
 
-def _check_history(learn: pd.DataFrame, ticker: str, column: str, need: int) -> None:
-    if len(learn) < need:
+def _need(config: Config) -> int:
+    """Sessions of the training span that a ticker is learned from, at least."""
+    return max(config.shortest, LEAST_SESSIONS) + config.window.horizon
+
+
+def _check_history(lesson: _Lesson, names: Sequence[str], spans: Spans, config: Config) -> None:
+    need, have, ticker, column = _need(config), int(lesson.seen.sum()), lesson.ticker, config.target.column
+    trained = (lesson.table[DATE] <= spans.train_end).to_numpy() & ~lesson.table[FILLED].to_numpy()
+    if have < need:
+        known = np.isfinite(lesson.features[trained]).mean(axis=0) if trained.sum() >= need else np.ones(len(names))
+        rare = [name for name, share in zip(names, known, strict=True) if share < 0.5]
+        hint = f"Leave {', '.join(rare)} out, unknown in most of them," if rare else "Shorten the window"
         raise DataError(
             f"The training span needs `window.lookback`, or `window.shortest` (never under {LEAST_SESSIONS}) + `window.horizon` sessions "
-            f"of {ticker}. Received: need {need}, have {len(learn)}. Shorten the window or give more history."
+            f"of {ticker}. Received: need {need}, have {have}. {hint} or give more history."
         )
-    if learn[column].nunique() < 2:
-        raise DataError(f"The {column} of {ticker} must change. Received: {learn[column].iloc[0]:g} in all {len(learn)} training sessions.")
+    price = lesson.table[column][lesson.seen]
+    if price.nunique() < 2:
+        raise DataError(f"The {column} of {ticker} must change. Received: {price.iloc[0]:g} in all {have} training sessions.")
+    if not (lesson.labels == 0).any():
+        raise DataError(
+            f"The training span needs a session of {ticker} with {config.window.horizon} observed ones after it. Received: none, "
+            f"{have} observed. Shorten `window.horizon`, or set `data.missing` to drop."
+        )

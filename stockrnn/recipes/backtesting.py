@@ -333,6 +333,6 @@ def _epochs(kept: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def _notes(kept: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     failed = {f"{name}: {said}": None for each in kept for name, said in each["failed"].items()}
     left_out = {ticker: None for each in kept for ticker in each["left_out"]}
-    notes = [f"Left out of some folds for want of history: {listed(list(left_out))}."] if left_out else []
+    notes = [f"Left out of some folds for want of history, or of what features need: {listed(list(left_out))}."] if left_out else []
     said = {note: None for each in kept for note in each["notes"]}
     return (*notes, *said, *failed)

@@ -109,7 +109,7 @@ def _train(
         history, network = histories_table(learned.parts), learned.network.name
         pictures = begin_pictures(engine, forecasts, history, network, config.target.column, prices.step)
         metrics = score_document(network, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
-    notes = [f"Left out for want of history: {listed(left_out)}."] if left_out else []
+    notes = [f"Left out for want of history, or of what features need: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]
     outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), history, pictures, sessions)
     return assemble(folder, config, prices, outcome, watch, engine)
