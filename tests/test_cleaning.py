@@ -201,6 +201,15 @@ def test_limits_survive_json_and_know_only_their_tickers():
     assert len(again.apply(stranger)[1]) == 0
 
 
+def test_the_limits_of_a_lone_ticker_hold_whatever_a_later_file_calls_it():
+    table = planted()
+    limits = fit(table, method="zscore", action="clip")
+    clipped, touched = limits.apply(table)
+    assert len(touched)
+    again = limits.apply(table.assign(ticker="RENAMED"))[0]
+    pd.testing.assert_frame_equal(again.assign(ticker=table["ticker"]), clipped)
+
+
 def test_rows_after_the_training_end_do_not_move_the_limits():
     table = random_walk(200, seed=4)
     garbage = table.copy()

@@ -14,6 +14,7 @@ import pandas as pd
 
 from stockrnn.errors import DataError
 from stockrnn.prices.quality import CODE, Finding, Sources, moved, with_columns
+from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, OWN, PRICES, TICKER, VOLUME
 
 MAD_TO_SD = 1.4826
@@ -140,8 +141,11 @@ def _no_bounds(limits: OutlierLimits, table: pd.DataFrame, returns: np.ndarray) 
 
 
 def _fitted_bounds(limits: OutlierLimits, table: pd.DataFrame, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
-    pairs = table[TICKER].map(dict(limits.fitted))
-    known = np.array([pair if isinstance(pair, tuple) else (0.0, 0.0) for pair in pairs], dtype=float).reshape(-1, 2)
+    """Those fitted for each ticker; of a run of one ticker that one's, whatever the name; else rows are not judged."""
+    slices = ticker_slices(table[TICKER])
+    stand_in = next(iter(limits.fitted.values())) if len(limits.fitted) == 1 else (0.0, 0.0)
+    bounds = np.array([limits.fitted.get(ticker, stand_in) for ticker in slices]).reshape(-1, 2)
+    known = np.repeat(bounds, [rows.stop - rows.start for rows in slices.values()], axis=0)
     return known[:, 0], known[:, 1]
 
 
