@@ -11,9 +11,10 @@ import pytest
 from factories import INSTALLED, cutoffs, gappy, garch_path, history, near_constant, panel, random_walk, spans_of
 
 from stockrnn.configfile import load_config
-from stockrnn.errors import NotFittedError
+from stockrnn.errors import DivergedError, NotFittedError
 from stockrnn.models.baselines import BaselineWarning, Naive
 from stockrnn.models.forecaster import Forecast, Forecaster
+from stockrnn.training import recurrent
 from stockrnn.training.recurrent import network_forecaster
 from stockrnn.types import CLOSE, DATE, FILLED, PRICES, QUANTILES, TICKER, VOLUME
 
@@ -264,3 +265,31 @@ def test_a_baseline_learns_nothing_after_its_span(name):
     rows = np.array([200])
     before, later = (INSTALLED[name](1).fit(table, spans).forecast(prices, rows) for table in (prices, changed))
     assert_same_bytes(before, later)
+
+
+def test_a_network_whose_forecasts_are_no_prices_has_diverged_though_its_loss_is_finite():
+    prices = random_walk(300)
+    spans = spans_of(prices)
+    config = load_config(None, [*SMALL, "train.optimizer=sgd", "train.learning_rate=1e8", "train.clip_norm=null"])
+    network = network_forecaster(config).fit(history(prices, spans), spans)
+    with pytest.raises(DivergedError, match=r"must be prices\. Received: numbers beyond every price\. Lower `train.learning_rate`"):
+        network.forecast(prices, cutoffs(prices, spans, 1))
+
+
+def test_a_batch_is_not_much_larger_than_all_windows(monkeypatch):
+    """One of 100,000 windows would take gigabytes and minutes, for the 115 that there are."""
+    prices = random_walk(200)
+    spans = spans_of(prices)
+    sizes, train = [], recurrent.train_network
+
+    def noted(*args, train_config, **given):
+        sizes.append(train_config.batch_size)
+        return train(*args, train_config=train_config, **given)
+
+    monkeypatch.setattr(recurrent, "train_network", noted)
+    members = []
+    for asked in (300, 1024, 100_000):
+        network = network_forecaster(load_config(None, [*SMALL, f"train.batch_size={asked}"])).fit(history(prices, spans), spans)
+        members.append(network.fitted.members[0])
+    assert sizes == [300, 1024, 1024]
+    assert all((members[1][name] == weights).all() for name, weights in members[2].items())

@@ -15,10 +15,10 @@ import pandas as pd
 
 from stockrnn.config import Config, TrainConfig
 from stockrnn.engines import ALONE, Engine, Tell
-from stockrnn.errors import DataError, NotFittedError
+from stockrnn.errors import DataError, DivergedError, NotFittedError
 from stockrnn.features.pipeline import Pipeline, fit_pipeline
 from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
-from stockrnn.features.windows import Windows
+from stockrnn.features.windows import Windows, roomy
 from stockrnn.models.exporting import export_onnx
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.networks import NetworkSpec, build_network, network_weights, rest_network, set_network_weights
@@ -33,6 +33,9 @@ from stockrnn.training.fitted import Fitted, Start
 from stockrnn.training.loop import EpochReport, History, is_shared, predict_windows, train_beside, train_network
 from stockrnn.training.pairing import Address, Pair, PartedError
 from stockrnn.types import RowIndex
+
+LARGE_BATCH = 1024
+"""Windows up to which a batch may be larger than all there are, so that folds and tickers of other lengths share what is compiled."""
 
 
 class RecurrentForecaster(Forecaster):
@@ -80,9 +83,16 @@ class RecurrentForecaster(Forecaster):
         return self
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
-        """Forecast from each cutoff row, averaging the members' outputs."""
-        fitted = self.fitted
-        return forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model)
+        """Forecast from each cutoff row, averaging the members' outputs. Raises DivergedError where that is beyond every price."""
+        fitted, train = self.fitted, self.config.train
+        with np.errstate(over="ignore", invalid="ignore"):
+            forecast = forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model)
+        if not np.isfinite(forecast.quantiles).all():
+            raise DivergedError(
+                f"The forecasts of a trained network must be prices. Received: numbers beyond every price. Lower `train.learning_rate` "
+                f"({train.learning_rate}), or set a smaller `train.clip_norm` ({train.clip_norm})."
+            )
+        return forecast
 
     def state(self) -> dict[str, Any]:
         """What else `restore` needs, as JSON."""
@@ -144,9 +154,10 @@ class _Lessons:
         return network
 
     def settings(self) -> TrainConfig:
-        """How a member learns."""
+        """How a member learns: in batches that are not much larger than all there is to learn from."""
         train = self.config.train
-        return train if self.start is None else train.model_copy(update={"epochs": self.start.epochs})
+        epochs = train.epochs if self.start is None else self.start.epochs
+        return train.model_copy(update={"epochs": epochs, "batch_size": min(train.batch_size, roomy(len(self.train), LARGE_BATCH))})
 
     def checkpoint(self, member: int) -> Checkpoint | None:
         """Where a member's state is kept."""
@@ -170,7 +181,7 @@ def _train_member(lessons: _Lessons, member: int, tell: Tell) -> tuple[dict[str,
 @contextlib.contextmanager
 def _pair(engine: Engine, lessons: _Lessons) -> Iterator[Pair | None]:
     """Another process that trains the one network with this one, where it is large and there is one."""
-    pair = Pair.first() if is_shared(lessons.specs[0], lessons.config.train) else None
+    pair = Pair.first() if is_shared(lessons.specs[0], lessons.settings()) else None
     if pair is None:
         yield None
         return
