@@ -85,6 +85,12 @@ def table_of_days(days):
     return random_walk(len(days)).assign(date=pd.DatetimeIndex(days))
 
 
+def test_a_market_of_two_days_a_week_is_planned_as_far_as_it_is_asked_for():
+    (sessions,) = expected_sessions(day("2012-04-02"), 201, "pattern", (0, 3))  # a Monday
+    np.testing.assert_array_equal(sessions[1::2], day("2012-04-09") + 7 * np.arange(100))
+    np.testing.assert_array_equal(sessions[::2], day("2012-04-05") + 7 * np.arange(101))
+
+
 def test_calendar_facts_by_hand():
     prices = table_of_days(["2024-05-23", "2024-05-24", "2024-05-29"])  # a holiday on Monday 27, month's end on Friday 31
     ahead = Ahead(CALENDAR, (0, 1, 2, 3, 4), {"WALK": "XNYS"})

@@ -149,7 +149,7 @@ def expected_sessions(dates: np.ndarray, count: int, calendar: str, weekdays: tu
         weekdays: numbers, Monday is 0, of the days that trade where there is no calendar, or it does not reach.
     """
     days = dates.astype("datetime64[D]")
-    last = days.max() + np.timedelta64(3 * count + 30, "D")
+    last = days.max() + (7 * count + 30) * _DAY
     years = (int(str(day)[:4]) for day in (days.min(), last))
     plan = planned_days(calendar, *years, weekdays)
     return np.asarray(plan[np.searchsorted(plan, days, side="right")[:, None] + np.arange(count)])
