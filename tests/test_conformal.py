@@ -204,11 +204,12 @@ def test_widths_of_one_ticker_fit_any_name_and_those_of_several_only_their_own()
     pd.testing.assert_frame_equal(Widths().apply(forecasts), forecasts)
 
 
-def test_too_short_a_calibration_span_is_refused_before_anything_is_trained(monkeypatch):
+@pytest.mark.parametrize(("head", "instead"), [("quantile", "set it to 0"), ("point", "choose another `model.head`")])
+def test_too_short_a_calibration_span_is_refused_before_anything_is_trained(monkeypatch, head, instead):
     monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", None)  # whatever trains is found missing
-    prices, config = random_walk(150), load_config(None, ["split.calibration=0.1"])
+    prices, config = random_walk(150), load_config(None, ["split.calibration=0.1", f"model.head={head}"])
     spans = spans_of(prices)
-    with pytest.raises(DataError, match=r"The calibration span must hold 19 forecasts of step 1\. Received: 16\."):
+    with pytest.raises(DataError, match=r"The calibration span must hold 19 forecasts of step 1\. Received: 16\..*" + instead):
         learn_network(config, history(prices, spans), spans)
     prices = random_walk(250)
     with pytest.raises(ImportError):

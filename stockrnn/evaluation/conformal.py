@@ -85,12 +85,12 @@ def calibrate(forecasts: pd.DataFrame) -> Calibration:
     return Calibration(np.stack(shifts))
 
 
-def check_count(rows: int, step: int = 1) -> None:
-    """Make sure that shifts of a step can be learned from so many forecasts. Raises DataError."""
+def check_count(rows: int, step: int = 1, instead: str = "set it to 0") -> None:
+    """Make sure that shifts of a step can be learned from so many forecasts; `instead` is what needs none. Raises DataError."""
     if rows < LEAST_ROWS:
         raise DataError(
-            f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {rows}. Enlarge `split.calibration`, or set "
-            "it to 0; shorten `window.horizon`, or give more history."
+            f"The calibration span must hold {LEAST_ROWS} forecasts of step {step}. Received: {rows}. Enlarge `split.calibration`, or "
+            f"{instead}; shorten `window.horizon`, or give more history."
         )
 
 

@@ -102,15 +102,16 @@ def learn(
 
 def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: TrainingContext = NO_CONTEXT) -> Learned:
     """Fit the network and its shifts alone, without baselines; `history` ends with the calibration span. The rest as `learn`."""
-    shifted = config.model.head != "point" and config.split.calibration > 0  # a point head has its spread from there already
-    if shifted:  # before a training that would be in vain
-        check_count(len(cutoff_rows(history, spans, "calibration", config.window.horizon)))
+    calibrated, point = config.split.calibration > 0, config.model.head == "point"
+    if calibrated:  # before a training that would be in vain
+        count = len(cutoff_rows(history, spans, "calibration", config.window.horizon))
+        check_count(count, instead="choose another `model.head`" if point else "set it to 0")
     from stockrnn.training.recurrent import network_forecaster, parts_of
 
     network = network_forecaster(config, context).fit(history, spans)
     learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
     learned = replace(learned, notes=_untold(learned, history))
-    if not shifted:
+    if point or not calibrated:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
