@@ -157,7 +157,7 @@ def test_tickers_are_never_mixed_and_padded_windows_stay():
 
 
 NETWORKS = [
-    {"head": "quantile", "cell": "lstm", "units": (4, 4), "bidirectional": True},
+    pytest.param({"head": "quantile", "cell": "lstm", "units": (4, 4), "bidirectional": True}, marks=pytest.mark.slow),
     {"head": "student_t", "cell": "gru", "architecture": "encoder_decoder", "attention": "additive"},
     {"head": "direction", "cell": "simple_rnn", "architecture": "many_to_many"},
     {"head": "point", "cell": "gru", "architecture": "one_to_many"},

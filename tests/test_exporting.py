@@ -48,7 +48,13 @@ def windows(net, n=5):
     return np.random.default_rng(1).normal(size=(n, *net.input_shape[1:])).astype("float32")
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=name)
+LONG = {"bidirectional-none", "bidirectional-dot"}
+"""Ends of the names of shapes that take long to export; those with another attention stand for them among the fast tests."""
+
+
+@pytest.mark.parametrize(
+    "shape", [pytest.param(each, marks=pytest.mark.slow) if name(each).partition("-")[2] in LONG else each for each in SHAPES], ids=name
+)
 def test_every_shape_is_exported_as_it_is(shape):
     place = SHAPES.index(shape)
     chosen = {"cell": sorted(CELLS)[place % 3], "head": sorted(HEADS)[place % 4], "layer_norm": place % 2 == 0, "residual": place % 3 == 0}

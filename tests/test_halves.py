@@ -63,7 +63,7 @@ def trained(halved, monkeypatch, horizon=1, train=None, **model):
     "case",
     [
         {"cell": "lstm"},
-        {"cell": "gru", "bidirectional": True, "layer_norm": True, "l2": 0.01, "l1": 0.001},
+        pytest.param({"cell": "gru", "bidirectional": True, "layer_norm": True, "l2": 0.01, "l1": 0.001}, marks=pytest.mark.slow),
         {"cell": "simple_rnn", "train": {"optimizer": "adamw", "clip_value": 0.02, "schedule": "cosine"}},
         {
             "architecture": "encoder_decoder",
