@@ -325,6 +325,8 @@ def configs_schema() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    if os.name != "posix":  # locks and writing that cannot be cut in half are POSIX's
+        _leave("The system must be Linux or macOS. Received: Windows. Run it in WSL 2: https://learn.microsoft.com/windows/wsl/install", 2)
     sys.excepthook = _report_bug
     atexit.register(_end)  # first, so that it is called last
     prepare_streams()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stockrnn import commands
+from stockrnn import cli, commands
 from stockrnn.configfile import shipped_configs
 from stockrnn.prices.loading import find_files
 from stockrnn.reports.plots import FIGURES
@@ -226,6 +226,16 @@ def test_one_seed_gives_one_result_in_fresh_processes_and_after_a_kill(tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert stockrnn("train", "--resume", "--run", "c", cwd=tmp_path).returncode == 0
     assert digests(tmp_path / "a") == digests(tmp_path / "c")
+
+
+def test_a_system_without_posix_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(os, "name", "nt")
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    said = capsys.readouterr().err
+    assert (left.value.code, said.count("\n")) == (2, 1)
+    assert "Linux" in said
+    assert "WSL" in said
 
 
 @pytest.mark.slow
