@@ -308,6 +308,17 @@ def test_quantiles_of_a_statistical_model_cover_about_90_percent(name):
         assert 0.84 < inside.mean() < 0.96
 
 
+@statistical
+@pytest.mark.parametrize(("rows", "horizon"), [(24, 2), (1300, 520)])
+def test_a_statistical_model_knows_some_errors_of_each_step_whatever_the_horizon(rows, horizon):
+    prices = random_walk(rows)
+    spans = spans_of(prices)
+    theta = BASELINES["theta"](horizon).fit(history(prices, spans), spans)
+    made = theta.forecast(prices, np.array([rows - 1]))
+    assert np.isfinite(made.quantiles).all()
+    assert (np.diff(made.quantiles[0, -1, [0, -1]]) > 0).all()
+
+
 @pytest.mark.parametrize("name", ["arima", "theta"])
 def test_without_statsforecast_the_user_is_told_to_install_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "statsforecast", None)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from stockrnn.errors import MissingExtraError
 from stockrnn.models.forecaster import Forecaster
-from stockrnn.models.rules import Baseline, BaselineWarning, Changes, Rule, Series, step_quantiles
+from stockrnn.models.rules import LEAST_CHANGES, Baseline, BaselineWarning, Changes, Rule, Series, step_quantiles
 from stockrnn.models.volatility import Ewma, Garch, Har
 from stockrnn.types import CLOSE, QUANTILES
 
@@ -100,7 +100,8 @@ class Statistical(Baseline):
 
     def _learn(self, past: Series) -> Rule:
         model = self._model().fit(np.log(past.price / past.price[0]))
-        at = np.arange(max(len(past.price) - self.sessions, min(20, len(past.price) - self.horizon)), len(past.price))
+        count = len(past.price)
+        at = np.arange(min(max(count - self.sessions, 20), count - self.horizon - LEAST_CHANGES), count)  # some changes must be known
         ahead = self._ahead(model, past, at)
         spread = step_quantiles([past.changes(step)[at] - ahead[:, step - 1] for step in self._steps()])
 
