@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from stockrnn.models.outputs import direction_quantiles, move_sizes, point_of, probability_up, quantiles_of
+from stockrnn.models.outputs import direction_quantiles, move_sizes, probability_up, quantiles_of
 from stockrnn.types import QUANTILES
 
 
@@ -18,13 +18,12 @@ def test_the_quantiles_of_a_student_are_scipys():
     raw = np.stack([generator.normal(size=(5, 2)), generator.uniform(0.1, 3, (5, 2)), generator.uniform(2.1, 90, (5, 2))], axis=-1)
     wanted = stats.t.ppf(np.array(QUANTILES), raw[..., 2:], raw[..., :1], raw[..., 1:2])
     np.testing.assert_allclose(quantiles_of("student_t", raw), wanted, rtol=1e-9)
-    np.testing.assert_allclose(point_of("student_t", raw), raw[..., 0], atol=1e-12)
+    np.testing.assert_allclose(quantiles_of("student_t", raw)[..., 9], raw[..., 0], atol=1e-12)
 
 
 def test_quantiles_are_given_as_they_are_and_a_point_at_every_level():
     raw = np.sort(np.random.default_rng(0).normal(size=(3, 2, 19)), axis=-1)
     np.testing.assert_array_equal(quantiles_of("quantile", raw), raw)
-    np.testing.assert_array_equal(point_of("quantile", raw), raw[..., 9])
     np.testing.assert_array_equal(quantiles_of("point", raw[..., :1]), np.repeat(raw[..., :1], 19, axis=-1))
 
 

@@ -47,11 +47,6 @@ def quantiles_of(head: str, raw: np.ndarray) -> np.ndarray:
     return QUANTILES_OF[head](np.asarray(raw, np.float64))
 
 
-def point_of(head: str, raw: np.ndarray) -> np.ndarray:
-    """The forecast of each step, shape (n, horizon), scaled: the value, or the median. Raises KeyError as `quantiles_of`."""
-    return quantiles_of(head, raw)[..., QUANTILES.index(0.5)]
-
-
 def probability_up(raw: np.ndarray) -> np.ndarray:
     """P(up) of a `direction` head, shape (n, horizon), from its logits (n, horizon, 1)."""
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(raw, np.float64)[..., 0]))

@@ -6,7 +6,7 @@ Works on whole Arrow columns; no Python object is made per row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -205,8 +205,3 @@ def _written(column: Any, decimal: str) -> tuple[np.ndarray, np.ndarray]:
     codes = coded.indices.to_numpy()
     bad = ~(good.to_numpy(zero_copy_only=False) | nothing.to_numpy(zero_copy_only=False))
     return np.asarray(values * factor)[codes], bad[codes]
-
-
-def first_text(column: Any, rows: Sequence[int] | np.ndarray) -> list[str]:
-    """The cells of some rows, as written."""
-    return [str(column[int(row)].as_py()) for row in rows]
