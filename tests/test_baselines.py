@@ -163,6 +163,46 @@ def test_a_ticker_whose_garch_does_not_converge_is_named_and_still_forecast():
     assert np.isfinite(made.quantiles).all()
 
 
+def test_a_garch_whose_shocks_are_far_from_unit_size_is_not_simulated_with(monkeypatch):
+    """As maximum likelihood fits to a price that hardly ever moves: the variance is nothing, but after a fall."""
+    (series,) = observed_series(garch_path(300), CLOSE)
+    corner = SimpleNamespace(params=[0.0, 1e-9, 0.0, 2.0, 0.0, 2.05], convergence_flag=0)
+    monkeypatch.setattr("arch.arch_model", lambda *_, **__: SimpleNamespace(fit=lambda **_: corner))
+    with pytest.warns(BaselineWarning, match="GARCH"):
+        assert fit_gjr(series).beta == 0.94
+    corner.params = [0.0, 0.05, 0.1, 0.0, 0.85, 8.0]
+    assert fit_gjr(series).beta == 0.85
+
+
+def seldom_moving(seed: int, share: float) -> pd.DataFrame:
+    """A price that moves in a share of its sessions, by some 5 %; in the others open, high and low repeat the close."""
+    generator = np.random.default_rng(seed)
+    moved = generator.random(1200) < share
+    prices = price_table(np.where(moved, 0.03 * generator.standard_t(3, 1200), 0.0), np.full(1200, 0.01), seed, "THIN", 100.0)
+    for column in (OPEN, HIGH, LOW):
+        prices[column] = prices[CLOSE].where(~moved, prices[column])
+    return prices
+
+
+def test_a_garch_of_a_price_that_is_still_for_months_has_a_constant_variance(monkeypatch):
+    prices = seldom_moving(0, 0.002)
+    failed = SimpleNamespace(params=[0.0, 0.05, 0.1, 0.0, 0.85, 8.0], convergence_flag=4)
+    monkeypatch.setattr("arch.arch_model", lambda *_, **__: SimpleNamespace(fit=lambda **_: failed))
+    (series,) = observed_series(prices, CLOSE)
+    with pytest.warns(BaselineWarning, match="THIN; its variance there is that of its past"):
+        model = fit_gjr(series)
+    np.testing.assert_allclose(model.next_variance(series), series.returns()[1:].var(), rtol=1e-12)
+    with pytest.warns(BaselineWarning, match="THIN"):
+        made, _, last = forecast("garch", prices, 10)
+    assert 1.0 <= (made.quantiles[:, :, -1] / last[:, None]).max() < 1.1
+
+
+@pytest.mark.parametrize(("seed", "share"), [(2, 0.1), (4, 0.1), (4, 0.2), (5, 0.2)])
+def test_har_of_a_price_that_seldom_moves_stays_near_it(seed, share):
+    made, _, last = forecast("har", seldom_moving(seed, share), 10)
+    assert 1.0 < (made.quantiles[:, :, -1] / last[:, None]).max() < 1.5
+
+
 @pytest.mark.parametrize("has_range", [True, False])
 def test_har_regresses_log_variance_on_its_last_1_5_and_22_sessions(has_range):
     prices = garch_path(900)

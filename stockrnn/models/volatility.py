@@ -15,6 +15,9 @@ import pandas as pd
 from stockrnn.models.rules import TINY, Baseline, BaselineWarning, Changes, Rule, Series
 from stockrnn.types import QUANTILES
 
+MOST_SHOCK = 1000.0
+"""Mean square from which on the past's shocks are too large to be simulated with, as those of a price that hardly ever moves may be."""
+
 
 class Ewma(Baseline):
     """RiskMetrics volatility around the last price: v[t] = 0.94 v[t-1] + 0.06 r[t]².
@@ -56,7 +59,7 @@ class Har(Baseline):
     def _learn(self, past: Series) -> Rule:
         has_range = bool(np.mean((past.high > past.low) | ((past.high == past.low) & (past.returns() == 0.0))) >= 0.9)
         seen = _session_variance(past, has_range)
-        floor = max(0.01 * float(np.nanmedian(seen)), TINY**2)
+        floor = max(0.01 * _usual(seen), TINY**2)
         weights = [
             _least_squares(self._regressors(past, has_range, floor), _mean_ahead(past, has_range, floor, step)) for step in self._steps()
         ]
@@ -78,8 +81,9 @@ class Garch(Baseline):
 
     r = m + e, e = sqrt(v) z, v' = w + (a + g [e < 0]) e² + b v. Parameters are fitted once on the past up to the
     calibration end, then the variance is filtered forward. The shocks z of the simulation are the past's own: their
-    quantiles, in an order drawn once from a fixed seed, the same for every cutoff. A ticker whose fit does not converge
-    gets RiskMetrics' variance (a = 0.06, b = 0.94), and a `BaselineWarning` says so.
+    quantiles, in an order drawn once from a fixed seed, the same for every cutoff. A ticker whose fit does not converge, or
+    whose shocks it leaves far from unit size, gets RiskMetrics' variance (a = 0.06, b = 0.94), or a constant one where that does
+    so too, and a `BaselineWarning` says so.
 
     Sources: Glosten, Jagannathan and Runkle 1993, doi:10.1111/j.1540-6261.1993.tb05128.x; Barone-Adesi, Giannopoulos
     and Vosper 1999, doi:10.1002/(SICI)1096-9934(199908)19:5<583::AID-FUT5>3.0.CO;2-S.
@@ -124,6 +128,10 @@ class Gjr:
         """Variance of the session after each, shape (sessions,)."""
         return decayed(self.after(series.returns() - self.mean) / (1 - self.beta), self.beta, self.start)
 
+    def mean_shock(self, series: Series) -> float:
+        """Mean square of the past's shocks, which are its returns in units of the deviation expected: near 1 where the model fits."""
+        return float(np.mean((series.returns()[1:] - self.mean) ** 2 / self.next_variance(series)[:-1]))
+
     def simulate(self, variance: np.ndarray, shocks: np.ndarray) -> np.ndarray:
         """Quantiles of the summed log returns. From (n,) variances and (paths, horizon) shocks: shape (n, horizon, 19)."""
         ahead = np.repeat(variance[:, None], len(shocks), axis=1)
@@ -150,6 +158,12 @@ def _session_variance(series: Series, has_range: bool) -> np.ndarray:
     return np.concatenate([[np.nan], series.returns()[1:] ** 2])
 
 
+def _usual(variance: np.ndarray) -> float:
+    """The median of the sessions' variance; of those that moved where most did not, 0 where none did."""
+    moved = variance[variance > 0.0]
+    return float(np.nanmedian(variance) or (np.median(moved) if len(moved) else 0.0))
+
+
 def _log_variance(series: Series, has_range: bool, floor: float) -> pd.Series:
     """Log variance of each session; an unknown one repeats the last, a leading one is the floor's."""
     known = pd.Series(_session_variance(series, has_range)).ffill().fillna(floor)
@@ -170,7 +184,7 @@ def _least_squares(regressors: list[np.ndarray], target: np.ndarray) -> np.ndarr
 
 
 def fit_gjr(past: Series) -> Gjr:
-    """Fit `garch` on one ticker's past; RiskMetrics' variance where that fails. Returns are fitted in units of their deviation."""
+    """Fit `garch` on one ticker's past, in units of its deviation; where that fails, RiskMetrics' variance or a constant one."""
     from arch import arch_model
 
     returns = past.returns()[1:]
@@ -179,7 +193,12 @@ def fit_gjr(past: Series) -> Gjr:
         fitted = arch_model(returns / unit, vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False).fit(disp="off", show_warning=False)
         mean, omega, alpha, gamma, beta, _ = (float(value) for value in fitted.params)
         if fitted.convergence_flag == 0 and np.isfinite([mean, omega, alpha, gamma, beta]).all() and beta < 1:
-            return Gjr(mean * unit, omega * unit**2, alpha, gamma, beta, unit**2)
-    message = f"garch did not converge on {past.ticker}; its variance there is RiskMetrics' (0.06, 0.94)."
-    warnings.warn(message, BaselineWarning, stacklevel=2)
-    return Gjr(0.0, 0.0, 0.06, 0.0, 0.94, max(unit, TINY) ** 2)
+            model = Gjr(mean * unit, omega * unit**2, alpha, gamma, beta, unit**2)
+            if model.mean_shock(past) < MOST_SHOCK:
+                return model
+    start = max(unit, TINY) ** 2
+    model, its = Gjr(0.0, 0.0, 0.06, 0.0, 0.94, start), "RiskMetrics' (0.06, 0.94)"
+    if model.mean_shock(past) >= MOST_SHOCK:
+        model, its = Gjr(0.0, start, 0.0, 0.0, 0.0, start), "that of its past"
+    warnings.warn(f"garch did not converge on {past.ticker}; its variance there is {its}.", BaselineWarning, stacklevel=2)
+    return model
