@@ -75,9 +75,11 @@ def test_histograms_count_every_session_and_write_mean_and_spread():
         assert float(spread) == pytest.approx(values.std(ddof=1), rel=0.05)
 
 
-def test_what_the_file_lacks_is_said_instead_of_drawn():
+@pytest.mark.parametrize("volume", [np.nan, 0.0])
+def test_what_the_file_lacks_is_said_instead_of_drawn(volume):
     table = gappy(120)
     table[[OPEN, HIGH, LOW]] = np.nan
+    table[VOLUME] = volume
     figures = inspection_figures(table, "gappy.csv")
     said = [text.get_text() for figure in figures.values() for axes in figure.axes for text in axes.texts]
     assert said == ["the file holds no volume", "not in the file", "not in the file"]

@@ -28,7 +28,7 @@ from stockrnn.reports.sheet import (
 )
 
 
-def drawn(low, high, log=False):
+def drawn(low, high, log=False, whole=False):
     with drawing():
         figure, cells = sheet(["one"])
         (axes,) = cells["one"]
@@ -36,7 +36,7 @@ def drawn(low, high, log=False):
         if log:
             log_axis(axes.yaxis)
         else:
-            number_axis(axes.yaxis)
+            number_axis(axes.yaxis, whole=whole)
         figure.draw_without_rendering()
         return [tick.label1.get_text() for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
 
@@ -52,6 +52,11 @@ def drawn(low, high, log=False):
 )
 def test_a_number_axis_writes_plain_numbers_with_as_many_decimals_as_they_need(low, high, expected):
     assert drawn(low, high) == expected
+
+
+@pytest.mark.parametrize(("low", "high", "expected"), [(0.96, 1.04, ["1"]), (0.9, 2.1, ["1", "2"]), (0, 4, ["0", "1", "2", "3", "4"])])
+def test_an_axis_of_whole_numbers_shows_no_parts_of_one(low, high, expected):
+    assert drawn(low, high, whole=True) == expected
 
 
 def test_a_log_axis_writes_plain_numbers_at_1_2_and_5():

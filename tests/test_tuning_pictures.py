@@ -33,6 +33,12 @@ def test_scores_half_a_percent_apart_look_different(scale):
     assert len(shown) == len(set(shown)) == 5
 
 
+def test_a_scale_of_one_score_has_one_number():
+    found = found_of(8.0, failed=(1, 2))
+    axes = tuning_figures(found, SPACE, "prices.csv")["parallel"].axes[0]
+    assert [text.get_text() for text in axes.findobj(Text) if text.get_position()[0] == 1.04] == ["7.88"]
+
+
 @pytest.mark.parametrize(("failed", "said"), [((), "ended early"), ((2,), "ended early or failed")])
 def test_a_trial_that_failed_is_not_said_to_have_been_ended_early(failed, said):
     figures = tuning_figures(found_of(8.0, failed), SPACE, "prices.csv")

@@ -278,14 +278,15 @@ def _chosen(frame: pd.DataFrame, sources: Sources, data: DataConfig) -> tuple[pd
             near = difflib.get_close_matches(data.ticker, sources.tickers, n=1, cutoff=0.3) or list(sources.tickers[:5])
             raise DataError(f"`data.ticker` must be in the data. Received: {shown(data.ticker)}. It holds {', '.join(map(shown, near))}.")
         kept &= frame[CODE].to_numpy() == sources.tickers.index(data.ticker)
+    its = frame[DATE][kept]
     if data.start is not None:
         kept &= (frame[DATE] >= pd.Timestamp(data.start)).to_numpy()
     if data.end is not None:
         kept &= (frame[DATE] < pd.Timestamp(data.end) + pd.Timedelta(days=1)).to_numpy()
     if not kept.any():
-        first, last = date_text(frame[DATE].min()), date_text(frame[DATE].max())
+        asked = " and ".join(f"`data.{key}: {day}`" for key, day in (("start", data.start), ("end", data.end)) if day is not None)
         raise DataError(
-            f"`data.start` and `data.end` must leave rows. Received: {data.start} to {data.end}; the data goes from {first} to {last}."
+            f"{asked} must leave rows. Received: data from {date_text(its.min())} to {date_text(its.max())}. Choose other days."
         )
     return (frame if kept.all() else frame[kept].reset_index(drop=True)), sources
 

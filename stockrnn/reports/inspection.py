@@ -85,9 +85,9 @@ def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figur
 def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    if rows[VOLUME].notna().any():
+    if rows[VOLUME].max() > 0:
         axes.vlines(rows[DATE], 0, rows[VOLUME], color=MUTED, lw=width)
-        axes.set_ylim(0, 1.05 * max(rows[VOLUME].max(), 1e-12))
+        axes.set_ylim(0, 1.05 * rows[VOLUME].max())
         number_axis(axes.yaxis, 3)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tables.counted(value)))
     else:

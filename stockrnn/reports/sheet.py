@@ -278,12 +278,12 @@ def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:
     """Let an axis show plain numbers: thousands apart, as many decimals as its ticks need, no exponent and no offset."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    locator = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole)
+    locator = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1 if whole else 2)
 
     def text(value: float, place: int | None) -> str:
         del place
         step = float(np.diff(axis.get_majorticklocs()).min(initial=1e300))
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1e300 else 4
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1e300 else 0 if whole else 4
         return minus(f"{value + 0.0:,.{decimals}f}")
 
     axis.set_major_locator(locator)

@@ -86,7 +86,9 @@ def draw_parallel(found: Found, space: Space, title: str, unit: str) -> Figure:
     for at, key in enumerate(keys):
         _scale(axes, at, _ticks(space.domains[key]))
     digits = _digits(high - low or high)
-    _scale(axes, len(keys), [(share, number(low + share * (high - low), digits)) for share in np.linspace(0, 1, TICKS)])
+    _scale(
+        axes, len(keys), [(share, number(low + share * (high - low), digits)) for share in np.linspace(0, 1, TICKS if high > low else 1)]
+    )
     axes.set_xticks(range(len(keys) + 1), [*(inert(key).replace(".", ".\n", 1) for key in keys), f"Mean CRPS\n({unit})"])
     axes.set_xlim(-0.25, len(keys) + 0.35)
     axes.set_ylim(-0.06, 1.06)
