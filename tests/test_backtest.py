@@ -395,6 +395,15 @@ def test_a_ticker_listed_later_joins_at_the_next_refit(quick, tmp_path):
     assert any("want of history" in note for note in done.notes)
 
 
+def test_folds_shorter_than_the_horizon_leave_the_last_ones_without_a_forecast(quick, csv, tmp_path):
+    done = recipes.backtest(small("window.horizon=9", "train.epochs=1", data=csv), Plan(folds=8, refit=2), tmp_path / "run")
+    cutoffs = pd.read_csv(tmp_path / "run" / "forecasts.csv").query("model == 'lstm'")["cutoff"].unique()
+    assert len(cutoffs) == 30 - 9 + 1
+    assert len(done.metrics["folds"]) == 8
+    with pytest.raises(DataError, match=r"last refit .* Received: none from 2010-\d\d-\d\d on.* fewer --folds"):
+        recipes.explain_run(done.run, tmp_path / "pictures", "png")
+
+
 def test_a_test_span_without_room_for_a_forecast_is_refused_before_anything_is_trained(csv, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", None)  # whatever trains is found missing
     config, run = small("window.horizon=25", "split.test=0.1", data=csv), tmp_path / "run"

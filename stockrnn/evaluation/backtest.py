@@ -21,7 +21,7 @@ from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.training.context import NO_CONTEXT, TrainingContext
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import DATE, FORECAST_TABLE, TICKER
 
 BASELINE_SETS: dict[str, tuple[str, ...]] = {
     "default": tuple(name for name in BASELINES if name not in ("arima", "theta")),
@@ -157,6 +157,8 @@ def forecast_fold(taught: Taught, config: Config, walk: Spans, fold: Fold) -> tu
         The forecast table, and why a baseline is missing from it, by name.
     """
     table, rows = taught.table, fold_rows(taught, config, walk, fold)
+    if not len(rows):  # such as of a last fold shorter than the horizon
+        return pd.DataFrame(columns=list(FORECAST_TABLE)), {}
     forecasts, failed = taught.learned.forecast(table, rows)
     tables, more_failed = forecast_baselines(taught.more, table, rows)
     return pd.concat([forecasts, *tables], ignore_index=True), failed | more_failed

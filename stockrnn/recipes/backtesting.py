@@ -256,7 +256,7 @@ def _backtest(
     with watch.stage("score"):
         kept = [walk.load(fold) or {} for fold in folds]
         before = kept[0]["calibration"]
-        tables = (read_forecasts(each["forecasts"]) for each in kept)
+        tables = (read_forecasts(each["forecasts"]) for each in kept if each["forecasts"] is not None)
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         history, network = _epochs(kept), taught.learned.network.name
         pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
@@ -313,7 +313,7 @@ def _fold(config: Config, taught: Taught, fold: Fold, forecasts: pd.DataFrame, f
     calibration = calibration_forecasts(taught, fold.spans) if fold.number == 0 and config.split.calibration > 0 else None
     histories = [history for part in taught.learned.parts.values() for history in part.fitted.histories]
     return {
-        "forecasts": to_csv(forecasts).decode(),
+        "forecasts": to_csv(forecasts).decode() if len(forecasts) else None,
         "history": to_csv(histories_table(taught.learned.parts)).decode() if fold.refits else None,
         "calibration": None if calibration is None else to_csv(calibration).decode(),
         "epochs": [history.restored_epoch for history in histories] if fold.refits else [],

@@ -89,7 +89,7 @@ def explain_run(
 
 
 def _cutoffs(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Ticker and date of each cutoff of the test span that the run's network has not learned from."""
+    """Ticker and date of each cutoff of the test span that the run's network has not learned from. Raises DataError without one."""
     rows = forecasts.loc[forecasts["model"] == run.config.model.cell, [TICKER, "cutoff"]].drop_duplicates()
     folds = run.json("metrics.json").get("folds")
     if folds is None:
@@ -98,6 +98,11 @@ def _cutoffs(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
         end = pd.Timestamp(folds[-1]["calibration_end"])
     except (LookupError, TypeError, ValueError) as error:
         hold(False, run.folder / "metrics.json", "name the folds of a backtest", repr(error))
+    if not (rows["cutoff"] >= end).any():
+        raise DataError(
+            f"The last refit of a backtest must have made a forecast to be explained. Received: none from {end:%Y-%m-%d} on, too few "
+            "sessions for all its steps. Walk with fewer --folds."
+        )
     return rows[rows["cutoff"] >= end]
 
 
