@@ -140,7 +140,7 @@ def backtest(
     ] = None,
     gap: Annotated[int | None, typer.Option("--gap", metavar="G", help="Sessions between learning and the first forecast; 0.")] = None,
     start: Annotated[
-        str | None, typer.Option("--start", metavar="DATE", help="First date of the test span, instead of split.test's.")
+        str | None, typer.Option("--start", metavar="DATE", help="First date of the test span, or its number in a file without dates.")
     ] = None,
     warm_start: Annotated[
         int | None,
@@ -208,7 +208,9 @@ def audit(config: Config = None, data: Data = None, overrides: Set = None, json:
 def predict(
     run: RunArgument = None,
     data: Data = None,
-    asof: Annotated[str | None, typer.Option("--asof", metavar="DATE", help="Forecast as if this were the last date known.")] = None,
+    asof: Annotated[
+        str | None, typer.Option("--asof", metavar="DATE", help="Last date known, or its number in a file without dates.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write the forecast table to this CSV file too.")] = None,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ import datetime as dt
 import glob
 import json as jsonlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ import pandas as pd
 from stockrnn import recipes
 from stockrnn.config import Config
 from stockrnn.configfile import config_schema, find_config, find_space, load_config, shipped_configs, to_yaml
-from stockrnn.errors import ConfigError, RunDamagedError, StockRNNError, StorageError, inert
+from stockrnn.errors import RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import interruptible
 from stockrnn.places import Place
 from stockrnn.prices.loading import inspect_document
+from stockrnn.prices.steps import asked_for, dated, is_number, numbered, row_name, spoken, told
 from stockrnn.reports import tables
 from stockrnn.reports.progress import step_progress, training_progress, walk_progress
 from stockrnn.runs.directory import PLOTS, Run, find_run, is_begun, list_runs, new_run_folder, open_run, unfinished_run
@@ -80,8 +81,8 @@ def backtest(
     """`stockrnn backtest`. `plan` holds the options that were given; the others are those of `Plan`, or of the unfinished backtest."""
     where = Place(**place)
     given = {name: value for name, value in plan.items() if value is not None}
-    if "start" in given:
-        given["start"] = _iso(_date(given["start"], "--start"))
+    if "start" in given and not is_number(given["start"]):
+        given["start"] = _iso(asked_for(given["start"], "--start", ""))
     if resume:
         folder, settings, kept = recipes.unfinished_backtest(run)
         settings = _settings(config, data, overrides) if config or data or overrides else settings
@@ -185,30 +186,31 @@ def audit(config: str | None, data: str | None, overrides: Sequence[str], json: 
         first = found.leaks[0]
         raise StockRNNError(
             f"Nothing before a cutoff may follow from what comes after it. Received: `{first.stage}` ({STAGES[first.stage]}) changed with "
-            f"the future after {first.cutoff} ({first.change}). This is a bug: please report it with the config."
+            f"the future after {spoken(first.cutoff, '')} ({first.change}). This is a bug: please report it with the config."
         )
 
 
 def predict(run: str | None, data: str | None, asof: str | None, output: Path | None, json: bool) -> None:
     """`stockrnn predict`."""
     opened = open_run(find_run(run))
-    predicted = recipes.predict(opened, data, None if asof is None else _last_instant(asof))
+    predicted = recipes.predict(opened, data, None if asof is None else _last_instant(asof, opened.step))
+    step = predicted.data_step
     if output is not None:
-        write_bytes(output, to_csv(predicted.table))
+        write_bytes(output, to_csv(numbered(predicted.table, step)))
     _tell(predicted.notes)
     rows = predicted.rows
     if json:
-        _print_json({"format": 1, "forecasts": [{**row, DATE: _iso(row[DATE])} for row in rows.to_dict("records")]})
+        _print_json({"format": 1, "forecasts": [{**row, DATE: told(row[DATE], step)} for row in rows.to_dict("records")]})
         return
-    ends = dict.fromkeys(tables.dated(predicted.table["cutoff"].agg(end), opened.step) for end in ("min", "max"))
+    ends = dict.fromkeys(dated(predicted.table["cutoff"].agg(end), step) for end in ("min", "max"))
     tickers = rows[TICKER].nunique()
     which = ", ".join(rows[TICKER].unique()) if tickers <= NAMED_TICKERS else f"{tickers} tickers"
     _show(f"{which}: forecast from {' to '.join(ends)}, prices in the file's currency")
     if tickers <= MOST_TICKERS:
-        _show(tables.forecast_rows(rows, opened.step))
+        _show(tables.forecast_rows(rows, step))
         return
     half = MOST_TICKERS // 2
-    _show(tables.forecast_rows(tables.most_and_least(rows, half), opened.step))
+    _show(tables.forecast_rows(tables.most_and_least(rows, half), step))
     _show(f"The {half} tickers with the highest P(up) and the {half} with the lowest. All: --output FILE, or --json.")
 
 
@@ -292,7 +294,8 @@ def runs_compare(runs: Sequence[str], output: Path | None, json: bool) -> None:
     from stockrnn.reports import comparing
 
     span = found.forecasts["cutoff"]
-    _show(f"{found.sessions} sessions in common, forecast from {tables.dated(span.min())} to {tables.dated(span.max())}")
+    names, ends = row_name(found.step, 2), (dated(span.agg(end), found.step) for end in ("min", "max"))
+    _show(f"{found.sessions} {names} in common, forecast from {' to '.join(ends)}")
     _show(comparing.comparison_table(found))
     _show(comparing.pairs_table(found))
     _show(tables.verdict(found.sentences))
@@ -335,7 +338,8 @@ def _settings(config: str | None, data: str | None, overrides: Sequence[str]) ->
 
 def _print_scores(run: Run, metrics: dict[str, Any]) -> None:
     test = metrics["test"]
-    _show(f"Test span {_test_span(test, run.step)}: {test['n']} forecasts, prices in the file's currency")
+    ends = (spoken(test[end], run.step) for end in ("start", "end"))
+    _show(f"Test span {' to '.join(ends)}: {test['n']} forecasts, prices in the file's currency")
     base_rate = test.get("base_rate") if run.config.model.head == "direction" else None
     _show(tables.score_table(test["models"], metrics["network"], base_rate=base_rate, pooled="ticker_skill" in test))
     _show(tables.verdict([*metrics["verdict"], *metrics["alarms"]]))
@@ -354,17 +358,9 @@ def _row(run: Run) -> dict[str, Any]:
     return {**facts, "forecasts": metrics["test"]["n"], **scores}
 
 
-def _date(text: str, option: str) -> pd.Timestamp:
-    with contextlib.suppress(ValueError):
-        date = dt.datetime.fromisoformat(text)
-        if date.tzinfo is None:
-            return pd.Timestamp(date)
-    raise ConfigError(f"{option} must be a date such as 2024-06-28, without a time zone. Received: {text!r}.")
-
-
-def _last_instant(asof: str) -> pd.Timestamp:
-    """What `--asof` takes in: a day to its end, a time as it is."""
-    date = _date(asof, "--asof")
+def _last_instant(asof: str, step: str = "") -> pd.Timestamp:
+    """What `--asof` takes in: a day to its end, a time or the number of a session as it is."""
+    date = asked_for(asof, "--asof", step)
     with contextlib.suppress(ValueError):
         return pd.Timestamp(dt.datetime.combine(dt.date.fromisoformat(asof), dt.time.max))
     return date
@@ -373,13 +369,6 @@ def _last_instant(asof: str) -> pd.Timestamp:
 def _show(renderable: Any) -> None:
     tables.show(inert(renderable) if isinstance(renderable, str) else renderable)
     print()
-
-
-def _test_span(test: Mapping[str, Any], step: str) -> str:
-    ends = [test["start"], test["end"]]
-    with contextlib.suppress(ValueError):  # a stranger's
-        ends = [tables.dated(pd.Timestamp(end), step) for end in ends] if step == UNDATED else ends
-    return " to ".join(ends)
 
 
 def _iso(date: pd.Timestamp) -> str:

@@ -25,7 +25,7 @@ AHEAD = "ahead"
 """What a network is given of the steps ahead; `TICKER` also names what it is given of the ticker."""
 STEPS = ("daily", "weekly", "monthly", "intraday", "none")
 """What the rows of a price file may be apart; `none` where it has no dates, and its rows count as days from 1970-01-01 on."""
-INTRADAY, UNDATED = STEPS[-2:]
+DAILY, WEEKLY, MONTHLY, INTRADAY, UNDATED = STEPS
 OWN = "own "
 """How the price table's columns of the user's own begin: no word of ours can be one."""
 

@@ -89,12 +89,10 @@ def test_a_ticker_has_the_plan_of_its_own_days_and_of_years_to_come():
 @pytest.mark.parametrize(
     "dates",
     [
-        pd.date_range("1970-01-01", periods=400),
-        pd.date_range("1970-01-01", periods=400).delete([5, 9, 30]),
         pd.date_range("2010-01-04", periods=300, freq="W-MON"),
         pd.date_range("2010-01-04 09:30", periods=300, freq="h"),
     ],
-    ids=["no dates", "no dates, some rows dropped", "weekly", "intraday"],
+    ids=["weekly", "intraday"],
 )
 def test_rows_that_are_no_days_have_no_plan(dates):
     assert plan_of(pd.Series(dates.as_unit("ns")), "A", "auto") is None

@@ -93,7 +93,7 @@ def test_a_walk_that_does_not_fit_is_refused(options):
 
 
 def test_the_refusal_says_what_there_is():
-    with pytest.raises(DataError, match=r"each of 31 folds\. Received: 165 sessions of history, 30 to test"):
+    with pytest.raises(DataError, match=r"each of 31 folds\. Received: 165 rows of history, 30 to test"):
         walk(folds=31, gap=5)
 
 

@@ -174,7 +174,7 @@ def test_windows_are_found_by_their_cutoffs_or_refused_by_name():
     rows = np.array([199, 3, 77])
     np.testing.assert_array_equal(learned.windows_at(prices, rows).ends, rows)
     for short, row, have in ((prices, 2, 3), (prices[:3], 2, 3), (prices[:1], 0, 1)):
-        with pytest.raises(DataError, match=rf"needs 3 complete sessions .* Received: {have} of WALK up to {prices[DATE][row]:%Y-%m-%d}"):
+        with pytest.raises(DataError, match=rf"needs 3 complete rows .* Received: {have} of WALK up to {prices[DATE][row]:%Y-%m-%d}"):
             learned.windows_at(short, np.array([row]))
     both = panel(200)
     start = int(np.flatnonzero(both[TICKER] == "BBB")[0])

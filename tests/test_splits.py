@@ -64,9 +64,9 @@ def test_a_span_may_hold_one_session():
 
 
 def test_a_span_without_a_session_is_refused():
-    with pytest.raises(DataError, match="at least one session"):
+    with pytest.raises(DataError, match="at least one row"):
         split_time(random_walk(3)["date"], 0.3, 0.3, 0.3)
-    with pytest.raises(DataError, match="at least one session"):
+    with pytest.raises(DataError, match="at least one row"):
         split_time(random_walk(4)["date"], 0.15, 0.1, 0.15)
-    with pytest.raises(DataError, match="0 sessions"):
+    with pytest.raises(DataError, match="0 rows"):
         split_time(pd.Series([], dtype="datetime64[ns]"), 0.15, 0.1, 0.15)

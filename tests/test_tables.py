@@ -193,14 +193,14 @@ def test_head_and_tail_stand_about_a_line_of_dots():
     assert len(rows_of(printed(tables.price_rows(table.head(6), 3)))) == 2 + 6
 
 
-def test_rows_of_a_file_without_dates_are_numbered_and_have_no_weekday():
+def test_rows_of_a_file_without_dates_are_numbered_and_have_no_weekdays():
     prices = garch_path(30).assign(date=pd.date_range("1970-01-01", periods=30))
     shown = printed(tables.price_rows(prices, step="none"))
     assert "1970" not in shown
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("session")] == [*"12345", *map(str, range(26, 31))]
     rows = pd.DataFrame([{"ticker": "a", "step": 1, "date": pd.Timestamp("1972-06-19"), "forecast": 1.0, "p_up": 0.5}])
     rows = rows.assign(**dict.fromkeys(["lower_80", "upper_80", "lower_90", "upper_90"], 1.0))
-    assert rows_of(printed(tables.forecast_rows(rows, "none")))[-1][:3] == ["1", "session 901", "–"]
+    assert rows_of(printed(tables.forecast_rows(rows, "none")))[-1][:3] == ["1", "session 901", "1.0000"]
     assert rows_of(printed(tables.forecast_rows(rows)))[-1][:3] == ["1", "1972-06-19", "Mon"]
 
 

@@ -26,18 +26,19 @@ from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
 from stockrnn.prices.intake import read_files
 from stockrnn.prices.loading import Prices, find_files, prices_of
-from stockrnn.prices.ordering import to_days
+from stockrnn.prices.ordering import row_days, to_days
 from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.readings import Rows
+from stockrnn.prices.steps import told
 from stockrnn.training.context import TrainingContext
 from stockrnn.types import DATE, FILLED, INTRADAY, PRICES, TICKER, UNDATED, VOLUME
 
 STAGES: dict[str, str] = {
     "reading": "prices as read, adjusted and cleaned",
     "limits": "limits of outliers, and what they flag or alter",
-    "features": "features of every session",
-    "labels": "what each session is to forecast",
-    "split": "which sessions train, validate and calibrate",
+    "features": "features of every row",
+    "labels": "what each row is to forecast",
+    "split": "which rows train, validate and calibrate",
     "scaler": "scaling of features and target",
     "windows": "windows the network sees",
     "weights": "weights and losses of every epoch",
@@ -73,12 +74,12 @@ class Leak:
 
     Attributes:
         stage: a name in `STAGES`.
-        cutoff: last date left alone, as ISO 8601.
+        cutoff: last row left alone: its date as ISO 8601, or its number where the file has no dates.
         change: a name in `CHANGES`, or `UNSEEN`.
     """
 
     stage: str
-    cutoff: str
+    cutoff: str | int
     change: str
 
 
@@ -87,13 +88,13 @@ class Audited:
     """What an audit found.
 
     Attributes:
-        cutoffs: the dates after which everything was changed, as ISO 8601.
+        cutoffs: the rows after which everything was changed, likewise.
         checks: comparisons made of each stage.
         leaks: those that failed, in the order of the stages.
         epochs: epochs each network was trained.
     """
 
-    cutoffs: tuple[str, ...]
+    cutoffs: tuple[str | int, ...]
     checks: Mapping[str, int]
     leaks: tuple[Leak, ...]
     epochs: int
@@ -127,7 +128,7 @@ def audit(config: Config, on_probe: Callable[[int, int], None] | None = None) ->
     """
     subject = _Subject.of(_shortened(config))
     cutoffs = _cutoffs(subject)
-    ledger = _Ledger()
+    ledger = _Ledger(subject.prices.step)
     for done, cutoff in enumerate(cutoffs):
         if on_probe is not None:
             on_probe(done, len(cutoffs))
@@ -136,7 +137,7 @@ def audit(config: Config, on_probe: Callable[[int, int], None] | None = None) ->
     _check_search(subject, ledger)
     leaks = sorted(dict.fromkeys(ledger.leaks), key=lambda leak: list(STAGES).index(leak.stage))
     checks = {stage: ledger.checks[stage] for stage in STAGES}
-    return Audited(tuple(map(_iso, cutoffs)), checks, tuple(leaks), subject.config.train.epochs)
+    return Audited(tuple(told(cutoff, ledger.step) for cutoff in cutoffs), checks, tuple(leaks), subject.config.train.epochs)
 
 
 def _shortened(config: Config) -> Config:
@@ -146,8 +147,9 @@ def _shortened(config: Config) -> Config:
 
 @dataclass
 class _Ledger:
-    """Comparisons made, and those that failed."""
+    """Comparisons made of rows of this step, and those that failed."""
 
+    step: str
     checks: Counter[str] = field(default_factory=Counter)
     leaks: list[Leak] = field(default_factory=list)
 
@@ -155,7 +157,7 @@ class _Ledger:
         """Count a comparison."""
         self.checks[stage] += 1
         if not same:
-            self.leaks.append(Leak(stage, _iso(cutoff), change))
+            self.leaks.append(Leak(stage, told(cutoff, self.step), change))
 
     def compare(self, cutoff: pd.Timestamp, change: str, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """Compare the evidence of some stages."""
@@ -216,8 +218,7 @@ class _Subject:
         """The date that each row of a file gets."""
         if self.prices.step != UNDATED:
             return rows.stamps if self.prices.step == INTRADAY else to_days(rows.stamps)
-        numbers = np.arange(len(rows.codes))
-        return (numbers if self.data.order == "ascending" else numbers[::-1]).astype("datetime64[D]").astype("datetime64[ns]")
+        return row_days(rows.codes, self.data.order)
 
 
 def _told(table: pd.DataFrame) -> list[str]:
@@ -322,7 +323,3 @@ def _check_search(subject: _Subject, ledger: _Ledger) -> None:
                 after = make_arena(config, whole.table, 1, whole.known)
                 inside = before.prices[DATE].max() <= cutoff and before.folds == after.folds
                 ledger.note("search", cutoff, change, inside and same_past(before.prices, after.prices, cutoff, config.data.missing.policy))
-
-
-def _iso(date: pd.Timestamp) -> str:
-    return f"{date:%Y-%m-%d}" if date == date.normalize() else date.isoformat(timespec="seconds")

@@ -20,6 +20,7 @@ from stockrnn.features.pipeline import learnable_tickers
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster
+from stockrnn.prices.steps import asked_for, told
 from stockrnn.training.context import NO_CONTEXT, TrainingContext
 from stockrnn.types import DATE, FORECAST_TABLE, TICKER
 
@@ -39,7 +40,7 @@ class Plan:
         refit: learn anew in every `refit`-th fold; the folds between keep what was learnt and see the new data.
         window: `expanding` learns from the first date on, `rolling` from as many sessions as the first fold has.
         gap: sessions left out between what is learnt from and the first that is forecast.
-        start: first date of the test span, as ISO 8601, instead of the one that `split.test` gives.
+        start: first date of the test span, as ISO 8601, or its number where the file has no dates, instead of what `split.test` gives.
         warm_start: epochs of each refit after the first, which then goes on from the weights before it; None starts afresh.
         baselines: a name in `BASELINE_SETS`.
 
@@ -71,9 +72,9 @@ class Plan:
         """The plan that `to_dict` gave."""
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
-    def cut(self, config: Config, dates: pd.Series) -> list[Fold]:
-        """The folds of a price table with these dates. Raises DataError."""
-        start = None if self.start is None else pd.Timestamp(self.start)
+    def cut(self, config: Config, dates: pd.Series, step: str = "") -> list[Fold]:
+        """The folds of a price table with these dates, whose rows are of this step. Raises DataError, and ConfigError for `start`."""
+        start = None if self.start is None else asked_for(self.start, "--start", step)
         split = config.split
         return list(
             walk_forward(
@@ -223,7 +224,7 @@ def _place(name: str) -> int:
     return list(BASELINES).index(name) if name in BASELINES else len(BASELINES)
 
 
-def fold_document(fold: Fold, epochs: Sequence[int]) -> dict[str, Any]:
+def fold_document(fold: Fold, epochs: Sequence[int], step: str = "") -> dict[str, Any]:
     """What metrics.json says of a fold: its dates, what it learnt from, and the epochs of each network it learnt itself."""
     dates = {
         "start": fold.first,
@@ -233,5 +234,5 @@ def fold_document(fold: Fold, epochs: Sequence[int]) -> dict[str, Any]:
         "validation_end": fold.spans.validation_end,
         "calibration_end": fold.spans.calibration_end,
     }
-    shown = {name: f"{date:%Y-%m-%d}" for name, date in dates.items()}
+    shown = {name: told(date, step) for name, date in dates.items()}
     return {"fold": fold.number, **shown, "refit": fold.refits, "fit_of_fold": fold.learned, "epochs": list(epochs)}

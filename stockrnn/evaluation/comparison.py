@@ -15,6 +15,7 @@ from stockrnn.evaluation.metrics import KEYS, REFERENCE
 from stockrnn.evaluation.scores import Table, score_table
 from stockrnn.evaluation.significance import diebold_mariano, holm, losses_by_date, newey_west_lags, skill_interval
 from stockrnn.evaluation.verdict import LEAST_SESSIONS, SIGNIFICANT, p_text
+from stockrnn.prices.steps import dated, row_name
 from stockrnn.types import TICKER
 
 LOSSES = ("crps", "absolute")
@@ -45,6 +46,7 @@ class Comparison:
         pairs: every two runs.
         best: the run with the lowest CRPS, each ticker's in units of its naive CRPS, as in pairs and sentences.
         sentences: what the tests allow one to say.
+        step: what the rows are apart, by a name in `STEPS`; empty where no run says.
     """
 
     forecasts: pd.DataFrame
@@ -54,6 +56,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     best: str
     sentences: tuple[str, ...]
+    step: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -63,7 +66,7 @@ class Comparison:
         return {"format": 1, **of_all, "runs": self.scores, "skill_crps_95": intervals, "pairs": pairs, "sentences": list(self.sentences)}
 
 
-def compare(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> Comparison:
+def compare(runs: Mapping[str, tuple[pd.DataFrame, str]], step: str = "") -> Comparison:
     """Compare runs on the forecasts of the same ticker, cutoff and step.
 
     Losses are summed per cutoff date in units of each ticker's mean naive loss and compared by Diebold-Mariano with
@@ -71,11 +74,12 @@ def compare(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> Comparison:
 
     Args:
         runs: the forecast table of each run and the name of its network, by the name of the run; at least two.
+        step: what the rows of all of them are apart, by a name in `STEPS`.
 
     Raises:
         DataError: no forecast in common, or other actual prices.
     """
-    forecasts = _common(runs)
+    forecasts = _common(runs, step)
     sessions, horizon = forecasts["cutoff"].nunique(), int(forecasts["step"].max())
     losses = {loss: losses_by_date(forecasts, loss) for loss in LOSSES}
     scores = score_table(forecasts, {})
@@ -84,17 +88,18 @@ def compare(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> Comparison:
     ranked = sorted(runs, key=lambda run: float(crps[run].sum()))
     intervals = {run: skill_interval(crps[run], crps[REFERENCE], SEED, horizon=horizon) for run in runs}
     ordered = {run: scores[run] for run in (*runs, REFERENCE)}
-    return Comparison(forecasts, sessions, ordered, intervals, pairs, ranked[0], tuple(_sentences(ranked, pairs, sessions)))
+    said = tuple(_sentences(ranked, pairs, sessions, row_name(step, 2)))
+    return Comparison(forecasts, sessions, ordered, intervals, pairs, ranked[0], said, step)
 
 
-def _common(runs: Mapping[str, tuple[pd.DataFrame, str]]) -> pd.DataFrame:
+def _common(runs: Mapping[str, tuple[pd.DataFrame, str]], step: str) -> pd.DataFrame:
     """The forecast table of what all runs forecast."""
     mine = {run: _known(forecasts, network) for run, (forecasts, network) in runs.items()}
     keys = None
     for table in mine.values():
         keys = table.index if keys is None else keys.intersection(table.index)
     if keys is None or not len(keys):
-        told = "; ".join(_span(run, forecasts) for run, (forecasts, _) in runs.items())
+        told = "; ".join(_span(run, forecasts, step) for run, (forecasts, _) in runs.items())
         raise DataError(f"The runs must have forecasts of the same ticker, cutoff and step in common. Received: {told}. Compare others.")
     first, (forecasts, _) = next(iter(runs.items()))
     mine = {run: table.loc[keys].assign(model=run) for run, table in mine.items()}
@@ -110,10 +115,10 @@ def _known(forecasts: pd.DataFrame, model: str) -> pd.DataFrame:
     return rows.set_index(KEYS).sort_index()
 
 
-def _span(run: str, forecasts: pd.DataFrame) -> str:
+def _span(run: str, forecasts: pd.DataFrame, step: str) -> str:
     tickers = list(forecasts[TICKER].unique())
     named = tickers[0] if len(tickers) == 1 else f"{len(tickers)} tickers"
-    return f"{run} with {named} from {forecasts['cutoff'].min():%Y-%m-%d} to {forecasts['cutoff'].max():%Y-%m-%d}"
+    return f"{run} with {named} from {dated(forecasts['cutoff'].min(), step)} to {dated(forecasts['cutoff'].max(), step)}"
 
 
 def _pairs(runs: list[str], losses: Mapping[str, pd.DataFrame], horizon: int) -> tuple[Pair, ...]:
@@ -134,9 +139,9 @@ def _pairs(runs: list[str], losses: Mapping[str, pd.DataFrame], horizon: int) ->
     )
 
 
-def _sentences(ranked: list[str], pairs: tuple[Pair, ...], sessions: int) -> list[str]:
+def _sentences(ranked: list[str], pairs: tuple[Pair, ...], sessions: int, names: str) -> list[str]:
     if sessions < LEAST_SESSIONS:
-        return [f"No verdict: {sessions} sessions in common are too few for any claim; at least {LEAST_SESSIONS} are needed."]
+        return [f"No verdict: {sessions} {names} in common are too few for any claim; at least {LEAST_SESSIONS} are needed."]
     best, told = ranked[0], []
     for other in ranked[1:]:
         pair = next(pair for pair in pairs if {pair.first, pair.second} == {best, other})

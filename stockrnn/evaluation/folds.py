@@ -90,8 +90,8 @@ def walk_forward(
     borders = np.round(np.linspace(begin, len(distinct), folds + 1)).astype(int)
     if begin - gap < 1 or np.any(np.diff(borders) < 1):
         raise DataError(
-            f"The walk needs history before its test span and a session for each of {folds} folds. Received: {max(begin - gap, 0)} "
-            f"sessions of history, {len(distinct) - begin} to test. Ask for fewer folds, a smaller gap or another test span."
+            f"The walk needs history before its test span and a row for each of {folds} folds. Received: {max(begin - gap, 0)} "
+            f"rows of history, {len(distinct) - begin} to test. Ask for fewer folds, a smaller gap or another test span."
         )
     for number, (first, after) in enumerate(itertools.pairwise(borders)):
         if number % refit == 0:

@@ -82,9 +82,10 @@ def score_groups(forecasts: pd.DataFrame, scales: Mapping[str, float], by: str) 
     return _grouped(by_model(forecasts), scales, by)
 
 
+YEAR = "year"
 GROUPS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "step": lambda forecasts: forecasts["step"],
-    "year": lambda forecasts: pd.to_datetime(forecasts[DATE]).dt.year,
+    YEAR: lambda forecasts: pd.to_datetime(forecasts[DATE]).dt.year,
     "ticker": lambda forecasts: forecasts[TICKER],
 }
 """What `score_groups` can group by."""

@@ -12,12 +12,13 @@ from stockrnn.config import TargetConfig
 from stockrnn.errors import DataError
 from stockrnn.evaluation.direction import BASE_RATE, Rates, base_rates, direction_losses, direction_table
 from stockrnn.evaluation.metrics import mase_scales
-from stockrnn.evaluation.scores import GROUPS, Table, extremes, reasons, score_groups, score_table
+from stockrnn.evaluation.scores import GROUPS, YEAR, Table, extremes, reasons, score_groups, score_table
 from stockrnn.evaluation.significance import significance_document
 from stockrnn.evaluation.verdict import alarms, verdict
 from stockrnn.features.splits import SPAN_NAMES, Spans, cutoff_rows
 from stockrnn.models.forecaster import Forecaster, forecast_table
-from stockrnn.types import DATE, TICKER
+from stockrnn.prices.steps import told
+from stockrnn.types import DATE, TICKER, UNDATED
 
 FORMAT = 1
 
@@ -56,6 +57,7 @@ def score_document(
     others: Mapping[str, Any] | None = None,
     seed: int = 0,
     head: str = "",
+    step: str = "",
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
@@ -68,9 +70,10 @@ def score_document(
         others: `score_span` of other spans, whose forecasts are gone by now.
         seed: the bootstrap derives from it.
         head: the network's; the verdict judges the probabilities of a `direction` head as well.
+        step: what the rows are apart, by a name in `STEPS`.
     """
-    test = score_span(prices, target, spans, forecasts)
-    test |= _group_scores(forecasts, mase_scales(prices, spans.train_end, target.column), network)
+    test = score_span(prices, target, spans, forecasts, step)
+    test |= _group_scores(forecasts, mase_scales(prices, spans.train_end, target.column), network, step)
     test["undefined"] = reasons(_tables(test))
     directions = direction_losses(forecasts, _rates(prices, target, spans, forecasts)) if head == "direction" else None
     return {
@@ -79,20 +82,20 @@ def score_document(
         "test": test,
         **(others or {}),
         "significance": significance_document(forecasts, network, seed),
-        "verdict": verdict(forecasts, network, directions, target.column),
-        "alarms": alarms(forecasts, network, _train_range(prices, target.column, spans) if target.transform == "level" else None),
+        "verdict": verdict(forecasts, network, directions, target.column, step),
+        "alarms": alarms(forecasts, network, _train_range(prices, target.column, spans) if target.transform == "level" else None, step),
     }
 
 
-def score_span(prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: pd.DataFrame) -> dict[str, Any]:
+def score_span(prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecasts: pd.DataFrame, step: str = "") -> dict[str, Any]:
     """The scores of every model over the forecast table of a span; arguments as for `score_document`."""
     one = forecasts[forecasts["model"] == forecasts["model"].iloc[0]]
     rates = _rates(prices, target, spans, forecasts)
     directions = direction_table(forecasts, rates)
     scores = score_table(forecasts, mase_scales(prices, spans.train_end, target.column))
     return {
-        "start": f"{one[DATE].min():%Y-%m-%d}",
-        "end": f"{one[DATE].max():%Y-%m-%d}",
+        "start": told(one[DATE].min(), step),
+        "end": told(one[DATE].max(), step),
         "n": len(one),
         "models": {model: each | directions[model] for model, each in scores.items()},
         "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
@@ -108,9 +111,9 @@ def _train_range(prices: pd.DataFrame, column: str, spans: Spans) -> dict[str, t
     return {str(ticker): (float(low), float(high)) for ticker, low, high in seen.itertuples()}
 
 
-def _group_scores(table: pd.DataFrame, scales: dict[str, float], network: str) -> dict[str, Any]:
-    """The scores of each step, year and ticker, where there are several; of tickers also how the network's skill spreads."""
-    grouped = {f"{by}s": score_groups(table, scales, by) for by in GROUPS}
+def _group_scores(table: pd.DataFrame, scales: dict[str, float], network: str, step: str) -> dict[str, Any]:
+    """The scores of each step, year (of rows that have dates) and ticker, where there are several; of tickers also how skill spreads."""
+    grouped = {f"{by}s": score_groups(table, scales, by) for by in GROUPS if by != YEAR or step != UNDATED}
     several: dict[str, Any] = {name: groups for name, groups in grouped.items() if len(groups) > 1}
     if "tickers" in several:
         several["ticker_skill"] = extremes(several["tickers"], network)

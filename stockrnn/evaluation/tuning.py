@@ -25,6 +25,7 @@ from stockrnn.evaluation.search import KEPT, Search
 from stockrnn.evaluation.significance import diebold_mariano, losses_by_date, newey_west_lags
 from stockrnn.evaluation.trials import Arena, base_fold, check_fold, try_fold
 from stockrnn.evaluation.verdict import LEAST_SESSIONS, SIGNIFICANT, p_text
+from stockrnn.prices.steps import dated, row_name, told
 from stockrnn.searchspace import Space
 from stockrnn.storage import sha256
 from stockrnn.types import DATE
@@ -272,7 +273,7 @@ def _first_scores(trials: Iterable[Trial]) -> dict[int, float]:
     return {trial.number - 1: trial.folds[0]["crps"] for trial in trials if trial.folds and "crps" in trial.folds[0]}
 
 
-def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell) -> Comparison | None:
+def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell, step: str = "") -> Comparison | None:
     """The config itself (`config`) and the best one (`best`) on a span that no trial saw; None where they are the same.
 
     Args:
@@ -280,18 +281,20 @@ def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell) ->
         arena: from `make_check`.
         engine: where they are trained.
         on_report: called after epochs.
+        step: what the rows are apart, by a name in `STEPS`.
     """
     if found.best is found.own:
         return None
     configs = [trial.config for trial in (found.own, found.best) if trial.config is not None]
     tables = engine.run(check_fold, arena, configs, on_report=on_report)
-    return compare({name: (table, config.model.cell) for name, table, config in zip(("config", "best"), tables, configs, strict=True)})
+    both = zip(("config", "best"), tables, configs, strict=True)
+    return compare({name: (table, config.model.cell) for name, table, config in both}, step)
 
 
 def check_document(checked: Comparison) -> dict[str, Any]:
     """What tune.json holds of the check."""
-    dates = checked.forecasts[DATE]
-    span = {"start": f"{dates.min():%Y-%m-%d}", "end": f"{dates.max():%Y-%m-%d}", "sessions": checked.sessions}
+    first, last = (told(checked.forecasts[DATE].agg(end), checked.step) for end in ("min", "max"))
+    span = {"start": first, "end": last, "sessions": checked.sessions}
     scores = {name: scores["crps"] for name, scores in checked.scores.items()}
     return {**span, "crps": scores, "gain": _held(checked), "p": _p(checked)}
 
@@ -321,11 +324,12 @@ def sentences(found: Found, checked: Comparison | None, calibrated: bool) -> lis
         return [f"Validation: none of {count} trials had a lower CRPS than the config itself, so best.yaml is the config as it was."]
     scores = f"{own.score:.4g} → {best.score:.4g}, mean of {found.folds} folds"
     said = f"Validation: CRPS {100 * found.gain:.1f} % lower than the config's ({scores}), the best of {count} trials."
-    dates, p, held = checked.forecasts[DATE], _p(checked), _held(checked)
-    where = "calibration span" if calibrated else "sessions before the test span"
-    check = f"Check on the {where}, {dates.min():%Y-%m-%d} to {dates.max():%Y-%m-%d}, which no trial saw"
+    p, held, names = _p(checked), _held(checked), row_name(checked.step, 2)
+    first, last = (dated(checked.forecasts[DATE].agg(end), checked.step) for end in ("min", "max"))
+    where = "calibration span" if calibrated else f"{names} before the test span"
+    check = f"Check on the {where}, {first} to {last}, which no trial saw"
     if checked.sessions < LEAST_SESSIONS or p is None:
-        return [said, f"{check}: {checked.sessions} sessions are too few for any claim."]
+        return [said, f"{check}: {checked.sessions} {names} are too few for any claim."]
     way = f"CRPS {100 * abs(held):.1f} % {'lower' if held >= 0 else 'higher'}, {p_text(p)}"
     kept = "nothing" if held <= 0 else "all" if held >= found.gain else f"{100 * held / found.gain:.0f} %"
     shown = "better" if held > 0 and p < SIGNIFICANT else "not shown to be better"

@@ -15,7 +15,8 @@ import pandas as pd
 from stockrnn.evaluation.direction import BASE_RATE
 from stockrnn.evaluation.metrics import LEVELS, REFERENCE, by_model
 from stockrnn.evaluation.significance import Outcome, diebold_mariano, holm, kupiec, losses_by_date, newey_west_lags
-from stockrnn.types import CLOSE, TICKER
+from stockrnn.prices.steps import row_name
+from stockrnn.types import CLOSE, DAILY, TICKER
 
 SIGNIFICANT = 0.05
 VOLATILITY_MODELS = ("ewma", "rolling", "garch", "har")
@@ -45,7 +46,9 @@ class _Claim:
     outcome: Outcome | None
 
 
-def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | None = None, column: str = CLOSE) -> list[str]:
+def verdict(
+    forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | None = None, column: str = CLOSE, step: str = ""
+) -> list[str]:
     """Plain sentences on the network's point forecast, distribution and 90 % interval, and on its P(up) where asked for.
 
     Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with
@@ -56,11 +59,12 @@ def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | No
         network: the name of the model that is judged.
         directions: from `direction.direction_losses`, to judge its P(up) as well.
         column: the price that is forecast.
+        step: what the rows are apart, by a name in `STEPS`; empty where nobody says.
     """
     dates = _scored(forecasts, network)["cutoff"].nunique()
     if dates < LEAST_SESSIONS:
-        return [f"No verdict: {dates} scored sessions are too few for any claim; at least {LEAST_SESSIONS} are needed."]
-    claims = _claims(forecasts, network, column)
+        return [f"No verdict: {dates} scored {row_name(step, 2)} are too few for any claim; at least {LEAST_SESSIONS} are needed."]
+    claims = _claims(forecasts, network, column, step)
     if directions is not None:
         horizon = int(forecasts["step"].max())
         ratio, outcome = _compared(directions[network], directions[BASE_RATE], horizon)
@@ -75,7 +79,9 @@ def verdict(forecasts: pd.DataFrame, network: str, directions: pd.DataFrame | No
     return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({p_text(adjusted[-1])})."]
 
 
-def alarms(forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tuple[float, float]] | None = None) -> list[str]:
+def alarms(
+    forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tuple[float, float]] | None = None, step: str = ""
+) -> list[str]:
     """What looks wrong with a network's forecasts, a sentence each; none is the good case.
 
     Args:
@@ -83,12 +89,18 @@ def alarms(forecasts: pd.DataFrame, network: str, train_range: Mapping[str, tupl
         network: the name of the model.
         train_range: least and greatest price of each ticker in the training span, in currency; give it for the `level`
             target, which can hardly follow prices beyond it, and whose easiest lesson is to repeat the last price.
+        step: what the rows are apart, by a name in `STEPS`; empty where nobody says.
     """
     rows = _scored(forecasts, network)
     one_step = rows[rows["step"] == 1]
-    found = [_shifted_copy(one_step), _too_good(one_step), _collapsed(one_step), _few_sessions(rows)]
+    found = [
+        _shifted_copy(one_step),
+        _too_good(one_step, step),
+        _collapsed(one_step, row_name(step)),
+        _few_sessions(rows, row_name(step, 2)),
+    ]
     if train_range is not None:
-        found[:1] = [found[0] or _repeated_level(one_step)]
+        found[:1] = [found[0] or _repeated_level(one_step, row_name(step))]
         found.append(_range_left(rows, train_range))
     return [sentence for sentence in found if sentence]
 
@@ -97,8 +109,9 @@ def _scored(forecasts: pd.DataFrame, network: str) -> pd.DataFrame:
     return by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])[network]
 
 
-def _claims(forecasts: pd.DataFrame, network: str, column: str) -> list[_Claim]:
-    last = f"yesterday's {column}" if forecasts["step"].max() == 1 and _is_daily(forecasts) else f"the last {column}"
+def _claims(forecasts: pd.DataFrame, network: str, column: str, step: str) -> list[_Claim]:
+    yesterday = forecasts["step"].max() == 1 and step in {"", DAILY} and _is_daily(forecasts)
+    last = f"yesterday's {column}" if yesterday else f"the last {column}"
     present = set(forecasts["model"])
     absolute, crps = losses_by_date(forecasts, "absolute"), losses_by_date(forecasts, "crps")
     horizon = int(forecasts["step"].max())
@@ -189,14 +202,14 @@ def _shifted_copy(rows: pd.DataFrame) -> str | None:
     )
 
 
-def _repeated_level(rows: pd.DataFrame) -> str | None:
+def _repeated_level(rows: pd.DataFrame, name: str) -> str | None:
     """A level forecast is meant to be a price of its own; one that trails the price has learned to repeat its input."""
     lags, ratio = _lags(rows), _ratio_to_naive(rows)
     if lags is None or ratio is None or ratio < TOO_GOOD or not _trails(*lags):
         return None
     return (
-        f"Shifted copy: the forecast repeats the last price: its changes correlate {lags[1]:.2f} with the last session's, {lags[0]:.2f} "
-        f"with the same session's; its RMSE is {ratio:.2f} times that of the last price."
+        f"Shifted copy: the forecast repeats the last price: its changes correlate {lags[1]:.2f} with the last {name}'s, {lags[0]:.2f} "
+        f"with the same {name}'s; its RMSE is {ratio:.2f} times that of the last price."
     )
 
 
@@ -217,29 +230,30 @@ def _trails(same: float, last: float) -> bool:
     return last >= TRAILS and abs(same) < last / 2
 
 
-def _too_good(rows: pd.DataFrame) -> str | None:
+def _too_good(rows: pd.DataFrame, step: str) -> str | None:
     ratio = _ratio_to_naive(rows)
     if len(rows) < LEAST_SESSIONS or ratio is None or ratio >= TOO_GOOD:
         return None
-    return f"Too good: the one-step RMSE is {ratio:.2f} times that of the last price; on daily prices look for a leak before believing it."
+    prices = "on daily prices " if step in {"", DAILY} else ""
+    return f"Too good: the one-step RMSE is {ratio:.2f} times that of the last price; {prices}look for a leak before believing it."
 
 
-def _collapsed(rows: pd.DataFrame) -> str | None:
+def _collapsed(rows: pd.DataFrame, name: str) -> str | None:
     """A constant level, or a constant change other than none (that is a copy)."""
     actual, forecast, _ = _returns(rows)
     if len(actual) < LEAST_SESSIONS:
         return None
     levels = rows.groupby(TICKER)[["forecast", "actual"]].std()
     if bool((levels["forecast"] < COLLAPSED * levels["actual"]).any()):
-        return "Collapsed: the network forecasts one price for every session."
+        return f"Collapsed: the network forecasts one price for every {name}."
     if forecast.std() < COLLAPSED * actual.std() <= abs(forecast.mean()):
-        return "Collapsed: the network forecasts one change for every session."
+        return f"Collapsed: the network forecasts one change for every {name}."
     return None
 
 
-def _few_sessions(rows: pd.DataFrame) -> str | None:
+def _few_sessions(rows: pd.DataFrame, names: str) -> str | None:
     dates = rows["cutoff"].nunique()
-    return f"Few test sessions: {dates} are scored; below {FEW_SESSIONS} luck outweighs skill." if dates < FEW_SESSIONS else None
+    return f"Few test {names}: {dates} are scored; below {FEW_SESSIONS} luck outweighs skill." if dates < FEW_SESSIONS else None
 
 
 def _range_left(rows: pd.DataFrame, train_range: Mapping[str, tuple[float, float]]) -> str | None:

@@ -158,7 +158,7 @@ def fit_ahead(learn: pd.DataFrame, features: FeatureConfig, calendar: str, known
     """
     names = features.known_ahead
     if not names:
-        return Ahead()
+        return Ahead(known=known)
     days = {str(ticker): pd.DatetimeIndex(dates.unique()) for ticker, dates in learn.groupby(TICKER, sort=False)[DATE]}
     calendars = {ticker: choose_calendar(mine, ticker, calendar)[0] for ticker, mine in days.items()}
     weekdays = np.unique(_weekday(learn[DATE].to_numpy().astype("datetime64[D]")))

@@ -22,8 +22,9 @@ from stockrnn.features.windows import Windows, places_after_padding, window_ends
 from stockrnn.prices.cleaning import OutlierLimits, fit_outliers
 from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.schedule import Plan, plan_of
+from stockrnn.prices.steps import dated
 from stockrnn.prices.tickers import of_ticker, ticker_blocks, ticker_slices
-from stockrnn.types import AHEAD, DATE, FILLED, PRICES, TICKER, RowIndex
+from stockrnn.types import AHEAD, DATE, FILLED, PRICES, TICKER, UNDATED, RowIndex
 
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
@@ -161,10 +162,11 @@ class Pipeline:
             self.ahead.refuse_unknown(prices.iloc[[row]], str(prices[TICKER][row]), self.horizon)
             have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
             lacking = [name for name in PRICES if have > self.shortest and prices[name].isna().all()]
+            step = "" if self.ahead.known.dated else UNDATED
             hint = f"Give a file with {', '.join(lacking)}" if lacking else "Give more history"
             raise DataError(
-                f"A forecast needs {self.shortest} complete sessions up to its cutoff, and one more where a feature is a change. "
-                f"Received: {have} of {prices[TICKER][row]} up to {prices[DATE][row]:%Y-%m-%d}. {hint}."
+                f"A forecast needs {self.shortest} complete rows up to its cutoff, and one more where a feature is a change. "
+                f"Received: {have} of {prices[TICKER][row]} up to {dated(prices[DATE][row], step)}. {hint}."
             )
         return prepared.windows.pick(found)
 
@@ -211,7 +213,7 @@ class Pipeline:
         plain["shortest"] = state.get("shortest", state["lookback"])
         plans = {plan.name: plan for plan in map(Plan.from_dict, state.get("plans", ()))}
         anchors = {ticker: Anchor.from_dict(anchor, plans) for ticker, anchor in state.get("anchors", {}).items()}
-        ahead = Ahead.from_dict(state["ahead"], known) if "ahead" in state else Ahead()
+        ahead = Ahead.from_dict(state["ahead"], known) if "ahead" in state else Ahead(known=known)
         names, absent, embedded = (tuple(state.get(name, ())) for name in ("names", "absent", "embedded"))
         return cls(names, absent, limits, features, target, **plain, anchors=anchors, ahead=ahead, embedded=embedded)
 
@@ -288,7 +290,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
         features[lesson.ticker] = fit_scaler(lesson.features[lesson.seen], config.features.scaler)
         changes, labelled = lesson.targets, lesson.labels == 0
         if config.model.anchor != "none":
-            anchors[lesson.ticker], changes = _anchored(lesson, spans, config)
+            anchors[lesson.ticker], changes = _anchored(lesson, spans, config, known)
         scaler = fit_scaler(changes[labelled], config.features.scaler)
         signed = config.model.head == "direction" or config.model.anchor != "none"  # no change must stay zero
         scaled_target[lesson.ticker] = replace(scaler, offset=(0.0,) * window.horizon) if signed else scaler
@@ -299,11 +301,11 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
     return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead, embedded=embedded)
 
 
-def _anchored(lesson: _Lesson, spans: Spans, config: Config) -> tuple[Anchor, np.ndarray]:
+def _anchored(lesson: _Lesson, spans: Spans, config: Config, known: Known) -> tuple[Anchor, np.ndarray]:
     """A ticker's fitted anchor, and its targets from there, in units of its scale."""
     kind, mine, labelled = config.model.anchor, lesson.table, lesson.labels == 0
     past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
-    plan = plan_of(past, lesson.ticker, config.data.calendar) if kind == "har" else None
+    plan = plan_of(past, lesson.ticker, config.data.calendar) if kind == "har" and known.dated else None
     anchor = fit_anchor(kind, mine, lesson.targets, labelled, config.target.column, plan)
     location, scale = anchor.start(mine)
     every = config.model.anchor_renewal

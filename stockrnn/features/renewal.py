@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.features.targets import make_targets
+from stockrnn.prices.steps import instant
 from stockrnn.types import FILLED, PRICES
 
 
@@ -52,4 +53,6 @@ class Renewal:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Renewal:
         """From what `to_dict` gave. Raises KeyError, TypeError or ValueError for what is none."""
-        return cls(int(state["every"]), np.datetime64(str(state["after"]), "ns"), int(state["learned"]), str(state["column"]))
+        after = state["after"]
+        after = instant(after).to_datetime64() if isinstance(after, int) else np.datetime64(str(after), "ns")
+        return cls(int(state["every"]), after, int(state["learned"]), str(state["column"]))

@@ -54,9 +54,7 @@ def split_time(dates: pd.Series, validation: float, calibration: float, test: fl
     lasts = np.round(np.cumsum(shares) * n).astype(int)
     sizes = np.diff(lasts, prepend=0)
     if np.any((sizes == 0) & (shares > 0)):
-        raise DataError(
-            f"`split` must leave at least one session in each span. Received: {n} sessions. Give more history or other fractions."
-        )
+        raise DataError(f"`split` must leave at least one row in each span. Received: {n} rows. Give more history or other fractions.")
     return Spans(*(pd.Timestamp(distinct[last - 1]) for last in lasts))
 
 

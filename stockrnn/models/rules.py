@@ -113,7 +113,7 @@ class Baseline(Forecaster):
         rules = self._rules or {}
         if ticker not in rules:
             raise DataError(
-                f"`{self.name}` needs {self.horizon + LEAST_CHANGES} observed sessions in the {self.span} span. "
+                f"`{self.name}` needs {self.horizon + LEAST_CHANGES} observed rows in the {self.span} span. "
                 f"Received: fewer for {ticker}. Give more history or leave the ticker out."
             )
         return rules[ticker]

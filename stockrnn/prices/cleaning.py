@@ -14,6 +14,7 @@ import pandas as pd
 
 from stockrnn.errors import DataError
 from stockrnn.prices.quality import CODE, Finding, Sources, moved, with_columns
+from stockrnn.prices.steps import instant
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.types import CLOSE, DATE, FILLED, HIGH, LOW, OPEN, OWN, PRICES, TICKER, VOLUME
 
@@ -89,7 +90,9 @@ class OutlierLimits:
     def from_dict(cls, state: Mapping[str, Any]) -> OutlierLimits:
         """From what `to_dict` gave."""
         fitted = {str(ticker): (float(centre), float(spread)) for ticker, (centre, spread) in state["fitted"].items()}
-        return cls(state["method"], state["action"], float(state["threshold"]), int(state["window"]), state["train_end"], fitted)
+        end = state["train_end"]
+        end = instant(end).isoformat() if isinstance(end, int) else end
+        return cls(state["method"], state["action"], float(state["threshold"]), int(state["window"]), end, fitted)
 
     def apply(self, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Flag or alter the returns that stand out; causal: no row depends on a later one.

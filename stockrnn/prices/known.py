@@ -22,11 +22,13 @@ class Known:
         names: the columns, as the config names them.
         days: those of each ticker that the file has a row of, datetime64[D], ascending, shape (days,).
         values: of each ticker, float64, shape (days, names).
+        dated: whether the file has dates at all; else the days only count rows.
     """
 
     names: tuple[str, ...] = ()
     days: Mapping[str, np.ndarray] = field(default_factory=dict)
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    dated: bool = True
 
     def at(self, ticker: str, days: np.ndarray) -> np.ndarray:
         """What is known of each day, shape (…, names); NaN where the file has no row of it, which is never filled."""
@@ -42,8 +44,8 @@ class Known:
             ticker: int(np.searchsorted(days, end.to_datetime64().astype("datetime64[D]"), side="right"))
             for ticker, days in self.days.items()
         }
-        cut = [{ticker: each[ticker][:count] for ticker, count in counts.items() if count} for each in (self.days, self.values)]
-        return Known(self.names, *cut)
+        days, values = ({ticker: each[ticker][:count] for ticker, count in counts.items() if count} for each in (self.days, self.values))
+        return Known(self.names, days, values, self.dated)
 
 
 NOTHING_KNOWN = Known()

@@ -24,7 +24,7 @@ from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
 from stockrnn.storage import shipped, storage_errors
-from stockrnn.types import CLOSE, DATE, FILLED, OWN, PRICES, TICKER, VOLUME, own
+from stockrnn.types import CLOSE, DAILY, DATE, FILLED, INTRADAY, OWN, PRICES, TICKER, UNDATED, VOLUME, own
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,12 @@ def prices_of(files_read: Iterable[Rows], data: DataConfig, asked: Asked = NOTHI
         other = next(reading for reading in readings if reading.step != readings[0].step)
         both = f"{readings[0].path} is {readings[0].step}, {other.path} is {other.step}"
         raise DataError(f"all files must have one step. Received: {both}. Name files of one step.")
-    _need_days(readings[0], asked)
+    _need_days(readings[0], data, asked)
     frame, sources = _joined(files)
     frame, sources = _chosen(frame, sources, data)
     _refuse_negative(frame, sources)
     known, frame, coming = take_known(frame, sources, asked)
+    known = replace(known, dated=readings[0].step != UNDATED)
     found = [*(finding for rows, _, _ in files for finding in rows.findings), *coming]
     found += check(frame, sources, readings[0].step)
     table, done = clean(frame, sources, policy=data.missing.policy, limit=data.missing.limit)
@@ -127,14 +128,14 @@ def _arranged(rows: Rows, data: DataConfig) -> tuple[Rows, Reading, pd.DataFrame
     """One file in time order, adjusted; dates that stand twice as `data.duplicates` says."""
     values, columns = _adjusted(rows, data.adjust)
     if rows.date_format is None:
-        order = undated_order(values, data.order)
-        stamps = row_days(len(rows.codes)).astype("datetime64[ns]")[:: 1 if order == "ascending" else -1]
+        order = undated_order(rows.codes, values, data.order)
+        stamps = row_days(rows.codes, order)
     else:
         stamps, order = rows.stamps, order_of(rows.codes, rows.stamps)
     sort = time_order(rows.codes, stamps)
     codes, stamps = rows.codes[sort], stamps[sort]
-    step = "none" if rows.date_format is None else step_of(codes, stamps)
-    if step not in ("none", "intraday"):
+    step = UNDATED if rows.date_format is None else step_of(codes, stamps)
+    if step not in (UNDATED, INTRADAY):
         stamps = to_days(stamps)
     beside = {own(name): column[sort] for name, column in rows.own.items()}
     frame = pd.DataFrame(
@@ -213,9 +214,12 @@ def _refuse_negative_adjusted(rows: Rows, adjusted: np.ndarray, header: str) -> 
         )
 
 
-def _need_days(reading: Reading, asked: Asked) -> None:
-    if (asked.calendar or asked.ahead) and reading.step != "daily":
-        received = "a file without dates" if reading.step == "none" else f"{reading.step} rows"
+def _need_days(reading: Reading, data: DataConfig, asked: Asked) -> None:
+    for key, day in (("start", data.start), ("end", data.end)):
+        if day is not None and reading.step == UNDATED:
+            raise DataError(f"{reading.path} must have dates for `data.{key}`. Received: {day} for a file without dates. Leave it out.")
+    if (asked.calendar or asked.ahead) and reading.step != DAILY:
+        received = "a file without dates" if reading.step == UNDATED else f"{reading.step} rows"
         names = ", ".join((*asked.calendar, *asked.ahead))
         raise DataError(f"{reading.path} must have daily dates for `features.known_ahead`: {names}. Received: {received}. Leave it out.")
 
@@ -348,7 +352,7 @@ def inspect_document(prices: Prices, path: str) -> dict[str, Any]:
 def _bar(row: pd.Series, step: str) -> dict[str, Any]:
     numbers = {name: _number(row[name]) for name in (*PRICES, VOLUME)}
     beside = {name.removeprefix(OWN): _number(row[name]) for name in map(str, row.index) if name.startswith(OWN)}
-    return {"date": None if step == "none" else date_text(row[DATE]), **numbers, **({"own": beside} if beside else {})}
+    return {"date": None if step == UNDATED else date_text(row[DATE]), **numbers, **({"own": beside} if beside else {})}
 
 
 def _number(value: float) -> float | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from stockrnn.errors import DataError
+from stockrnn.prices.steps import MOST_ROWS
 
 DAY = np.timedelta64(1, "D")
 
@@ -56,14 +58,13 @@ def step_of(codes: np.ndarray, stamps: np.ndarray) -> str:
     )
 
 
-def row_days(count: int) -> np.ndarray:
-    """Days that only count the rows of a file without dates, datetime64[D]."""
-    return np.arange(count).astype("datetime64[D]")
-
-
-def counts_rows(stamps: np.ndarray) -> bool:
-    """Whether ascending stamps are of `row_days`, or most of them: no market has more than five sessions in six days since 1970."""
-    return len(stamps) > 0 and bool(stamps[0] >= row_days(1)[0] and stamps[-1] - row_days(1)[0] < 1.2 * len(stamps) * DAY)
+def row_days(codes: np.ndarray, order: str) -> np.ndarray:
+    """Days that only count the rows of each ticker of a file without dates in time order, datetime64[ns]. Raises DataError."""
+    numbers = pd.Series(codes).groupby(codes).cumcount(ascending=order == "ascending").to_numpy()
+    most = int(numbers.max(initial=-1)) + 1
+    if most > MOST_ROWS:
+        raise DataError(f"a file without dates must have at most {MOST_ROWS:,} rows of a ticker. Received: {most:,}. Add a date column.")
+    return np.asarray(numbers.astype("datetime64[D]").astype("datetime64[ns]"))
 
 
 def to_days(stamps: np.ndarray) -> np.ndarray:
@@ -78,8 +79,8 @@ def to_days(stamps: np.ndarray) -> np.ndarray:
     return days.astype("datetime64[ns]")
 
 
-def undated_order(values: Mapping[str, np.ndarray], given: str) -> str:
-    """The order of rows without dates: in time order an open is near the close before it.
+def undated_order(codes: np.ndarray, values: Mapping[str, np.ndarray], given: str) -> str:
+    """The order of rows without dates: in time order an open is near its ticker's close before it.
 
     Raises:
         DataError: nothing tells.
@@ -87,10 +88,12 @@ def undated_order(values: Mapping[str, np.ndarray], given: str) -> str:
     if given != "auto":
         return given
     opening, closing = values.get("open", np.array([])), values["close"]
-    known = np.flatnonzero((opening > 0) & (closing > 0)) if len(opening) else np.array([], dtype=int)
-    if len(known) > 20:
+    rows = np.argsort(codes, kind="stable")
+    known = rows[(opening[rows] > 0) & (closing[rows] > 0)] if len(opening) else np.array([], dtype=int)
+    same = codes[known][1:] == codes[known][:-1]
+    if same.sum() >= 20:
         opening, closing = np.log(opening[known]), np.log(closing[known])
-        forward, backward = np.mean(np.abs(opening[1:] - closing[:-1])), np.mean(np.abs(opening[:-1] - closing[1:]))
+        forward, backward = (np.mean(gaps[same]) for gaps in (np.abs(opening[1:] - closing[:-1]), np.abs(opening[:-1] - closing[1:])))
         if max(forward, backward) > 1.3 * min(forward, backward):
             return "ascending" if forward < backward else "descending"
     raise DataError("a file without dates must show its order. Received: no evidence of it. Set `data.order` to ascending or descending.")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.prices.ordering import counts_rows, step_of
+from stockrnn.prices.ordering import step_of
 from stockrnn.prices.sessions import PATTERN, choose_calendar
+from stockrnn.types import DAILY
 
 FEAST_A_YEAR = 1.0
 """Closings a year from which a calendar's list of single days holds its movable feasts: those of the other calendars are decided on
@@ -84,7 +85,7 @@ class Plan:
 
 
 def plan_of(dates: pd.Series, ticker: str, calendar: str) -> Plan | None:
-    """The plan of the exchange that a ticker is traded on; None where its rows are not daily, or have no dates.
+    """The plan of the exchange that a ticker is traded on; None where its rows are not daily.
 
     Args:
         dates: its days up to the last one that may be learned from, ascending; the plan starts at their decade.
@@ -95,7 +96,7 @@ def plan_of(dates: pd.Series, ticker: str, calendar: str) -> Plan | None:
         ConfigError: no calendar of that name.
     """
     stamps = dates.to_numpy("datetime64[ns]")
-    if counts_rows(stamps) or step_of(np.zeros(len(stamps)), stamps) != "daily":
+    if step_of(np.zeros(len(stamps)), stamps) != DAILY:
         return None
     name, _ = choose_calendar(pd.DatetimeIndex(dates).normalize(), ticker, calendar)
     days = stamps.astype("datetime64[D]")

@@ -20,7 +20,7 @@ import pandas as pd
 from stockrnn.errors import ConfigError
 from stockrnn.prices.planned import Planned, kept_sessions, version
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import DATE, TICKER, UNDATED
 
 PATTERN, ALWAYS = "pattern", "24/7"
 ENDINGS = {
@@ -106,7 +106,7 @@ def future_sessions(
         ConfigError: no calendar of that name.
     """
     past = pd.DatetimeIndex(np.unique(pd.DatetimeIndex(dates).to_numpy("datetime64[ns]")))
-    if step == "none":
+    if step == UNDATED:
         return FutureSessions(pd.date_range(past[-1] + _DAY, periods=count), PATTERN, "the file has no dates; rows are counted")
     days = pd.DatetimeIndex(np.unique(past.normalize()))
     name, reason = choose_calendar(days, ticker, calendar, step)

@@ -29,6 +29,7 @@ from stockrnn.features.windows import Windows
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.prices.sessions import sessions_to_keep
+from stockrnn.prices.steps import instant, number_of, numbered, told
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import FIGURES, render_figures, run_figures
 from stockrnn.reports.sheet import uncollected
@@ -39,7 +40,7 @@ from stockrnn.runs.inference import TOLERANCE, export_difference
 from stockrnn.runs.origin import MADE_IN, mark_of
 from stockrnn.runs.parquet import forecasts_file
 from stockrnn.storage import lock_folder, storage_errors
-from stockrnn.types import DATE, TICKER
+from stockrnn.types import DAILY, DATE, TICKER, UNDATED
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
@@ -185,18 +186,18 @@ def assemble(
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(learned.parts.values()),
         **models,
-        "scaler.json": _state(learned, outcome.widths, list(models)),
+        "scaler.json": _state(learned, outcome.widths, list(models), prices.step),
         "metrics.json": to_json(metrics),
         "scores.csv": to_csv(score_rows(outcome.metrics["test"])),
         "history.csv": to_csv(outcome.history),
-        **forecasts_file(forecasts),
+        **forecasts_file(numbered(forecasts, prices.step)),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }
     counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
     found = {
         "windows": counts,
         "onnx_difference": difference,
-        "outliers": _outliers(learned, table),
+        "outliers": _outliers(learned, table, prices.step),
         **outcome.sessions(),
     }
     safe_place()
@@ -246,12 +247,22 @@ def _export(_: None, unit: tuple[RecurrentForecaster, Windows | None], __: Tell)
     return model, 0.0 if windows is None else export_difference(model, windows, part.outputs(windows))
 
 
-def _state(learned: Learned, widths: Widths, models: Sequence[str]) -> bytes:
+def _state(learned: Learned, widths: Widths, models: Sequence[str], step: str) -> bytes:
     """What scaler.json holds: each network's ticker, model file, pipeline and readout, the conformal shifts, and the widths of a walk."""
     parts = zip(models, learned.parts.items(), strict=True)
     states = [{"ticker": ticker, "model": model, **part.state()} for model, (ticker, part) in parts]
+    if step == UNDATED:
+        for state in states:
+            _number(state["pipeline"])
     followed = {"widths": widths.to_dict()} if widths.factors else {}
     return to_json({"format": 1, "parts": states, "conformal": learned.conformal.to_list(), **followed})
+
+
+def _number(pipeline: dict[str, Any]) -> None:
+    """Put numbers of sessions in place of the dates that stand for them."""
+    renewals = [anchor["renewal"] for anchor in pipeline["anchors"].values() if "renewal" in anchor]
+    for state, name in ((pipeline["limits"], "train_end"), *((renewal, "after") for renewal in renewals)):
+        state[name] = number_of(instant(state[name]))
 
 
 def _window_counts(learned: Learned) -> dict[str, int]:
@@ -278,7 +289,7 @@ def versions() -> dict[str, str]:
 
 def begin_sessions(engine: Engine, config: Config, step: str, table: pd.DataFrame) -> Callable[[], dict[str, Any]]:
     """Begin to look up the calendars that `predict` will ask for, as the first tickers speak for them; what waits for them."""
-    if step != "daily":
+    if step != DAILY:
         return dict
     some = list(ticker_slices(table[TICKER]).items())[:CALENDAR_TICKERS]
     dates = {ticker: pd.DatetimeIndex(table[DATE].iloc[rows]) for ticker, rows in some}
@@ -289,11 +300,11 @@ def _sessions(dates: dict[str, pd.DatetimeIndex], calendar: str) -> dict[str, An
     return {"sessions": sessions_to_keep(dates, calendar)}
 
 
-def _outliers(learned: Learned, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _outliers(learned: Learned, table: pd.DataFrame, step: str) -> list[dict[str, Any]]:
     """Every return that was flagged or altered."""
     touched = [part.fitted.pipeline.limits.apply(prices)[1] for part, _, prices in learned.each(table)]
     rows = pd.concat(touched).to_dict("records")
-    return [{str(name): value for name, value in row.items()} | {DATE: f"{row[DATE]:%Y-%m-%d}"} for row in rows]
+    return [{str(name): value for name, value in row.items()} | {DATE: told(row[DATE], step)} for row in rows]
 
 
 def _notes(prices: Prices, learned: Learned, difference: float) -> Iterator[str]:

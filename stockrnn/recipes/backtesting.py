@@ -86,7 +86,7 @@ def backtest(
     with run_in_the_making(folder), _dropping_unused(state), open_engine(config.train.workers, place) as engine:
         with watch.stage("read"):
             prices = load_prices(config.data, config.asked)
-            folds = plan.cut(config, prices.table[DATE])
+            folds = plan.cut(config, prices.table[DATE], prices.step)
             scored_rows(prices.table, walk_spans(folds), "test", config.window.horizon)  # before trainings that would be in vain
         begin_run(folder, config)
         _begin(state, plan, prices.data_hash)
@@ -261,8 +261,9 @@ def _backtest(
         history, network = _epochs(kept), taught.learned.network.name
         pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        metrics = score_document(network, prices.table, config.target, spans, forecasts, seed=config.train.seed, head=config.model.head)
-        metrics["folds"] = [fold_document(fold, each["epochs"]) for fold, each in zip(folds, kept, strict=True)]
+        judged: dict[str, Any] = {"seed": config.train.seed, "head": config.model.head, "step": prices.step}
+        metrics = score_document(network, prices.table, config.target, spans, forecasts, **judged)
+        metrics["folds"] = [fold_document(fold, each["epochs"], prices.step) for fold, each in zip(folds, kept, strict=True)]
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
     outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), history, pictures, sessions, widths)
     return assemble(folder, config, prices, outcome, watch, walk.engine, **{MADE_BY: walk.plan.to_dict()})

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stockrnn.errors import ConfigError
+from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.comparison import Comparison, compare
 from stockrnn.evaluation.metrics import REFERENCE
 from stockrnn.reports.comparing import comparison_figure
 from stockrnn.reports.sheet import FORMATS, render_figures
 from stockrnn.runs.directory import Run
 from stockrnn.storage import write_bytes
+from stockrnn.types import UNDATED
 
 
 def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
@@ -23,7 +24,7 @@ def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
 
     Raises:
         ConfigError: fewer than two runs, one of them twice, or another ending.
-        DataError: no forecast in common, or other prices.
+        DataError: no forecast in common, rows of other steps, or other prices.
         RunDamagedError: a run that cannot be read.
     """
     folders = [run.folder.resolve() for run in runs]
@@ -35,11 +36,20 @@ def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
         raise ConfigError(f"--output must end in {', '.join(FORMATS)}. Received: {output}. Name the picture so.")
     names = [run.name for run in runs]
     names = names if len({*names, REFERENCE}) > len(names) else [str(run.folder) for run in runs]
-    found = compare({name: (run.forecasts(), network_of(run)) for name, run in zip(names, runs, strict=True)})
+    found = compare({name: (run.forecasts(), network_of(run)) for name, run in zip(names, runs, strict=True)}, _one_step(runs))
     if output is not None and kind is not None:
         (data,) = render_figures({"comparison": comparison_figure(found)}, kind).values()
         write_bytes(output, data)
     return found
+
+
+def _one_step(runs: Sequence[Run]) -> str:
+    """What the rows of all runs are apart; empty where none says."""
+    steps = {run.step: run.name for run in runs if run.step}
+    if len(steps) > 1:
+        told = ", ".join(f"{name} of {'rows without dates' if step == UNDATED else f'{step} rows'}" for step, name in steps.items())
+        raise DataError(f"The runs must have learnt rows of one step. Received: {told}. Compare others.")
+    return next(iter(steps), "")
 
 
 def network_of(run: Run) -> str:

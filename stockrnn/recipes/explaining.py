@@ -18,6 +18,7 @@ from stockrnn.evaluation.learning import table_of
 from stockrnn.features.pipeline import Pipeline
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import load_prices
+from stockrnn.prices.steps import dated, instant, row_name
 from stockrnn.recipes.drawing import keep_pictures
 from stockrnn.recipes.prediction import known_tickers
 from stockrnn.reports.insight import insight_figures
@@ -80,11 +81,12 @@ def explain_run(
     prices = load_prices(run.config.data.model_copy(update={"path": path}), run.config.asked)
     subjects = list(_subjects(run, known_tickers(run, prices.table)[0], prices.known, cutoffs))
     if not subjects:
-        first, last = (f"{date:%Y-%m-%d}" for date in (cutoffs["cutoff"].min(), cutoffs["cutoff"].max()))
-        raise DataError(f"The data must hold sessions of the run's test span, {first} to {last}. Received: none in {path}. Give it those.")
+        first, last = (dated(cutoffs["cutoff"].agg(end), run.step) for end in ("min", "max"))
+        what = f"{row_name(run.step, 2)} of the run's test span, {first} to {last}"
+        raise DataError(f"The data must hold {what}. Received: none in {path}. Give it those.")
     found = explain(subjects, run.config.train.seed, tell)
     title = titled(list(dict.fromkeys(str(ticker) for subject in subjects for ticker in subject.tickers)))
-    figures = insight_figures(found, read_history(run.read("history.csv")), title)
+    figures = insight_figures(found, read_history(run.read("history.csv")), title, run.step)
     return Explained(found, keep_pictures(run, figures, output, picture_format), title)
 
 
@@ -95,7 +97,7 @@ def _cutoffs(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     if folds is None:
         return rows
     try:
-        end = pd.Timestamp(folds[-1]["calibration_end"])
+        end = instant(folds[-1]["calibration_end"])
     except (LookupError, TypeError, ValueError) as error:
         hold(False, run.folder / "metrics.json", "name the folds of a backtest", repr(error))
     if not (rows["cutoff"] >= end).any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,15 @@ from stockrnn.evaluation.scoring import forecast_span, history_until
 from stockrnn.features.pipeline import Pipeline, fit_newcomer
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.prices.known import Known
-from stockrnn.prices.loading import load_prices
+from stockrnn.prices.loading import Prices, load_prices
 from stockrnn.prices.sessions import future_sessions
+from stockrnn.prices.steps import dated, instant, row_name
 from stockrnn.prices.tickers import ticker_slices
-from stockrnn.reports.tables import dated, listed
+from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
 from stockrnn.runs.origin import made_here, prices_of_run
-from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, FILLED, INTRADAY, QUANTILE_COLUMNS, TICKER
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ class Predicted:
     Attributes:
         table: the forecast table; nothing is known of `actual`.
         rows: what a person reads: ticker, step, date, forecast, lower_80, upper_80, lower_90, upper_90, p_up.
+        data_step: what the rows of the prices are apart, by a name in `STEPS`.
         notes: where the dates come from, and what else a user should know.
     """
 
     table: pd.DataFrame
     rows: pd.DataFrame
+    data_step: str
     notes: tuple[str, ...]
 
 
@@ -58,10 +60,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     path = prices_of_run(run) if data is None else data
     prices = load_prices(config.data.model_copy(update={"path": path}), config.asked)
     _refuse_step(run, prices.step)
-    table = prices.table if asof is None else history_until(prices.table, asof)
-    if table[FILLED].all():
-        first = prices.table[DATE][~prices.table[FILLED]].min()
-        raise DataError(f"--asof must not lie before the data. Received: {asof:%Y-%m-%d}, but the first session is {first:%Y-%m-%d}.")
+    table = prices.table if asof is None else _until(prices, asof)
     newcomers = _newcomers(run, table, prices.known)
     table, unknown = known_tickers(run, table, newcomers)
     forecaster = _forecaster(
@@ -78,11 +77,21 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         dates[ticker] = future.dates
         sources.setdefault(future.calendar, {})[ticker] = future.reason
     notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {})
-    notes += [f"{listed(list(reasons))}: sessions from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
+    names = row_name(prices.step, 2)
+    notes += [f"{listed(list(reasons))}: {names} from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
     notes += _hindsight(run, forecasts)
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
-    return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), tuple(notes))
+    return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), prices.step, tuple(notes))
+
+
+def _until(prices: Prices, asof: pd.Timestamp) -> pd.DataFrame:
+    """The rows up to an instant. Raises DataError where there is none."""
+    table, first = history_until(prices.table, asof), prices.table[DATE][~prices.table[FILLED]].min()
+    if table[FILLED].all():
+        asked, had = (dated(stamp if prices.step == INTRADAY else stamp.normalize(), prices.step) for stamp in (asof, first))
+        raise DataError(f"--asof must not lie before the data. Received: {asked}, but the first {row_name(prices.step)} is {had}.")
+    return table
 
 
 def _refuse_step(run: Run, step: str) -> None:
@@ -120,7 +129,7 @@ def _first_unlearned(run: Run) -> pd.Timestamp | None:
     with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
         folds = metrics.get("folds")
         said = metrics["test"]["start"] if folds is None else folds[folds[-1]["fit_of_fold"]]["start"]
-        return pd.Timestamp(dt.datetime.strptime(said, "%Y-%m-%d"))
+        return instant(said)
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stockrnn.config import Config
 from stockrnn.engines import Engine
@@ -103,12 +103,13 @@ def _train(
         possible = learned.possible_rows(table)
         rows = {span: scored_rows(table, spans, span, config.window.horizon, possible) for span in ("validation", "test")}
         held_out, failed = learned.forecast(table, rows["validation"])
-        others = {"validation": score_span(table, config.target, spans, held_out)}
+        others = {"validation": score_span(table, config.target, spans, held_out, prices.step)}
         del held_out  # a panel's forecasts are large, those of the test span as well
         forecasts, also_failed = learned.forecast(table, rows["test"])
         history, network = histories_table(learned.parts), learned.network.name
         pictures = begin_pictures(engine, forecasts, history, network, config.target.column, prices.step)
-        metrics = score_document(network, table, config.target, spans, forecasts, others, config.train.seed, config.model.head)
+        judged: dict[str, Any] = {"seed": config.train.seed, "head": config.model.head, "step": prices.step}
+        metrics = score_document(network, table, config.target, spans, forecasts, others, **judged)
     notes = [f"Left out for want of history, or of what features need: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]
     outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), history, pictures, sessions)

@@ -21,6 +21,7 @@ from stockrnn.evaluation.tuning import BATCH, Found, Hunt, check_document, check
 from stockrnn.interrupts import safe_place
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import load_prices
+from stockrnn.prices.steps import told
 from stockrnn.recipes.assembly import Stopwatch, load_training, run_in_the_making, versions
 from stockrnn.reports.plots import render_figures
 from stockrnn.reports.tuning import tuning_figures
@@ -115,7 +116,7 @@ def tune(
         with watch.stage("read"):
             prices = load_prices(config.data, config.asked)
             arena = make_arena(config, prices.table, asked.folds, prices.known)
-        terms = Terms(config, space, asked.folds, _facts(arena))
+        terms = Terms(config, space, asked.folds, _facts(arena, prices.step))
         results = begin_search(folder, terms, asked.trials)
         load_training(watch, engine, BATCH)
         with watch.stage("search"):
@@ -123,7 +124,7 @@ def tune(
             until = math.inf if asked.time_s is None else time.monotonic() + asked.time_s
             found = hunt.run(asked.trials or MOST_TRIALS, lambda: time.monotonic() < until)
         with watch.stage("check"):
-            checked = check_winner(found, make_check(config, prices.table, prices.known), engine, on_report)
+            checked = check_winner(found, make_check(config, prices.table, prices.known), engine, on_report, prices.step)
         summary = _write(folder, terms, results, found, checked, watch)
         end_run(folder)
         return Tuned(folder, summary, tuple(engine.notes))
@@ -140,10 +141,10 @@ def unfinished_tune(chosen: str | None) -> tuple[Path, Config, Space, Effort]:
     return folder, terms.config, terms.space, Effort(kept["trials"], None, terms.folds)
 
 
-def _facts(arena: Arena) -> dict[str, Any]:
+def _facts(arena: Arena, step: str) -> dict[str, Any]:
     """What names the prices that trials see."""
     dates = arena.prices[DATE]
-    span = {"start": f"{dates.min():%Y-%m-%d}", "end": f"{dates.max():%Y-%m-%d}"}
+    span = {"start": told(dates.min(), step), "end": told(dates.max(), step)}
     return {"sha256": arena.digest, **span, "sessions": dates.nunique(), "tickers": arena.prices[TICKER].nunique()}
 
 

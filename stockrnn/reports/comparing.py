@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stockrnn.evaluation.significance import losses_by_date
+from stockrnn.prices.steps import row_name
 from stockrnn.reports.evidence_tables import metric_table
-from stockrnn.reports.sheet import COLORS, INK, SPARE, drawing, head, inert, label_axes, number_axis, sheet, time_axis
+from stockrnn.reports.sheet import COLORS, INK, SPARE, drawing, head, inert, label_axes, number_axis, sheet, time_axis, when
 from stockrnn.reports.subject import NAIVE
 from stockrnn.reports.tables import NOTHING, POOLED, empty_table, literal, number, plain_text
-from stockrnn.types import TICKER
+from stockrnn.types import TICKER, UNDATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,9 +62,10 @@ def draw_comparison(found: Comparison) -> Figure:
         low, high = (100 * end for end in found.intervals[run] or (value / 100, value / 100))
         in_all.hlines(place, low, high, color=color, lw=3, alpha=0.6)
         in_all.plot(value, place, color=color, marker="o", ms=6)
-    time_axis(over_time, dates, 8)
+    time_axis(over_time, dates, 8, dated=found.step != UNDATED)
     number_axis(over_time.yaxis)
-    label_axes(over_time, "Date", "CRPS saved (sessions' worth)")
+    names = row_name(found.step, 2)
+    label_axes(over_time, when(found.step), f"CRPS saved ({names}' worth)")
     in_all.axvline(0, color=INK, lw=0.8)
     in_all.set_yticks(range(len(runs)), [inert(run, 28) for run in runs])
     in_all.set_ylim(len(runs) - 0.5, -0.5)
@@ -72,7 +74,7 @@ def draw_comparison(found: Comparison) -> Figure:
     label_axes(in_all, "CRPS skill against naive (%)", "")
     tickers = found.forecasts[TICKER].nunique()
     pooled = f"{tickers} tickers pooled" if tickers > 1 else ""
-    notes = [f"{found.sessions:,} sessions in common", pooled, "lines: 95 % bootstrap intervals"]
+    notes = [f"{found.sessions:,} {names} in common", pooled, "lines: 95 % bootstrap intervals"]
     head(figure, f"{len(runs)} runs compared", notes)
     return figure
 

@@ -52,7 +52,7 @@ def draw_edge(subject: Subject) -> Figure:
     outside = _leave_far(axes, saved)
     time_axis(axes, dates, 8, dated=subject.dated)
     number_axis(axes.yaxis)
-    label_axes(axes, subject.when, "CRPS saved so far (sessions' worth of naive's mean)")
+    label_axes(axes, subject.when, f"CRPS saved so far ({subject.many}' worth of naive's mean)")
     notes = ["rising: the network is sharper, falling: the other", *subject.pooled, *outside]
     head(figure, f"{subject.title}: cumulative CRPS difference", notes)
     return figure
@@ -84,9 +84,9 @@ def draw_fan(subject: Subject) -> Figure:
         number_axis(axes.yaxis)
         label_axes(axes, subject.when, subject.unit)
         time_axis(axes, np.append(cutoffs, known[DATE].to_numpy()), 8 if len(cells) == 1 else 4, dated=subject.dated)
-    steps = f"{subject.horizon} sessions ahead" if subject.horizon > 1 else "one session ahead"
+    steps = f"{subject.horizon} {subject.many} ahead" if subject.horizon > 1 else f"one {subject.row} ahead"
     notes = [f"each fan opens from the price at its cutoff, {steps}", *notes_of(subject, "")[2:]]
-    head(figure, f"{subject.title}: fan chart of the last sessions", notes)
+    head(figure, f"{subject.title}: fan chart of the last {subject.many}", notes)
     return figure
 
 
@@ -166,7 +166,7 @@ def draw_coverage(subject: Subject) -> Figure:
         number_axis(axes.yaxis)
     label_axes(beside, subject.when, "Coverage of 90 % (%)")
     label_axes(own, subject.when, f"Coverage, {inert(subject.network, 12)} (%)")
-    notes = [f"each point: the {sessions} sessions up to it", *subject.pooled]
+    notes = [f"each point: the {sessions} {subject.many} up to it", *subject.pooled]
     head(figure, f"{subject.title}: coverage over time{subject.ahead}", notes)
     return figure
 
@@ -190,7 +190,7 @@ def draw_skill(subject: Subject) -> Figure:
             _draw_intervals(axes, x, made, color=styles[rival]["color"], label=f"against {inert(rival, 24)}")
         _category_axis(axes, [inert(key, 12) for key in names])
         number_axis(axes.yaxis)
-        label_axes(axes, {"year": subject.era, "step": "Step (sessions ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
+        label_axes(axes, {"year": subject.era, "step": f"Step ({subject.many} ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
     notes = ["above 0: the network is sharper; lines: 95 % bootstrap intervals", *subject.pooled]
     head(figure, f"{subject.title}: skill", notes)
     return figure
@@ -241,7 +241,7 @@ def draw_direction(subject: Subject) -> Figure:
         by_year.text(0.5, 0.5, "no change is forecast", transform=by_year.transAxes, ha="center", va="center", color=MUTED)
         by_year.set(xticks=[], yticks=[])
     label_axes(by_year, subject.era, "Right direction (%)")
-    notes = [f"left: the {sessions} sessions up to each; right: 95 % intervals", *subject.pooled]
+    notes = [f"left: the {sessions} {subject.many} up to each; right: 95 % intervals", *subject.pooled]
     head(figure, f"{subject.title}: direction{subject.ahead}", notes)
     return figure
 

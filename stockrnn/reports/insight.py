@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.prices.steps import row_name
 from stockrnn.reports.sheet import COLORS, FAINT, INK, MUTED, SPARE, drawing, head, inert, label_axes, log_axis, number_axis, sheet
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 KINDS = {"feature": (COLORS["network"], "a feature alone"), "group": (COLORS["drift"], "related features together"), "all": (MUTED, "all")}
 SAID = {"centre": "the forecast", "width": "its width"}
 LINES = (("#0072b2", "-"), ("#d55e00", "-"), ("#009e73", "-"), *SPARE)
-LAG = "Sessions before the cutoff"
 LABEL = 44
 """Most letters of a bar's name."""
 
 
-def insight_figures(found: Explanation, history: pd.DataFrame, title: str) -> dict[str, Figure]:
+def insight_figures(found: Explanation, history: pd.DataFrame, title: str, step: str = "") -> dict[str, Figure]:
     """The pictures of an explanation, by the names of their files.
 
     Args:
         found: from `evaluation.explaining.explain`.
         history: one row a member and epoch: member, epoch, gradient_norm; of a backtest also fold.
         title: the ticker or file, as it came from the user.
+        step: what the rows are apart, by a name in `STEPS`.
 
     Returns:
         `importance`, `reliance`, `memory`, `gradient_norms`, and `attention` where there is one.
@@ -40,11 +41,11 @@ def insight_figures(found: Explanation, history: pd.DataFrame, title: str) -> di
     with drawing():
         figures = {
             "importance": draw_importance(found, name),
-            "reliance": draw_reliance(found, name),
-            "memory": draw_memory(found, name),
+            "reliance": draw_reliance(found, name, step),
+            "memory": draw_memory(found, name, step),
             "gradient_norms": draw_gradient_norms(history, name),
         }
-        return figures if found.attention is None else {**figures, "attention": draw_attention(found.attention, found, name)}
+        return figures if found.attention is None else {**figures, "attention": draw_attention(found.attention, found, name, step)}
 
 
 def draw_importance(found: Explanation, title: str) -> Figure:
@@ -70,7 +71,7 @@ def draw_importance(found: Explanation, title: str) -> Figure:
     return figure
 
 
-def draw_reliance(found: Explanation, title: str) -> Figure:
+def draw_reliance(found: Explanation, title: str, step: str) -> Figure:
     """A heat map of |gradient · input| by feature and session, for each thing the network says."""
     maps = found.reliance
     high = 0.75 + 0.3 * len(found.names)
@@ -79,13 +80,13 @@ def draw_reliance(found: Explanation, title: str) -> Figure:
         axes, scale = cells["map"][2 * place : 2 * place + 2]
         _heat(axes, scale, values.T, [inert(name, 24) for name in found.names])
         axes.set_title(f"of {SAID[said]}")
-        label_axes(axes, LAG, "")
+        label_axes(axes, _lag(step), "")
     notes = [_windows(found), "mean |gradient × input|, in units of the scaled target"]
-    head(figure, f"{title}: which feature of which session moves the forecast", notes)
+    head(figure, f"{title}: which feature of which {row_name(step)} moves the forecast", notes)
     return figure
 
 
-def draw_memory(found: Explanation, title: str) -> Figure:
+def draw_memory(found: Explanation, title: str, step: str) -> Figure:
     """How strongly the forecast depends on each session back: a straight fall is a gradient that vanishes geometrically."""
     figure, cells = sheet(["memory"])
     (axes,) = cells["memory"]
@@ -99,33 +100,33 @@ def draw_memory(found: Explanation, title: str) -> Figure:
         named.add(cell)
     _decades(axes.yaxis, found.memory["norm"].to_numpy(float))
     _lags(axes, int(found.memory["lag"].max()))
-    label_axes(axes, LAG, "Norm of d forecast / d input (scaled; log scale)")
+    label_axes(axes, _lag(step), "Norm of d forecast / d input (scaled; log scale)")
     several = f"{len(members)} networks, a line each" if len(members) > 1 else ""
     head(figure, f"{title}: how far back the network remembers", [_windows(found), several, "mean over the windows"])
     return figure
 
 
-def draw_attention(weights: np.ndarray, found: Explanation, title: str) -> Figure:
+def draw_attention(weights: np.ndarray, found: Explanation, title: str, step: str) -> Figure:
     """The mean weight of each session of the window: bars, or a heat map where each step ahead asks for itself."""
     several = len(weights) > 1
     figure, cells = sheet(["map"], widths=(1.0, 0.02) if several else (1.0,), alone=(9.6, 1.2 + 0.34 * len(weights) if several else 4.2))
     axes, *scale = cells["map"]
     if several:
         _heat(axes, scale[0], 100 * weights, [str(step) for step in range(1, len(weights) + 1)])
-        label_axes(axes, LAG, "Step ahead")
+        label_axes(axes, _lag(step), "Step ahead")
     else:
         lags = np.arange(weights.shape[1])[::-1]
         axes.bar(lags, 100 * weights[0], color=COLORS["network"], width=0.7)
         axes.axhline(100 / len(lags), color=INK, lw=1, ls=(0, (4, 2)), label="the same for all")
         _lags(axes, int(lags.max()))
         number_axis(axes.yaxis)
-        label_axes(axes, LAG, "Mean weight (%)")
+        label_axes(axes, _lag(step), "Mean weight (%)")
     notes = [
         _windows(found),
         "mean weight in percent, over windows and networks",
         "a row sums to 100 %" if several else "they sum to 100 %",
     ]
-    head(figure, f"{title}: which sessions the attention listens to", notes)
+    head(figure, f"{title}: which {row_name(step, 2)} the attention listens to", notes)
     return figure
 
 
@@ -151,6 +152,10 @@ def draw_gradient_norms(history: pd.DataFrame, title: str) -> Figure:
     label_axes(axes, "Epoch", "Norm of the whole gradient" + (" (log scale)" if logarithmic else ""))
     head(figure, f"{title}: gradient norms in training", ["mean over the updates of an epoch, before clipping"])
     return figure
+
+
+def _lag(step: str) -> str:
+    return f"{row_name(step, 2).capitalize()} before the cutoff"
 
 
 def _windows(found: Explanation) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from stockrnn.prices.steps import dated, row_name
 from stockrnn.reports import tables
 from stockrnn.reports.sheet import (
     COLORS,
@@ -26,6 +27,7 @@ from stockrnn.reports.sheet import (
     sheet,
     shown_of,
     time_axis,
+    when,
 )
 from stockrnn.types import CLOSE, DATE, HIGH, LOW, PRICES, TICKER, UNDATED, VOLUME
 
@@ -63,7 +65,7 @@ def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = 
 
 def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figure:
     """Close with the range from low to high over it, and the volume below."""
-    tickers, when = list(prices[TICKER].unique()), "Session (number)" if step == UNDATED else "Date"
+    tickers = list(prices[TICKER].unique())
     figure, cells = sheet(tickers, heights=(3.0, 1.0), alone=(9.6, 5.4), beside=(5.6, 3.9))
     for ticker, (above, below) in cells.items():
         rows = prices[prices[TICKER] == ticker]
@@ -76,8 +78,8 @@ def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figur
         _draw_volume(below, rows, 1.4 if few else 0.6)
         for axes in (above, below):
             time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=step != UNDATED)
-        label_axes(above, when, f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
-        label_axes(below, when, "Volume (units)")
+        label_axes(above, when(step), f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
+        label_axes(below, when(step), "Volume (units)")
     head(figure, f"{title}: prices and volume", [_span(prices, step), shown_of(tickers)])
     return figure
 
@@ -104,22 +106,22 @@ def draw_histograms(prices: pd.DataFrame, title: str, step: str) -> Figure:
         for axes, (label, column, _) in zip(panels, MEASURES, strict=True):
             values = column(rows)
             values = values[np.isfinite(values)]
-            _draw_histogram(axes, values, normal=axes is panels[0])
-            label_axes(axes, label, "Sessions")
+            _draw_histogram(axes, values, row_name(step, 2), normal=axes is panels[0])
+            label_axes(axes, label, row_name(step, 2).capitalize())
             prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 and axes is panels[0] else ""
             axes.set_title(prefix + moments(values), weight="normal")
     head(figure, f"{title}: histograms", [_span(prices, step), shown_of(tickers)])
     return figure
 
 
-def _draw_histogram(axes: Axes, values: np.ndarray, *, normal: bool) -> None:
+def _draw_histogram(axes: Axes, values: np.ndarray, names: str, *, normal: bool) -> None:
     if len(values) < 2 or values.std() <= 1e-12:
         _say_nothing(axes, "no two values differ" if len(values) else "not in the file")
         axes.set(xticks=[], yticks=[])
         return
     number_axis(axes.xaxis, 5)
     number_axis(axes.yaxis, 5)
-    _, edges, _ = axes.hist(values, bins=min(60, max(8, round(2 * len(values) ** 0.4))), color=FILL, ec="white", lw=0.4, label="sessions")
+    _, edges, _ = axes.hist(values, bins=min(60, max(8, round(2 * len(values) ** 0.4))), color=FILL, ec="white", lw=0.4, label=names)
     axes.axvline(values.mean(), color=INK, lw=1.2, ls=(0, (4, 2)), label="mean")
     if normal:
         x = np.linspace(edges[0], edges[-1], 200)
@@ -151,11 +153,11 @@ def inspection_parts(document: Mapping[str, Any], prices: pd.DataFrame, step: st
     yield tables.facts(facts)
     several = prices[TICKER].nunique() > 1
     if several:
-        yield tables.tickers_table(document["tickers"])
+        yield tables.tickers_table(document["tickers"], step=step)
     yield from (tables.price_rows(prices, step=step), tables.describe_table(describe(prices)), tables.findings_table(findings))
     for name, measure, _ in MEASURES:
         if rows := histogram_rows(measure(prices)):
-            yield tables.histogram_table(name, rows)
+            yield tables.histogram_table(name, rows, step)
     if not several:
         yield tables.facts({name: sparkline(prices[name].to_numpy()) for name in (CLOSE, VOLUME)})
 
@@ -230,4 +232,4 @@ def sparkline(values: np.ndarray, width: int = 60) -> str:
 
 
 def _span(prices: pd.DataFrame, step: str) -> str:
-    return f"{tables.dated(prices[DATE].min(), step)} to {tables.dated(prices[DATE].max(), step)}, {len(prices):,} rows"
+    return f"{dated(prices[DATE].min(), step)} to {dated(prices[DATE].max(), step)}, {len(prices):,} rows"

@@ -183,7 +183,7 @@ def draw_residuals(subject: Subject) -> Figure:
         for axis in (axes.yaxis, pile.xaxis):
             number_axis(axis, 7 if axis is axes.yaxis else 3)
         label_axes(axes, subject.when, f"Actual - forecast ({unit})")
-        label_axes(pile, "Sessions", "")
+        label_axes(pile, subject.many.capitalize(), "")
     head(figure, f"{subject.title}: residuals{subject.ahead}", notes_of(subject, "residual = actual - forecast"))
     return figure
 
@@ -196,9 +196,11 @@ def draw_change(subject: Subject) -> Figure:
     shifted copy of yesterday is the diagonal, while foresight leaves a cloud.
     """
     figure, cells = sheet(subject.shown, widths=(1.0, 1.0), alone=(9.6, 4.9), beside=(6.8, 3.6))
+    turn = "day" if subject.now == "today" else subject.row
+    before = f"{subject.before.capitalize()}'s change"
     panels = (
-        ("foreseen", "today", "Does it foresee today?", f"Forecast - {subject.last}", "Actual change"),
-        ("line", "yesterday", "Does it copy yesterday?", "Forecast line, day to day", "Yesterday's change"),
+        ("foreseen", "today", f"Does it foresee {subject.now}?", f"Forecast - {subject.last}", "Actual change"),
+        ("line", "yesterday", f"Does it copy {subject.before}?", f"Forecast line, {turn} to {turn}", before),
     )
     for ticker, both in cells.items():
         changes = _changes(subject.rows(subject.network, ticker))
@@ -218,8 +220,8 @@ def draw_change(subject: Subject) -> Figure:
             lags = f"r = {_correlation(changes[x], changes['today'])} at lag 0, {_correlation(changes[x], changes['yesterday'])} at lag 1"
             axes.set_title(f"{prefix}{question}\n{lags}", weight="normal")
     notes = (
-        "a copy of yesterday is a vertical line at left, the diagonal at right",
-        "r: with the change of today (lag 0), yesterday (lag 1)",
+        f"a copy of {subject.before} is a vertical line at left, the diagonal at right",
+        f"r: with the change of {subject.now} (lag 0), {subject.before} (lag 1)",
     )
     head(figure, f"{subject.title}: forecast change and actual change{subject.ahead}", [*notes, subject.choice])
     return figure
@@ -284,7 +286,7 @@ def _coverage_by_step(axes: Axes, subject: Subject) -> None:
         axes.plot(steps, [_coverage(subject.rows(model, step=step), *LEVELS[90]) for step in steps], marker="o", ms=4, **style)
     number_axis(axes.yaxis)
     number_axis(axes.xaxis, whole=True)
-    label_axes(axes, "Step (sessions ahead)", "Measured coverage of the 90 % interval (%)")
+    label_axes(axes, f"Step ({subject.many} ahead)", "Measured coverage of the 90 % interval (%)")
 
 
 def _coverage(rows: pd.DataFrame, low: str, high: str) -> float:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stockrnn.errors import ConfigError
+from stockrnn.prices.steps import row_name
 from stockrnn.reports.tables import TITLE_LETTERS, plain_text
 from stockrnn.storage import write_bytes
+from stockrnn.types import UNDATED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -229,6 +231,11 @@ def label_axes(axes: Axes, x: str, y: str) -> None:
     axes.set_ylabel(_true_minus(y.replace(" (", "\n(", 1) if long else y))
 
 
+def when(step: str) -> str:
+    """The label of an axis of time, of rows of this step."""
+    return "Date" if step != UNDATED else f"{row_name(step).capitalize()} (number)"
+
+
 def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = True) -> None:
     """Let x show `dates` (datetime64) in full, with at most `most` labels that need no other to be understood; times where they tell.
 
@@ -248,7 +255,8 @@ def time_axis(axes: Axes, dates: np.ndarray, most: int = 7, *, dated: bool = Tru
     least = max(2, most // 2)
     labels = {YEARLY: most, MONTHLY: most + 1, DAILY: most, HOURLY: most, MINUTELY: most}
     locator = AutoDateLocator(minticks=least if timed else min(least, days + 1), maxticks=labels, interval_multiples=True)
-    locator.intervald[MONTHLY] = [1, 2, 3, 4, 6, 12]  # a year is missing there: it warns where few labels stand for some years
+    for frequency, longest in ((MONTHLY, 12), (HOURLY, 24), (MINUTELY, 60)):  # it warns where few labels stand for some years, days, hours
+        locator.intervald[frequency] = sorted({*locator.intervald[frequency], longest})
     formatter = AutoDateFormatter(locator)
     shorter = {1 / 1440: "%d %b %H:%M", 1 / 24: "%d %b %H:%M"} if timed else {1 / 24: "%d %b %Y"}
     formatter.scaled = {**shorter, 1.0: "%d %b %Y", 30.0: "%b %Y", 365.0: "%Y"}

@@ -12,9 +12,9 @@ import pandas as pd
 
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import by_model, crps_rows
-from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert
-from stockrnn.reports.tables import dated
-from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER, UNDATED
+from stockrnn.prices.steps import dated, row_name
+from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert, when
+from stockrnn.types import DAILY, DATE, QUANTILE_COLUMNS, TICKER, UNDATED
 
 NAIVE = "naive"
 
@@ -91,7 +91,27 @@ class Subject:
     @property
     def when(self) -> str:
         """The label of an axis of time."""
-        return "Date" if self.dated else "Session (number)"
+        return when(self.step)
+
+    @property
+    def row(self) -> str:
+        """What a row is called."""
+        return row_name(self.step)
+
+    @property
+    def many(self) -> str:
+        """What rows are called."""
+        return row_name(self.step, 2)
+
+    @property
+    def now(self) -> str:
+        """What the row that is forecast is called."""
+        return "today" if self.step in {"", DAILY} else f"this {self.row}"
+
+    @property
+    def before(self) -> str:
+        """What the cutoff of a forecast one step ahead is called."""
+        return "yesterday" if self.step in {"", DAILY} else f"the last {self.row}"
 
     def years(self, dates: pd.Series) -> pd.Series:
         """The year of each date; where the price file has no dates, one for all."""
@@ -180,5 +200,5 @@ def _least(probability: float, count: int, levels: np.ndarray) -> np.ndarray:
 def notes_of(subject: Subject, what: str, last: int = 0) -> list[str]:
     """What is drawn, from when to when (the last sessions only, where `last` is given), and how many tickers are not."""
     dates = np.sort(subject.rows(subject.network)[DATE].unique())[-last:]
-    span = f"{dated(pd.Timestamp(dates[0]), subject.step)} to {dated(pd.Timestamp(dates[-1]), subject.step)}, {len(dates):,} sessions"
+    span = f"{dated(pd.Timestamp(dates[0]), subject.step)} to {dated(pd.Timestamp(dates[-1]), subject.step)}, {len(dates):,} {subject.many}"
     return [what, span, subject.choice]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from stockrnn.types import DATE, FILLED, PRICES, TICKER, UNDATED, VOLUME
+from stockrnn.prices.steps import dated, row_name
+from stockrnn.types import DAILY, DATE, FILLED, INTRADAY, PRICES, TICKER, VOLUME
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -223,13 +224,14 @@ def forecast_rows(rows: pd.DataFrame, step: str = "") -> Table:
         step: what the file's rows are apart, by a name in `STEPS`.
     """
     several = rows[TICKER].nunique() > 1
-    headers = ["Step", "Date", "Day", "Forecast", "80 % interval", "90 % interval", "P(up) %"]
+    weekdays = step in {"", DAILY, INTRADAY}
+    headers = ["Step", "Date", *["Day"] * weekdays, "Forecast", "80 % interval", "90 % interval", "P(up) %"]
     table = empty_table(["Ticker", *headers] if several else headers, left=1 if several else 0)
     decimals = {ticker: decimals_of(float(group.median())) for ticker, group in rows.groupby(TICKER)["forecast"]}
     for row in rows.to_dict("records"):
         digits = decimals[row[TICKER]]
         intervals = [f"{number(row[f'lower_{level}'], digits)} to {number(row[f'upper_{level}'], digits)}" for level in (80, 90)]
-        step_to_day = [str(row["step"]), dated(row[DATE], step), NOTHING if step == UNDATED else f"{row[DATE]:%a}"]
+        step_to_day = [str(row["step"]), dated(row[DATE], step), *[f"{row[DATE]:%a}"] * weekdays]
         cells = [*step_to_day, number(row["forecast"], digits), *intervals, number(100 * row["p_up"], 1)]
         table.add_row(*map(literal, [plain_text(row[TICKER], 24), *cells] if several else cells))
     return table
@@ -313,9 +315,9 @@ def price_rows(prices: pd.DataFrame, count: int = 5, step: str = "") -> Table:
     return table
 
 
-def tickers_table(tickers: Mapping[str, Mapping[str, Any]], most: int = 10) -> Table:
-    """The tickers of a panel and their sessions, as `inspect --json` holds them: the `most` with the fewest, which may not be learned."""
-    table = empty_table(["Ticker", "Sessions", "First", "Last", "First close", "Last close"], left=1)
+def tickers_table(tickers: Mapping[str, Mapping[str, Any]], most: int = 10, step: str = "") -> Table:
+    """The tickers of a panel and their rows, as `inspect --json` holds them: the `most` with the fewest, which may not be learned."""
+    table = empty_table(["Ticker", row_name(step, 2).capitalize(), "First", "Last", "First close", "Last close"], left=1)
     shortest = sorted(tickers.items(), key=lambda item: item[1]["rows"])
     for name, held in shortest[:most]:
         first, last = held["first"], held["last"]
@@ -323,14 +325,14 @@ def tickers_table(tickers: Mapping[str, Mapping[str, Any]], most: int = 10) -> T
         dates = [NOTHING if end["date"] is None else end["date"] for end in (first, last)]
         table.add_row(*map(literal, [plain_text(name, 24), f"{held['rows']:,}", *dates, *closes]))
     if left := shortest[most:]:
-        table.caption = literal(f"and {len(left):,} more, with {left[0][1]['rows']:,} to {left[-1][1]['rows']:,} sessions")
+        table.caption = literal(f"and {len(left):,} more, with {left[0][1]['rows']:,} to {left[-1][1]['rows']:,} {row_name(step, 2)}")
         table.caption_justify = "left"
     return table
 
 
-def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]]) -> Table:
+def histogram_table(name: str, rows: Iterable[tuple[float, float, int, str]], step: str = "") -> Table:
     """A text histogram made by `inspection.histogram_rows`, under the name and unit of what is counted."""
-    table = empty_table(["From", "To", "Sessions", ""], left=0)
+    table = empty_table(["From", "To", row_name(step, 2).capitalize(), ""], left=0)
     table.title, table.title_justify, table.title_style = literal(name), "left", "bold"
     table.columns[3].justify = "left"
     for low, high, count, drawn in rows:
@@ -377,10 +379,3 @@ def literal(text: str) -> Text:
     from rich.text import Text
 
     return Text(text)
-
-
-def dated(value: pd.Timestamp, step: str = "") -> str:
-    """A date, with the time of day where there is one; of a file without dates, the number of the session."""
-    if step == UNDATED:
-        return f"session {(value - pd.Timestamp(0)).days + 1:,}"
-    return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"

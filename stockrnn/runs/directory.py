@@ -40,7 +40,7 @@ from stockrnn.storage import (
     write_bytes,
 )
 from stockrnn.strictyaml import parse_yaml
-from stockrnn.types import STEPS
+from stockrnn.types import STEPS, UNDATED
 
 FORMAT = 1
 RUNS = "runs"
@@ -129,7 +129,7 @@ class Run:
             _same(hash_plain_file(file, limits[file.suffix]), digest, file)
         parts = check_weights(self.read("weights.safetensors"), config, self.folder / "weights.safetensors")
         check_state(self.json("scaler.json"), config, self.folder / "scaler.json", model_names(parts))
-        _check_metrics(self.json("metrics.json"), self.folder / "metrics.json")
+        _check_metrics(self.json("metrics.json"), self.folder / "metrics.json", self.step)
 
 
 def write_run(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
@@ -196,15 +196,17 @@ def _sealed(manifest: Mapping[str, Any]) -> bytes:
     return to_json({**manifest, "sha256": sha256(to_json(manifest))})
 
 
-def _check_metrics(metrics: Any, path: Path) -> None:
+def _check_metrics(metrics: Any, path: Path, step: str) -> None:
     try:
         models = metrics["test"]["models"]
         scores = [value for model in models.values() for value in model.values()]
-        said = [*metrics["verdict"], *metrics["alarms"], *models, *(metrics["test"][key] for key in ("start", "end"))]
+        said = [*metrics["verdict"], *metrics["alarms"], *models]
+        ends = [metrics["test"][key] for key in ("start", "end")]
         whole = metrics["network"] in models and isinstance(metrics["test"]["n"], int)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunDamagedError(f"{path} must hold the scores of a run. Received: {error!r}. Train again, or restore it.") from None
     plain = all(value is None or type(value) in (int, float) for value in scores) and all(isinstance(word, str) for word in said)
+    plain = plain and all(isinstance(end, str) or (step == UNDATED and type(end) is int) for end in ends)
     hold(whole and plain, path, "hold the scores of a run", "another document")
 
 

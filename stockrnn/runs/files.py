@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from stockrnn.errors import RunDamagedError, inert
+from stockrnn.prices.steps import dates_of
 from stockrnn.runs.vetting import hold
 from stockrnn.storage import read_bytes, sha256
 from stockrnn.types import DATE, FORECAST_TABLE, TICKER
@@ -57,8 +58,11 @@ def to_csv(table: pd.DataFrame) -> bytes:
 
 
 def read_forecasts(data: bytes | str) -> pd.DataFrame:
-    """The forecast table in CSV of `to_csv`, to the last bit and without the quotes put before tickers. Raises RunDamagedError."""
-    table = _read(data, "forecasts.csv", "a forecast table", ("actual",), parse_dates=["cutoff", DATE])
+    """The forecast table in CSV of `to_csv`, to the last bit and without the quotes put before tickers. Raises RunDamagedError.
+
+    `cutoff` and `date` hold dates, or whole numbers where the price file has none (`steps.numbered`).
+    """
+    table = _read(data, "forecasts.csv", "a forecast table", ("actual",))
     numbers = table.select_dtypes("number").columns
     whole = tuple(table.columns) == FORECAST_TABLE and {"step", *FORECAST_TABLE[5:]} <= set(numbers)
     hold(whole, Path("forecasts.csv"), "be a forecast table", "other columns")
@@ -80,6 +84,7 @@ def _read(data: bytes | str, name: str, what: str, may_lack: tuple[str, ...], **
     options |= {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": dict.fromkeys(may_lack, "")}
     try:
         table: pd.DataFrame = pd.read_csv(stream, **EXACTLY, **options)
+        table = table.assign(**{column: dates_of(table[column]) for column in ("cutoff", DATE) if column in table})
     except ValueError as error:
         raise RunDamagedError(f"{name} must be {what}. Received: {str(error)[:80]}. Train again.") from None
     return table.assign(**{column: table[column].map(_plain) for column in (TICKER, "model") if column in table})

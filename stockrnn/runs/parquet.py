@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from stockrnn.errors import inert
+from stockrnn.prices.steps import dates_of
 from stockrnn.runs.files import FORECASTS, to_csv
 from stockrnn.runs.vetting import hold
 from stockrnn.types import DATE, FORECAST_TABLE, TICKER
@@ -32,16 +33,18 @@ def forecasts_file(table: pd.DataFrame) -> dict[str, bytes]:
 
 
 def to_parquet(table: pd.DataFrame) -> bytes:
-    """A forecast table as Parquet: floats to the last bit, dates to the millisecond; what is not known is NaN or no date."""
+    """A forecast table, `steps.numbered` or not, as Parquet: floats to the last bit, dates to the millisecond; NaN or no date: unknown."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     texts = {name: [inert(text, keep="") for text in table[name]] for name in _TEXTS}
-    dates = {name: table[name].to_numpy("datetime64[ms]") for name in _DATES}
-    columns = [(texts | dates).get(field.name, table[field.name].to_numpy()) for field in _schema()]
-    arrays = [pa.array(values, field.type, from_pandas=False) for values, field in zip(columns, _schema(), strict=True)]
+    dated = table["cutoff"].dtype.kind == "M"
+    dates = {name: table[name].to_numpy("datetime64[ms]" if dated else "int64") for name in _DATES}
+    schema = _schema(dated)
+    columns = [(texts | dates).get(field.name, table[field.name].to_numpy()) for field in schema]
+    arrays = [pa.array(values, field.type, from_pandas=False) for values, field in zip(columns, schema, strict=True)]
     with io.BytesIO() as stream:
-        data = pa.Table.from_arrays(arrays, schema=_schema())
+        data = pa.Table.from_arrays(arrays, schema=schema)
         pq.write_table(data, stream, compression="none", use_dictionary=list(_TEXTS), write_statistics=False, row_group_size=ROWS_A_GROUP)
         return stream.getvalue()
 
@@ -54,11 +57,12 @@ def read_parquet(data: bytes, path: Path) -> pd.DataFrame:
     try:
         file = pq.ParquetFile(io.BytesIO(data), read_dictionary=list(_TEXTS), pre_buffer=False)
         rows = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
-        hold(file.schema_arrow.equals(_schema(shared=True)) and rows * BYTES_A_ROW <= len(data), path, _WHAT, "another form")
+        ours = any(file.schema_arrow.equals(_schema(dated, shared=True)) for dated in (True, False))
+        hold(ours and rows * BYTES_A_ROW <= len(data), path, _WHAT, "another form")
         table = file.read(use_threads=False)
         table.validate(full=True)
         texts = {name: _spelled(table[name]) for name in _TEXTS}
-        dates = {name: table[name].to_numpy().astype("datetime64[ns]") for name in _DATES}
+        dates = {name: dates_of(table[name].to_numpy()) for name in _DATES}
         numbers = {name: table[name].to_numpy() for name in FORECAST_TABLE if name not in texts and name not in dates}
         return pd.DataFrame({name: (texts | dates | numbers)[name] for name in FORECAST_TABLE})
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
@@ -76,10 +80,10 @@ def _spelled(column: Any) -> list[str]:
     ]
 
 
-def _schema(shared: bool = False) -> Any:
-    """The columns in order; the texts with each value once."""
+def _schema(dated: bool, shared: bool = False) -> Any:
+    """The columns in order, dates or whole numbers (`steps.numbered`) in those of `_DATES`; the texts with each value once."""
     import pyarrow as pa
 
     texts = pa.dictionary(pa.int32(), pa.string()) if shared else pa.string()
-    kinds = dict.fromkeys(_TEXTS, texts) | dict.fromkeys(_DATES, pa.timestamp("ms")) | {"step": pa.int64()}
+    kinds = dict.fromkeys(_TEXTS, texts) | dict.fromkeys(_DATES, pa.timestamp("ms") if dated else pa.int64()) | {"step": pa.int64()}
     return pa.schema([pa.field(name, kinds.get(name, pa.float64()), nullable=False) for name in FORECAST_TABLE])

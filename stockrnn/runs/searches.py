@@ -64,7 +64,8 @@ class Terms:
         said += [f"`{key}` of the space was {json.dumps(then.get(key))} and is {json.dumps(now.get(key))}" for key in keys]
         said += [f"--folds was {before['folds']} and is {self.folds}"] if before["folds"] != self.folds else []
         spans = [f"{data['sessions']} sessions to {data['end']}, SHA-256 {data['sha256'][:12]}…" for data in (before["data"], self.data)]
-        return said + ([f"the prices that trials see were {spans[0]} and are {spans[1]}"] if spans[0] != spans[1] else [])
+        others = before["data"]["sha256"] != self.data["sha256"]
+        return said + ([f"the prices that trials see were {spans[0]} and are {spans[1]}"] if others else [])
 
 
 def is_searching(folder: Path) -> bool:

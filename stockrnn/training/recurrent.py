@@ -324,6 +324,6 @@ def split_windows(pipeline: Pipeline, prices: pd.DataFrame, spans: Spans, calibr
             sessions = int((spans.numbers(prices["date"]) == number).sum())
             raise DataError(
                 f"The {name} span must hold a whole window: `window.lookback` or `window.shortest` {pipeline.shortest} + `window.horizon` "
-                f"{pipeline.horizon} sessions. Received: {sessions}. Shorten the window, or give more history."
+                f"{pipeline.horizon} rows. Received: {sessions}. Shorten the window, or give more history."
             )
     return parts
