@@ -14,7 +14,7 @@ from stockrnn.features import pipeline
 from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline, learnable_tickers
 from stockrnn.features.splits import split_time
 from stockrnn.prices.tickers import ticker_blocks, ticker_slices
-from stockrnn.types import CLOSE, DATE, FILLED, TICKER, VOLUME
+from stockrnn.types import CLOSE, DATE, FILLED, TICKER, VOLUME, own
 
 PLAIN = ["features.columns=[]", "features.indicators=[log_return]", "model.units=[2]", "data.outliers.method=none"]
 SMALL = [*PLAIN, "window.lookback=3", "window.horizon=2", "features.scaler=standard"]
@@ -247,6 +247,22 @@ def test_a_ticker_of_a_panel_without_what_features_need_is_left_out_and_alone_to
     rare = whole.assign(volume=whole[VOLUME].where(whole.index > 100))
     with pytest.raises(DataError, match=r"need 22, have 14\. Leave relative_volume out, unknown in most of them, or give more history"):
         fit_pipeline(rare, spans, config)
+
+
+def test_a_forecast_without_what_features_need_names_the_columns_to_give():
+    prices = random_walk(200).assign(**{own("mood"): 1.5})
+    learned = fitted(prices, "features.indicators=[relative_volume, range]", "features.columns=[mood]")
+    some = prices[own("mood")].where(prices.index == 199)  # of the last window two are unknown
+    lacking = {
+        "volume": {VOLUME: np.nan},
+        "high": {"high": np.nan},
+        "low, volume, mood": {"low": np.nan, VOLUME: np.nan, own("mood"): some},
+    }
+    for columns, changes in lacking.items():
+        with pytest.raises(DataError, match=rf"Received: 200 of WALK up to .*\. Give a file with {columns}\.$"):
+            learned.windows_at(prices.assign(**changes), np.array([199]))
+    with pytest.raises(DataError, match=r"Received: 3 of WALK up to .*\. Give more history\.$"):
+        learned.windows_at(prices.iloc[:3], np.array([2]))
 
 
 def test_a_column_that_begins_after_the_training_span_is_as_one_that_is_not_there():

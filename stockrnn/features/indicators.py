@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.types import CLOSE, HIGH, LOW, OPEN, PRICES, TICKER, VOLUME, own
+from stockrnn.types import CLOSE, HIGH, LOW, OPEN, OWN, PRICES, TICKER, VOLUME, own
 
 VOLUME_MEMORY = 60
 """Sessions that `relative_volume` compares with."""
@@ -90,3 +90,12 @@ def make_features(prices: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
         name: INDICATORS[name][0](prices) if name in INDICATORS else prices[own(name) if own(name) in prices else name] for name in names
     }
     return pd.DataFrame(columns).groupby(prices[TICKER], sort=False).ffill().to_numpy(dtype=np.float64)
+
+
+def unknown_columns(past: pd.DataFrame, names: Sequence[str], sessions: int) -> list[str]:
+    """The columns for want of which features of a ticker's last sessions are unknown, by the names that the user knows."""
+    values = make_features(past, names)[-sessions:]
+    unknown = [name for name, column in zip(names, values.T, strict=True) if not np.isfinite(column).all()]
+    needed = {column for name in unknown for column in (INDICATORS[name][1] if name in INDICATORS else (name,))}
+    last = past.iloc[-sessions:]
+    return [str(name).removeprefix(OWN) for name in last if str(name).removeprefix(OWN) in needed and last[name].isna().any()]

@@ -13,7 +13,7 @@ from stockrnn.config import Config
 from stockrnn.errors import DataError
 from stockrnn.features.ahead import Ahead, fit_ahead
 from stockrnn.features.anchors import Anchor, fit_anchor
-from stockrnn.features.indicators import make_features, split_available
+from stockrnn.features.indicators import make_features, split_available, unknown_columns
 from stockrnn.features.renewal import Renewal
 from stockrnn.features.scaling import Scaler, fit_scaler
 from stockrnn.features.splits import Spans, label_spans
@@ -24,7 +24,7 @@ from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.prices.schedule import Plan, plan_of
 from stockrnn.prices.steps import dated
 from stockrnn.prices.tickers import of_ticker, ticker_blocks, ticker_slices
-from stockrnn.types import AHEAD, DATE, FILLED, PRICES, TICKER, UNDATED, RowIndex
+from stockrnn.types import AHEAD, DATE, FILLED, TICKER, UNDATED, RowIndex
 
 LEAST_SESSIONS = 20
 """Training sessions below which a ticker of a panel is left out: neither scaler nor baseline can learn from fewer."""
@@ -160,13 +160,13 @@ class Pipeline:
         if len(cutoffs) == 0 or (cutoffs[found] != rows).any():
             row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
             self.ahead.refuse_unknown(prices.iloc[[row]], str(prices[TICKER][row]), self.horizon)
-            have = int((prices[TICKER] == prices[TICKER][row])[: row + 1].sum())
-            lacking = [name for name in PRICES if have > self.shortest and prices[name].isna().all()]
+            past = prices.iloc[: row + 1][prices[TICKER][: row + 1] == prices[TICKER][row]]
+            lacking = unknown_columns(past, self.names, self.shortest) if len(past) > self.shortest else []
             step = "" if self.ahead.known.dated else UNDATED
             hint = f"Give a file with {', '.join(lacking)}" if lacking else "Give more history"
             raise DataError(
                 f"A forecast needs {self.shortest} complete rows up to its cutoff, and one more where a feature is a change. "
-                f"Received: {have} of {prices[TICKER][row]} up to {dated(prices[DATE][row], step)}. {hint}."
+                f"Received: {len(past)} of {prices[TICKER][row]} up to {dated(prices[DATE][row], step)}. {hint}."
             )
         return prepared.windows.pick(found)
 
