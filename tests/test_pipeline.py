@@ -11,7 +11,8 @@ from factories import gappy, panel, random_walk
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
 from stockrnn.features import pipeline
-from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline, learnable_tickers
+from stockrnn.features.learnable import learnable_tickers
+from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline
 from stockrnn.features.splits import split_time
 from stockrnn.prices.tickers import ticker_blocks, ticker_slices
 from stockrnn.types import CLOSE, DATE, FILLED, TICKER, VOLUME, own

@@ -22,7 +22,7 @@ from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labe
 from stockrnn.evaluation.learning import Learned, learn, table_of
 from stockrnn.evaluation.scoring import history_until
 from stockrnn.evaluation.trials import make_arena, searched_spans
-from stockrnn.features.pipeline import learnable_tickers
+from stockrnn.features.learnable import learnable_tickers
 from stockrnn.features.splits import SPAN_NAMES, Spans, split_time
 from stockrnn.prices.intake import read_files
 from stockrnn.prices.loading import Prices, find_files, prices_of

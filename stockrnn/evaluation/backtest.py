@@ -16,7 +16,7 @@ from stockrnn.evaluation.folds import Fold, walk_forward
 from stockrnn.evaluation.learning import Learned, fit_baseline, forecast_baselines, learn
 from stockrnn.evaluation.metrics import mase_scales
 from stockrnn.evaluation.scoring import forecast_span, scored_rows
-from stockrnn.features.pipeline import learnable_tickers
+from stockrnn.features.learnable import learnable_tickers
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import BASELINES, default_baselines
 from stockrnn.models.forecaster import Forecaster

@@ -22,7 +22,7 @@ from stockrnn.evaluation.folds import Fold, walk_forward
 from stockrnn.evaluation.learning import Learned, learn_network
 from stockrnn.evaluation.metrics import REFERENCE, crps_rows, mase_scales
 from stockrnn.evaluation.scoring import forecast_span, history_until
-from stockrnn.features.pipeline import learnable_tickers
+from stockrnn.features.learnable import learnable_tickers
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.models.baselines import BASELINES
 from stockrnn.prices.known import NOTHING_KNOWN, Known

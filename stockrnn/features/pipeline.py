@@ -225,7 +225,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class Lesson:
     """What may be learned from one ticker.
 
     Attributes:
@@ -252,7 +252,7 @@ class _Lesson:
         return set(self.labels[ends].tolist())
 
 
-def _lessons(cleaned: pd.DataFrame, names: Sequence[str], spans: Spans, config: Config) -> Iterator[_Lesson]:
+def lessons(cleaned: pd.DataFrame, names: Sequence[str], spans: Spans, config: Config) -> Iterator[Lesson]:
     """That of each ticker of a table, outliers treated."""
     target, horizon = config.target, config.window.horizon
     for some in ticker_blocks(cleaned[TICKER]):
@@ -262,10 +262,10 @@ def _lessons(cleaned: pd.DataFrame, names: Sequence[str], spans: Spans, config: 
         labels = np.where(np.isfinite(targets).all(axis=1), label_spans(part, spans, horizon), -1)
         for ticker, rows in ticker_slices(part[TICKER]).items():
             mine = slice(some.start + rows.start, some.start + rows.stop)
-            yield _Lesson(ticker, mine, part.iloc[rows], raw[rows], targets[rows], seen[rows], labels[rows])
+            yield Lesson(ticker, mine, part.iloc[rows], raw[rows], targets[rows], seen[rows], labels[rows])
 
 
-def _treated(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str], OutlierLimits, pd.DataFrame]:
+def treated(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str], OutlierLimits, pd.DataFrame]:
     """The features that the training span can give, and those it cannot; the outlier limits, and the table that they leave."""
     names, absent = split_available(prices[prices[DATE] <= spans.train_end], config.features.columns, config.features.indicators)
     limits = fit_outliers(prices, spans.train_end, **config.data.outliers.model_dump())
@@ -278,13 +278,13 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
     Raises:
         DataError: too few training sessions for a window, a price that never changes, no usable feature, an embedding of one ticker.
     """
-    names, absent, limits, cleaned = _treated(prices, spans, config)
+    names, absent, limits, cleaned = treated(prices, spans, config)
     window, target = config.window, config.target
     shape = window.lookback, config.shortest, window.horizon
     empty = Pipeline(tuple(names), tuple(absent), limits, {}, {}, target.column, target.transform, *shape, {})
     learn = np.zeros(len(cleaned), bool)
     features, scaled_target, anchors = {}, {}, {}
-    for lesson in _lessons(cleaned, names, spans, config):
+    for lesson in lessons(cleaned, names, spans, config):
         _check_history(lesson, names, spans, config)
         learn[lesson.rows] = lesson.seen
         features[lesson.ticker] = fit_scaler(lesson.features[lesson.seen], config.features.scaler)
@@ -301,7 +301,7 @@ def fit_pipeline(prices: pd.DataFrame, spans: Spans, config: Config, known: Know
     return replace(empty, features=features, target=scaled_target, anchors=anchors, ahead=ahead, embedded=embedded)
 
 
-def _anchored(lesson: _Lesson, spans: Spans, config: Config, known: Known) -> tuple[Anchor, np.ndarray]:
+def _anchored(lesson: Lesson, spans: Spans, config: Config, known: Known) -> tuple[Anchor, np.ndarray]:
     """A ticker's fitted anchor, and its targets from there, in units of its scale."""
     kind, mine, labelled = config.model.anchor, lesson.table, lesson.labels == 0
     past = mine[DATE][(mine[DATE] <= spans.train_end) & ~mine[FILLED]]
@@ -335,51 +335,13 @@ def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -
     return make_targets(price, usable, cleaned[TICKER].to_numpy(), horizon, transform)
 
 
-def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tuple[list[str], list[str]]:
-    """Tickers with enough changing history to learn from, and the others; a lone ticker is always among the first.
-
-    One whose network is its own must have been traded after the training span too, where its training is stopped.
-
-    Raises:
-        DataError: none of several has enough.
-    """
-    tickers = [str(ticker) for ticker in prices[TICKER].unique()]
-    if len(tickers) == 1:
-        return tickers, []
-    separate, need = config.data.panel == "separate", _need(config)
-    needed = {0, 1, 2} if separate and config.split.calibration > 0 else {0, 1} if separate else {0}
-    fit = [
-        lesson.ticker
-        for part in ([prices.iloc[rows] for rows in ticker_slices(prices[TICKER]).values()] if separate else [prices])
-        for lesson in _lessons_of(part, spans, config)
-        if lesson.seen.sum() >= need
-        and lesson.table[config.target.column][lesson.seen].nunique() > 1
-        and needed <= lesson.spans(config.shortest)
-    ]
-    if not fit:
-        raise DataError(
-            f"One ticker must have {need} training sessions with all features, between which its price changes. Received: none of "
-            f"{len(tickers)}. Shorten the window, give more history, ask for fewer folds, or leave features out."
-        )
-    return fit, [ticker for ticker in tickers if ticker not in fit]
-
-
-def _lessons_of(prices: pd.DataFrame, spans: Spans, config: Config) -> Iterator[_Lesson]:
-    """Those of the tickers that one network learns; none where they have no feature."""
-    try:
-        names, _, _, cleaned = _treated(prices, spans, config)
-    except DataError:
-        return iter(())
-    return _lessons(cleaned, names, spans, config)
-
-
-def _need(config: Config) -> int:
+def need_of(config: Config) -> int:
     """Sessions of the training span that a ticker is learned from, at least."""
     return max(config.shortest, LEAST_SESSIONS) + config.window.horizon
 
 
-def _check_history(lesson: _Lesson, names: Sequence[str], spans: Spans, config: Config) -> None:
-    need, have, ticker, column = _need(config), int(lesson.seen.sum()), lesson.ticker, config.target.column
+def _check_history(lesson: Lesson, names: Sequence[str], spans: Spans, config: Config) -> None:
+    need, have, ticker, column = need_of(config), int(lesson.seen.sum()), lesson.ticker, config.target.column
     trained = (lesson.table[DATE] <= spans.train_end).to_numpy() & ~lesson.table[FILLED].to_numpy()
     if have < need:
         known = np.isfinite(lesson.features[trained]).mean(axis=0) if trained.sum() >= need else np.ones(len(names))

@@ -11,7 +11,8 @@ from stockrnn.engines import Engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import MOST_SENT, learn
 from stockrnn.evaluation.scoring import history_until, score_document, score_span, scored_rows
-from stockrnn.features.pipeline import fit_pipeline, learnable_tickers
+from stockrnn.features.learnable import learnable_tickers
+from stockrnn.features.pipeline import fit_pipeline
 from stockrnn.features.splits import Spans, split_time
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.loading import Prices, load_prices
