@@ -22,7 +22,7 @@ from stockrnn.models import baselines
 from stockrnn.models.rules import BaselineWarning
 from stockrnn.recipes import Plan, assembly
 from stockrnn.runs.directory import open_run
-from stockrnn.runs.files import EXACTLY, read_history
+from stockrnn.runs.files import read_history
 from stockrnn.training import recurrent
 from tests.factories import panel, random_walk
 from tests.test_cli import stockrnn, write_prices
@@ -79,7 +79,7 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     state = walk.json("scaler.json")
     assert state.pop("widths")
     assert state == trained.json("scaler.json")
-    one, other = (pd.read_csv(each.folder / "forecasts.csv", **EXACTLY) for each in (trained, walk))
+    one, other = (pd.read_csv(each.folder / "forecasts.csv", float_precision="round_trip") for each in (trained, walk))
     mine = one["model"] == "lstm"
     one = pd.concat([adapt(one[mine]), one[~mine]])
     shared = other[other["model"].isin(one["model"].unique())].reset_index(drop=True)

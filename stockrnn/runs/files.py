@@ -19,8 +19,6 @@ FORECASTS = ("forecasts.csv", "forecasts.parquet")
 """The file that holds a run's forecast table: one of these."""
 _ACTS = tuple("=+-@＝＋－＠")  # what a spreadsheet may take for the start of a formula
 _EPOCHS = ("member", "epoch", "loss", "validation_loss")
-EXACTLY: dict[str, Any] = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
-"""The option with which `read_csv` reads floats to the last bit; pandas 3.1 does so without it, and warns of it."""
 
 
 def to_json(document: Any) -> bytes:
@@ -83,7 +81,7 @@ def _read(data: bytes | str, name: str, what: str, may_lack: tuple[str, ...], **
     stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
     options |= {"dtype": {TICKER: str, "model": str}, "keep_default_na": False, "na_values": dict.fromkeys(may_lack, "")}
     try:
-        table: pd.DataFrame = pd.read_csv(stream, **EXACTLY, **options)
+        table: pd.DataFrame = pd.read_csv(stream, float_precision="round_trip", **options)
         table = table.assign(**{column: dates_of(table[column]) for column in ("cutoff", DATE) if column in table})
     except ValueError as error:
         raise RunDamagedError(f"{name} must be {what}. Received: {str(error)[:80]}. Train again.") from None
