@@ -408,7 +408,7 @@ def test_a_test_span_without_room_for_a_forecast_is_refused_before_anything_is_t
     monkeypatch.setitem(sys.modules, "stockrnn.training.recurrent", None)  # whatever trains is found missing
     config, run = small("window.horizon=25", "split.test=0.1", data=csv), tmp_path / "run"
     for make in (lambda: recipes.train(config, run), lambda: recipes.backtest(config, Plan(folds=2), run)):
-        with pytest.raises(DataError, match=r"test span .* all its 25 steps\. Received: none in its 20 sessions\. Enlarge `split\.test`"):
+        with pytest.raises(DataError, match=r"test span .* all its 25 steps\. Received: none in its 20 rows\. Enlarge `split\.test`"):
             make()
         assert not run.exists()
     with pytest.raises(ImportError):

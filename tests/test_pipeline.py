@@ -205,7 +205,7 @@ def test_too_little_or_unchanging_history_is_refused_by_its_number():
             with pytest.raises(DataError, match=f"need {need}, have {need - 1}"):
                 fit_pipeline(table, spans, config)
     flat = random_walk(200).assign(close=5.0)
-    with pytest.raises(DataError, match=r"close of WALK must change\. Received: 5 in all 119 training sessions"):
+    with pytest.raises(DataError, match=r"close of WALK must change\. Received: 5 in all 119 training rows"):
         fitted(flat)
     long = load_config("lstm", [*SMALL, "window.lookback=30"])
     with pytest.raises(DataError, match=r"need 32, have 29"):
@@ -243,7 +243,7 @@ def test_a_ticker_of_a_panel_without_what_features_need_is_left_out_and_alone_to
     alone = load_config("lstm", [*words, "data.panel=separate"])
     assert learnable_tickers(several, spans, alone)[0] == ["WHOLE", "INDEX", "ENOUGH"]  # whose network has its own features
     assert fit_pipeline(index, spans, alone).names == ("log_return",)
-    with pytest.raises(DataError, match=r"must have 22 training sessions with all features.* Received: none of 2\. Shorten"):
+    with pytest.raises(DataError, match=r"must have 22 training rows with all features.* Received: none of 2\. Shorten"):
         learnable_tickers(pd.concat([index, short], ignore_index=True), spans, config)
     rare = whole.assign(volume=whole[VOLUME].where(whole.index > 100))
     with pytest.raises(DataError, match=r"need 22, have 14\. Leave relative_volume out, unknown in most of them, or give more history"):
@@ -277,9 +277,7 @@ def test_a_column_that_begins_after_the_training_span_is_as_one_that_is_not_ther
 def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():
     prices = gappy(400)  # every 17th session is filled
     fit_pipeline(prices, spans_of(prices), load_config("lstm", [*SMALL, "window.horizon=15"]))
-    with pytest.raises(
-        DataError, match=r"a session of GAPPY with 16 observed ones after it\. Received: none, 225 observed\. Shorten `window"
-    ):
+    with pytest.raises(DataError, match=r"a row of GAPPY with 16 observed ones after it\. Received: none, 225 observed\. Shorten `window"):
         fit_pipeline(prices, spans_of(prices), load_config("lstm", [*SMALL, "window.horizon=16"]))
 
 

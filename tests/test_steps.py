@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockrnn import commands
@@ -39,11 +39,13 @@ INVENTED = re.compile(r"19[67]\d-\d\d|\b19[67]\d\b")
 DAYS = re.compile(r"\b(sessions?|today|yesterday|tomorrow|daily|days?)\b", re.IGNORECASE)
 TEXTS = {".json", ".csv", ".yaml"}
 PLACE = {"engine": "local", "address": None}
+SETTLED = settings(derandomize=True, max_examples=100, deadline=None)
 
 
 # --- one row --------------------------------------------------------------------------------------------------------------------
 
 
+@SETTLED
 @given(st.integers(1, MOST_ROWS + AHEAD))
 def test_a_number_is_told_and_read_back(number):
     stamp = instant(number)
@@ -51,6 +53,7 @@ def test_a_number_is_told_and_read_back(number):
     assert spoken(number, UNDATED) == spoken(f"{stamp:%Y-%m-%d}", UNDATED) == dated(stamp, UNDATED) == f"session {number:,}"
 
 
+@SETTLED
 @given(st.datetimes(pd.Timestamp("1850-01-01"), pd.Timestamp("2100-01-01")), st.sampled_from(STEPS[:-1]))
 def test_a_date_is_told_and_read_back_with_the_time_where_there_are_times(when, step):
     stamp = pd.Timestamp(when).floor("s" if step == INTRADAY else "D")
@@ -154,6 +157,18 @@ def test_each_ticker_counts_its_own_rows_in_time_order(tmp_path, order, mixed):
         mine = prices.table[prices.table["ticker"] == table["ticker"].iloc[0]]
         assert [number_of(stamp) for stamp in mine["date"]] == list(range(1, 61))
         np.testing.assert_allclose(mine["close"], table["close"])
+
+
+def test_tickers_of_unlike_lengths_are_found_where_no_date_tells_which_rows_are_of_one_day(tmp_path):
+    tables = [random_walk(60, 1, "AAA"), random_walk(50, 2, "BBB"), random_walk(60, 3, "CCC")]
+    kind = "counted_from_its_first_row"
+    found = load_prices(undated_config(write_undated(tmp_path / "f.csv", tables)).data).findings
+    assert [(each.count, each.places[0].row) for each in found if each.kind == kind] == [(1, 62)]
+    even = write_undated(tmp_path / "even.csv", [tables[0], tables[2]])
+    assert kind not in {each.kind for each in load_prices(undated_config(even).data).findings}
+    whole = pd.concat(tables).drop(columns="filled")
+    whole.to_csv(tmp_path / "dated.csv", index=False)
+    assert kind not in {each.kind for each in load_prices(undated_config(tmp_path / "dated.csv").data).findings}
 
 
 def test_rows_without_dates_have_no_plan_of_an_exchange_though_many_are_left_out(tmp_path):
@@ -389,6 +404,7 @@ def test_a_subject_without_a_step_is_daily(table):
     assert (subject.row, subject.now, subject.before, subject.when) == ("session", "today", "yesterday", "Date")
 
 
+@SETTLED
 @given(st.integers(2, 3000), st.sampled_from(["s", "min", "5min", "h", "4h"]), st.sampled_from([4, 5, 6, 8]))
 def test_bars_of_any_span_have_labels_on_their_time_axes(rows, apart, most):
     """matplotlib warns where it finds no interval for a span; warnings are errors here."""

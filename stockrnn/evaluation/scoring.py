@@ -42,7 +42,7 @@ def scored_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int, pos
     if len(rows) == 0:
         sessions = prices[DATE][spans.numbers(prices[DATE]) == SPAN_NAMES.index(span)].nunique()
         raise DataError(
-            f"The {span} span must hold a forecast with all its {horizon} steps. Received: none in its {sessions} sessions. "
+            f"The {span} span must hold a forecast with all its {horizon} steps. Received: none in its {sessions} rows. "
             f"Enlarge `split.{span}`, shorten `window.horizon` or give more history."
         )
     return rows

@@ -37,7 +37,7 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
     ]
     if not fit:
         raise DataError(
-            f"One ticker must have {need} training sessions with all features, between which its price changes. Received: none of "
+            f"One ticker must have {need} training rows with all features, between which its price changes. Received: none of "
             f"{len(tickers)}. Shorten the window, give more history, ask for fewer folds, or leave features out."
         )
     return fit, [ticker for ticker in tickers if ticker not in fit]

@@ -348,14 +348,14 @@ def _check_history(lesson: Lesson, names: Sequence[str], spans: Spans, config: C
         rare = [name for name, share in zip(names, known, strict=True) if share < 0.5]
         hint = f"Leave {', '.join(rare)} out, unknown in most of them," if rare else "Shorten the window"
         raise DataError(
-            f"The training span needs `window.lookback`, or `window.shortest` (never under {LEAST_SESSIONS}) + `window.horizon` sessions "
+            f"The training span needs `window.lookback`, or `window.shortest` (never under {LEAST_SESSIONS}) + `window.horizon` rows "
             f"of {ticker}. Received: need {need}, have {have}. {hint} or give more history."
         )
     price = lesson.table[column][lesson.seen]
     if price.nunique() < 2:
-        raise DataError(f"The {column} of {ticker} must change. Received: {price.iloc[0]:g} in all {have} training sessions.")
+        raise DataError(f"The {column} of {ticker} must change. Received: {price.iloc[0]:g} in all {have} training rows.")
     if not (lesson.labels == 0).any():
         raise DataError(
-            f"The training span needs a session of {ticker} with {config.window.horizon} observed ones after it. Received: none, "
+            f"The training span needs a row of {ticker} with {config.window.horizon} observed ones after it. Received: none, "
             f"{have} observed. Shorten `window.horizon`, or set `data.missing` to drop."
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, VOLUME
+from stockrnn.types import CLOSE, DATE, HIGH, LOW, OPEN, UNDATED, VOLUME
 
 MOST_PLACES = 5
 CODE, ROW, FILE = "code", "row", "file"
@@ -135,7 +135,7 @@ def moved(frame: pd.DataFrame) -> np.ndarray:
 
 def _future(facts: Facts) -> np.ndarray:
     tomorrow = pd.Timestamp.now() + pd.Timedelta(days=1)
-    return np.asarray((facts[DATE] > tomorrow.to_datetime64()) & (facts.step != "none"))
+    return np.asarray((facts[DATE] > tomorrow.to_datetime64()) & (facts.step != UNDATED))
 
 
 def _high_below_low(facts: Facts) -> np.ndarray:
@@ -193,6 +193,13 @@ def _weekend(facts: Facts) -> np.ndarray:
     return np.asarray(weekend & (facts.step == "daily" and bool(weekend.mean() < 0.05)))
 
 
+def _shorter(facts: Facts) -> np.ndarray:
+    """The first row of each ticker with fewer rows than another, where no dates tell which rows are of one day."""
+    codes = facts[CODE]
+    sizes = np.bincount(codes)[codes]
+    return np.asarray(~facts.same & (sizes < sizes.max(initial=0)) & (facts.step == UNDATED))
+
+
 def _thin_last(facts: Facts) -> np.ndarray:
     """A ticker's last row with under a tenth of the usual volume, which may be an unfinished session."""
     last: np.ndarray = np.r_[~facts.same[1:], True][: len(facts.same)]
@@ -214,6 +221,7 @@ _CHECKS: tuple[tuple[str, Callable[[Facts], np.ndarray], str | None], ...] = (
     ("zero_volume", _flat_zero_volume, VOLUME),
     ("weekend", _weekend, None),
     ("thin_last_session", _thin_last, VOLUME),
+    ("counted_from_its_first_row", _shorter, None),
 )
 
 

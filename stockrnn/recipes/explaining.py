@@ -102,8 +102,8 @@ def _cutoffs(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
         hold(False, run.folder / "metrics.json", "name the folds of a backtest", repr(error))
     if not (rows["cutoff"] >= end).any():
         raise DataError(
-            f"The last refit of a backtest must have made a forecast to be explained. Received: none from {end:%Y-%m-%d} on, too few "
-            "sessions for all its steps. Walk with fewer --folds."
+            f"The last refit of a backtest must have made a forecast to be explained. Received: none from {dated(end, run.step)} on, too "
+            f"few {row_name(run.step, 2)} for all its steps. Walk with fewer --folds."
         )
     return rows[rows["cutoff"] >= end]
 
