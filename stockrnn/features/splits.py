@@ -65,11 +65,10 @@ def label_spans(prices: pd.DataFrame, spans: Spans, horizon: int) -> np.ndarray:
     """
     numbers = spans.numbers(prices[DATE])
     ticker, filled = prices[TICKER].to_numpy(), prices[FILLED].to_numpy()
-    ahead = np.arange(len(prices))[:, None] + np.arange(1, horizon + 1)
-    inside = np.minimum(ahead, len(prices) - 1)
-    whole = ((ahead < len(prices)) & (ticker[inside] == ticker[:, None]) & ~filled[inside]).all(axis=1) & ~filled
-    first, last = numbers[inside[:, 0]], numbers[inside[:, -1]]
-    return np.where(whole & (first == last) & (last < len(SPAN_NAMES)), last, -1)
+    rows, before = np.arange(len(prices)), np.concatenate([[0], np.cumsum(filled)])
+    first, last = (np.minimum(rows + step, len(prices) - 1) for step in (1, horizon))
+    whole = (rows + horizon < len(prices)) & (ticker[last] == ticker) & (before[last + 1] == before[rows])
+    return np.where(whole & (numbers[first] == numbers[last]) & (numbers[last] < len(SPAN_NAMES)), numbers[last], -1)
 
 
 def cutoff_rows(prices: pd.DataFrame, spans: Spans, span: str, horizon: int) -> np.ndarray:

@@ -40,13 +40,12 @@ def make_targets(price: np.ndarray, usable: np.ndarray, groups: np.ndarray, hori
     Args:
         price: the target price of every row, shape (rows,).
         usable: whether that price is an observation, shape (rows,).
-        groups: ticker of each row, shape (rows,).
+        groups: ticker of each row; equal neighbours belong together, shape (rows,).
         horizon: steps ahead.
         transform: a name in `TRANSFORMS`.
     """
-    rows = np.arange(len(price))
+    rows, observed = np.arange(len(price)), np.where(usable, price, np.nan)
+    lasts = np.flatnonzero(np.append(groups[1:] != groups[:-1], True))
     ahead = rows[:, None] + np.arange(1, horizon + 1)
-    inside = np.minimum(ahead, len(price) - 1)
-    known = (ahead < len(price)) & (groups[inside] == groups[:, None]) & usable[inside] & usable[:, None]
-    observed = np.where(usable, price, np.nan)
-    return np.where(known, TRANSFORMS[transform].forward(observed[inside], observed[:, None]), np.nan)
+    changes = TRANSFORMS[transform].forward(observed[np.minimum(ahead, len(price) - 1)], observed[:, None])
+    return np.where(ahead <= lasts[np.searchsorted(lasts, rows)][:, None], changes, np.nan)
