@@ -267,10 +267,13 @@ def test_a_baseline_learns_nothing_after_its_span(name):
     assert_same_bytes(before, later)
 
 
-def test_a_network_whose_forecasts_are_no_prices_has_diverged_though_its_loss_is_finite():
+@pytest.mark.parametrize("transform", ["log_return", "difference"])  # infinite, and finite
+def test_a_network_whose_forecasts_are_no_prices_has_diverged_though_its_loss_is_finite(transform):
     prices = random_walk(300)
     spans = spans_of(prices)
-    config = load_config(None, [*SMALL, "train.optimizer=sgd", "train.learning_rate=1e8", "train.clip_norm=null"])
+    config = load_config(
+        None, [*SMALL, "train.optimizer=sgd", "train.learning_rate=1e15", "train.clip_norm=null", f"target.transform={transform}"]
+    )
     network = network_forecaster(config).fit(history(prices, spans), spans)
     with pytest.raises(DivergedError, match=r"must be prices\. Received: numbers beyond every price\. Lower `train.learning_rate`"):
         network.forecast(prices, cutoffs(prices, spans, 1))
