@@ -9,6 +9,7 @@ import json
 import lzma
 import math
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -441,10 +442,13 @@ def test_start_and_end_are_inclusive_and_must_leave_rows(tmp_path):
 
 
 def test_missing_and_unreadable_files_say_so(tmp_path):
-    with pytest.raises(DataError, match=r"data\.path"):
-        find_files(str(tmp_path / "none.csv"))
-    with pytest.raises(DataError, match=r"data\.path"):
-        find_files(str(tmp_path))
+    for path, why in (
+        (tmp_path / "none.csv", "which is not there"),
+        (tmp_path / "*.csv", "which names no file"),
+        (tmp_path, "a folder without"),
+    ):
+        with pytest.raises(DataError, match=rf"`data\.path` must be .* Received: {re.escape(str(path))}, {why}"):
+            find_files(str(path))
     locked = tmp_path / "locked.csv"
     locked.write_text(HEADER)
     locked.chmod(0)

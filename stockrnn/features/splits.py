@@ -53,8 +53,12 @@ def split_time(dates: pd.Series, validation: float, calibration: float, test: fl
     shares = np.array([1.0 - validation - calibration - test, validation, calibration, test])
     lasts = np.round(np.cumsum(shares) * n).astype(int)
     sizes = np.diff(lasts, prepend=0)
-    if np.any((sizes == 0) & (shares > 0)):
-        raise DataError(f"`split` must leave at least one row in each span. Received: {n} rows. Give more history or other fractions.")
+    empty = np.flatnonzero((sizes == 0) & (shares > 0))
+    if len(empty):
+        raise DataError(
+            f"`split` must leave at least one row in each span. Received: none for {SPAN_NAMES[empty[0]]}, {shares[empty[0]]:.3g} of "
+            f"{n} rows. Give more history or other fractions."
+        )
     return Spans(*(pd.Timestamp(distinct[last - 1]) for last in lasts))
 
 

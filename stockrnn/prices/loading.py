@@ -109,9 +109,10 @@ def find_files(name: str) -> list[Path]:
         ours = shipped("data") / name
         found = found or ([ours] if not path.exists() and ours.parent == shipped("data") and ours.is_file() else [])
     if not found:
+        why = "a folder without any" if path.is_dir() else "which names no file" if glob.has_magic(name) else "which is not there"
         raise DataError(
             f"`data.path` must be a file, a folder or glob of price files ({', '.join((*SUFFIXES, *RARER))}), or a shipped file. "
-            f"Received: {name}."
+            f"Received: {name}, {why}. Give the path of one."
         )
     return found
 
