@@ -105,6 +105,17 @@ def test_coverage_is_that_of_the_last_250_sessions_of_the_pooled_tickers():
     np.testing.assert_allclose(own.get_lines()[1].get_ydata(), expected)
 
 
+@pytest.mark.parametrize(
+    ("wide", "named"), [("q05", ["50 %, 80 %", "90 %"]), ("q25", ["80 %, 90 %", "50 %"]), ("all", ["50 %, 80 %, 90 %"])]
+)
+def test_lines_of_coverage_that_end_together_are_named_together(wide, named):
+    table = forecasts_of(garch_path(400), 300, MODELS)
+    for low, high in (("q05", "q95"), ("q10", "q90"), ("q25", "q75")):
+        table[low], table[high] = (0.0, 1e6) if wide in (low, "all") else (1e6, 2e6)  # every actual lies inside, or none
+    _, own = drawn("coverage", table).axes
+    assert [text.get_text() for text in own.texts] == named
+
+
 @pytest.mark.parametrize(("sessions", "window"), [(60, 20), (300, 100), (900, 250), (9, 5)])
 def test_a_short_test_span_rolls_over_fewer_sessions_and_says_how_many(sessions, window):
     table = forecasts_of(garch_path(sessions + 60), sessions, MODELS)

@@ -156,14 +156,17 @@ def draw_coverage(subject: Subject) -> Figure:
     for model, style in model_styles(subject):
         shares = _rolling(_inside(subject.rows(model), 90), sessions)
         beside.plot(shares.index, 100 * shares, label=inert(model, 24), **{**style, "lw": min(style["lw"], 1.8)})
+    ends: dict[str, float] = {}
     for percent, width in ((90, 1.8), (80, 1.4), (50, 1.0)):
         shares = _rolling(_inside(subject.rows(subject.network), percent), sessions)
         own.axhline(percent, color=MUTED, lw=1, ls=(0, (4, 2)))
         own.plot(shares.index, 100 * shares, color=COLORS["network"], lw=width)
-        _name_end(own, shares, f"{percent} %")
+        ends |= {f"{percent} %": 100 * shares.iloc[-1]} if len(shares) else {}
     for axes in (beside, own):
         _rolled_axis(axes, subject, sessions, 8)
         number_axis(axes.yaxis)
+    if ends:
+        _name_ends(own, shares.index[-1], ends)
     label_axes(beside, subject.when, "Coverage of 90 % (%)")
     label_axes(own, subject.when, f"Coverage, {inert(subject.network, 12)} (%)")
     notes = [f"each point: the {sessions} {subject.many} up to it", *subject.pooled]
@@ -322,10 +325,18 @@ def _rolled_axis(axes: Axes, subject: Subject, sessions: int, most: int) -> None
     time_axis(axes, dates[sessions - 1 :] if len(dates) >= sessions else dates, most, dated=subject.dated)
 
 
-def _name_end(axes: Axes, line: pd.Series, name: str) -> None:
-    if len(line):
-        place = (line.index[-1], 100 * line.iloc[-1])
-        axes.annotate(name, place, xytext=(4, 0), textcoords="offset points", va="center", color=COLORS["network"])
+def _name_ends(axes: Axes, last: pd.Timestamp, ends: Mapping[str, float]) -> None:
+    """Name lines at their ends; those that end within a tenth of the axis of each other, such as at 100 %, have one text."""
+    near = 0.1 * float(np.ptp(axes.get_ylim()))
+    groups: list[list[str]] = []
+    for name in sorted(ends, key=lambda name: (ends[name], name)):
+        if groups and ends[name] - ends[groups[-1][0]] < near:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    for names in groups:
+        place = (last, float(np.mean([ends[name] for name in names])))
+        axes.annotate(", ".join(names), place, xytext=(4, 0), textcoords="offset points", va="center", color=COLORS["network"])
 
 
 def _window(subject: Subject) -> int:
