@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from stockrnn.configfile import build_config
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
+from stockrnn.prices import words
 from stockrnn.prices.dialects import DIALECTS, name_dialect
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
+from stockrnn.prices.vocabulary import WORDS
 from stockrnn.prices.words import meanings, normalise
 from stockrnn.types import PRICE_TABLE, PRICES, VOLUME
 from tests.writing import BY_NAME, HEADERLESS, bars, date_text, number_text, role_of, write
@@ -239,6 +242,14 @@ def test_the_table_of_dialects_is_sound():
 def test_header_words_are_looked_up_without_their_dress(header, role):
     assert meanings(header)[0].role == role
     assert normalise(normalise(header)) == normalise(header)
+
+
+def test_words_that_need_no_change_are_looked_up_as_all_others_are(monkeypatch):
+    every = [word for languages in WORDS.values() for line in languages.values() for word in line.split(", ")]
+    plain = [word for word in every if normalise(word) == word]
+    assert len(plain) > 500
+    monkeypatch.setattr(words, "_PLAIN", re.compile("(?!)"))
+    assert [normalise(word) for word in plain] == plain
 
 
 def test_the_document_names_how_the_file_was_read(tmp_path):

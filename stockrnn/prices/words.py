@@ -27,8 +27,13 @@ _FOLDED = {ord("ı"): "i", ord("ł"): "l", ord("ø"): "o", ord("đ"): "d"}
 """Letters whose strokes and missing dots no normal form knows."""
 
 
+_PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
+
+
 def normalise(header: str) -> str:
     """A header as it is looked up: `<CLOSE>`, `4. close`, `Close*` and `close ` are all `close`; `adjClose` is `adj close`."""
+    if _PLAIN.fullmatch(header):  # as most words of the table are
+        return header
     text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", header))
     text = unicodedata.normalize("NFKD", text)
     text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cc", "Cf")))
