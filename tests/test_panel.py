@@ -37,6 +37,19 @@ def trained(request, file, tmp_path_factory):
     return run(file, tmp_path_factory.mktemp(request.param) / "run", request.param)
 
 
+def test_a_ticker_whose_new_rows_are_too_few_keeps_no_other_from_a_forecast(trained, file, tmp_path):
+    prices = pd.read_csv(file).sort_values(["Name", "Date"])
+    few = pd.concat([prices[prices["Name"] == "AAA"], prices[prices["Name"] == "BBB"].tail(3)])
+    few.to_csv(tmp_path / "few.csv", index=False)
+    made, whole = predict(trained.run, str(tmp_path / "few.csv")), predict(trained.run, str(file))
+    pd.testing.assert_frame_equal(made.table, whole.table[whole.table["ticker"] == "AAA"].reset_index(drop=True))
+    (said,) = [note for note in made.notes if note.startswith("Not forecast: BBB. A forecast needs")]
+    assert "Received: 3 of BBB up to" in said
+    few[few["Name"] == "BBB"].to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(DataError, match="Received: 3 of BBB up to"):
+        predict(trained.run, str(tmp_path / "few.csv"))
+
+
 def test_each_ticker_is_scored_and_short_ones_are_named(trained):
     assert set(trained.metrics["test"]["tickers"]) == {"AAA", "BBB"}
     assert any("NEW" in note for note in trained.notes)

@@ -63,11 +63,22 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     table = prices.table if asof is None else _until(prices, asof)
     newcomers = _newcomers(run, table, prices.known)
     table, unknown = known_tickers(run, table, newcomers)
-    forecaster = _forecaster(
-        run, lambda state: functools.reduce(Pipeline.joined, newcomers.values(), Pipeline.from_dict(state, prices.known))
-    )
+
+    def pipeline_of(state: dict[str, Any]) -> Pipeline:
+        return functools.reduce(Pipeline.joined, newcomers.values(), Pipeline.from_dict(state, prices.known))
+
+    forecaster = _forecaster(run, pipeline_of)
     rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
-    forecasts = _calibrated(run, forecast_span([forecaster], table, rows))
+    short: list[str] = []
+    try:
+        forecasts = forecast_span([forecaster], table, rows)
+    except DataError as error:
+        enough = np.intersect1d(rows, _possible_rows(run, table, pipeline_of))
+        if len(enough) == 0:
+            raise
+        short, rows = [f"Not forecast: {listed(table[TICKER][np.setdiff1d(rows, enough)].tolist())}. {error}"], enough
+        forecasts = forecast_span([forecaster], table, rows)
+    forecasts = _calibrated(run, forecasts)
     dates: dict[Any, pd.DatetimeIndex] = {}
     sources: dict[str, dict[str, str]] = {}
     slices = ticker_slices(table[TICKER])
@@ -76,7 +87,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         future = future_sessions(sessions, ticker, forecaster.horizon, config.data.calendar, prices.step)
         dates[ticker] = future.dates
         sources.setdefault(future.calendar, {})[ticker] = future.reason
-    notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {})
+    notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {}) + short
     names = row_name(prices.step, 2)
     notes += [f"{listed(list(reasons))}: {names} from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
@@ -92,6 +103,17 @@ def _until(prices: Prices, asof: pd.Timestamp) -> pd.DataFrame:
         asked, had = (dated(stamp if prices.step == INTRADAY else stamp.normalize(), prices.step) for stamp in (asof, first))
         raise DataError(f"--asof must not lie before the data. Received: {asked}, but the first {row_name(prices.step)} is {had}.")
     return table
+
+
+def _possible_rows(run: Run, table: pd.DataFrame, pipeline_of: Callable[[dict[str, Any]], Pipeline]) -> np.ndarray:
+    """The rows that end a window of the network that forecasts them."""
+    slices, numbers = ticker_slices(table[TICKER]), np.arange(len(table))
+    found = []
+    for part in run.json("scaler.json")["parts"]:
+        rows = slices.get(part["ticker"], slice(0, 0)) if part["ticker"] else slice(None)
+        if len(numbers[rows]):
+            found.append(numbers[rows][pipeline_of(part["pipeline"]).prepare(table.iloc[rows].reset_index(drop=True)).rows])
+    return np.concatenate(found)
 
 
 def _refuse_step(run: Run, step: str) -> None:
