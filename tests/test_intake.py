@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from stockrnn.dataconfig import DataConfig
-from stockrnn.errors import DataError, StorageError
+from stockrnn.errors import ConfigError, DataError, StorageError
 from stockrnn.prices.decoding import decode
 from stockrnn.prices.loading import find_files, inspect_document, load_prices, table_hash
 from stockrnn.prices.numerals import decimal_mark, to_numbers
@@ -439,6 +439,16 @@ def test_start_and_end_are_inclusive_and_must_leave_rows(tmp_path):
     prices = read(tmp_path, text, start=table.date[5].date(), end=table.date[20].date())
     assert_same(prices, table[5:21])
     assert refusal(tmp_path, text, start="2050-01-01").startswith("`data.start: 2050-01-01` must leave rows. Received: data from ")
+
+
+@pytest.mark.parametrize("days", [1, 7])
+def test_a_calendar_that_is_none_is_refused_with_the_data(tmp_path, days):
+    """Whatever the step: a network of weeks would be learnt, and every forecast of it refused."""
+    dates = pd.date_range("2000-01-03", periods=60, freq=f"{days}D")
+    (tmp_path / "a.csv").write_text(HEADER + "".join(lines(bars().assign(date=dates))))
+    with pytest.raises(ConfigError, match=r"`data\.calendar` must be .* Received: 'XXXX'"):
+        load_prices(DataConfig(path=str(tmp_path / "a.csv"), calendar="XXXX"))
+    assert len(load_prices(DataConfig(path=str(tmp_path / "a.csv"), calendar="XKRX")).table) == 60
 
 
 def test_missing_and_unreadable_files_say_so(tmp_path):

@@ -23,6 +23,7 @@ from stockrnn.prices.ordering import first_duplicate, order_of, out_of_order, ro
 from stockrnn.prices.parts import join_parts, span_of
 from stockrnn.prices.quality import CODE, FILE, MOST_PLACES, ROW, Finding, Place, Sources, check, date_text, shown, with_columns
 from stockrnn.prices.readings import Reading, Rows
+from stockrnn.prices.sessions import ALWAYS, known_calendar
 from stockrnn.storage import shipped, storage_errors
 from stockrnn.types import CLOSE, DAILY, DATE, FILLED, INTRADAY, OWN, PRICES, TICKER, UNDATED, VOLUME, own
 
@@ -56,9 +57,12 @@ def load_prices(data: DataConfig, asked: Asked = NOTHING) -> Prices:
         asked: what is needed beside prices.
 
     Raises:
+        ConfigError: no calendar of that name, which forecasts would ask for when all is learnt.
         DataError: no such file, or it does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
+    if data.calendar not in ("auto", ALWAYS):
+        known_calendar(data.calendar)
     return prices_of((rows for path in find_files(data.path) for rows in read_files(path, data, asked)), data, asked)
 
 

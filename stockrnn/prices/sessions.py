@@ -116,7 +116,7 @@ def future_sessions(
 def choose_calendar(days: pd.DatetimeIndex, ticker: str, calendar: str = "auto", step: str = "daily") -> tuple[str, str]:
     """The calendar that the ticker's ending and the file's own days speak for, with the reason. Raises ConfigError."""
     if calendar != "auto":
-        return _known(calendar), "data.calendar"
+        return known_calendar(calendar), "data.calendar"
     hinted = _hinted(ticker)
     if step in ("weekly", "monthly"):
         return (hinted, f"the name {ticker}") if hinted else ("XNYS", "nothing in the file names an exchange")
@@ -153,7 +153,8 @@ def _hinted(ticker: str) -> str | None:
     return "XKRX" if re.search(r"[가-힣]|(?<!\d)\d{6}(?!\d)", ticker) else None
 
 
-def _known(name: str) -> str:
+def known_calendar(name: str) -> str:
+    """The name, where a calendar has it. Raises ConfigError."""
     if kept_sessions(name) is not None:
         return name
     import exchange_calendars
