@@ -359,7 +359,7 @@ def test_trials_train_networks_and_the_winner_becomes_a_run(config, tmp_path):
 def test_a_diverging_trial_says_so_and_no_more(config):
     arena = make_arena(config, random_walk(400), 2)
     wild = load_config("lstm", [*TINY, "train.learning_rate=1e30", "train.optimizer=sgd", "train.clip_norm=null"])
-    assert "finite" in try_fold(arena, (wild, 0), lambda _: 0)["failed"]
+    assert "Lower `train.learning_rate`" in try_fold(arena, (wild, 0), lambda _: 0)["failed"]
 
 
 # --- processes that die ------------------------------------------------------------------------------------------------------
