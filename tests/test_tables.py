@@ -173,6 +173,14 @@ def test_runs_are_listed_with_their_honest_scores():
     assert empty == ["x", *[tables.NOTHING] * 7]
 
 
+def test_the_deviation_of_a_lone_volume_is_a_dash():
+    table = garch_path(5)
+    table["volume"] = [np.nan, 3.0, np.nan, np.nan, np.nan]
+    text = printed(tables.describe_table(describe(table)))
+    assert "nan" not in text
+    assert text.splitlines()[-1].split() == ["volume", "1", "4", "3", "–", "3", "3", "3", "3", "3"]
+
+
 def test_describe_takes_price_decimals_for_prices_and_short_counts_for_volume():
     table = garch_path(100)
     lines = rows_of(printed(tables.describe_table(describe(table))))

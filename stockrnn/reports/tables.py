@@ -289,7 +289,9 @@ def describe_table(summary: pd.DataFrame) -> Table:
     for name, row in summary.iterrows():
         decimals = decimals_of(row["max"])
         counts = [number(row[column], 0) for column in ("count", "missing")]
-        values = [number(value, decimals) if name in PRICES else counted(value) for value in row.iloc[len(counts) :]]
+        values = [  # the deviation of one value alone is none
+            number(value, decimals) if name in PRICES or not math.isfinite(value) else counted(value) for value in row.iloc[len(counts) :]
+        ]
         table.add_row(*map(literal, [str(name), *counts, *values]))
     return table
 
