@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/stockrnn predict
 
 test: .venv/developer
-	$(PYTEST) -n 2 -m "not slow"
+	$(PYTEST) -n 2 --dist loadfile -m "not slow"
 
 # Hours on two cores: the slow tests, half an hour of random runs, half an hour of changed code.
 test-slow: .venv/developer

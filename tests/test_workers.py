@@ -75,7 +75,7 @@ def alone(command, config, *rest):
 
 @pytest.mark.parametrize(("data", "unit"), [pytest.param("together", "_train_member", marks=pytest.mark.slow), ("separate", "_fit_part")])
 def test_a_training_gives_the_same_bytes_with_one_process_and_with_two(data, unit, shared, tmp_path):
-    longer = ["train.epochs=20", "train.ensemble=6"]  # than the errands that a worker does first
+    longer = ["train.epochs=150", "train.ensemble=6"]  # than the errands that a worker does first
     config = load_config("lstm", [*TINY, *longer, f"data.panel={data}", "train.workers=1", f"data.path={prices(tmp_path, panel(300))}"])
     alone(recipes.train, config, tmp_path / "one")
     in_one = shared.count(unit)
