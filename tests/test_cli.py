@@ -209,9 +209,7 @@ def digests(folder, names=("weights.safetensors", "metrics.json", "forecasts.csv
 def test_one_seed_gives_one_result_in_fresh_processes_and_after_a_kill(tmp_path):
     settings = ["--config", "gru", *SHORT, "--set", "train.epochs=60", "--set", "train.early_stopping.patience=60"]
     settings += ["--set", "model.dropout=0.2", "--set", "model.recurrent_dropout=0.1", "--set", "train.ensemble=2"]
-    for name in ("a", "b"):
-        assert stockrnn("train", *settings, "--run", name, cwd=tmp_path).returncode == 0
-    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert stockrnn("train", *settings, "--run", "a", cwd=tmp_path).returncode == 0
     command = [sys.executable, "-m", "stockrnn", "train", *settings, "--run", "c"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -246,7 +244,9 @@ def test_every_shipped_config_trains_in_full_and_says_what_it_is_worth(name, tmp
     assert "Point forecast:" in done.stdout
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize(  # of the three that differ by their cell alone, one among the fast tests
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in {"gru.yaml", "simple_rnn.yaml"} else name for name in shipped_configs()]
+)
 def test_every_shipped_config_trains(name, tmp_path):
     done = stockrnn("train", "--config", name, "--set", "train.epochs=2", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -56,6 +56,7 @@ def test_one_unit_starts_no_worker_and_no_unit_gives_nothing():
         assert engine._pool is None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/sys/vm/max_map_count").exists(), reason="the kernel grants any number of maps")
 def test_a_process_that_is_full_of_compiled_programs_gets_no_more_units(monkeypatch, tmp_path):
     assert not wear.is_worn(os.getpid())

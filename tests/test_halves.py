@@ -65,12 +65,15 @@ def trained(halved, monkeypatch, horizon=1, train=None, **model):
         {"cell": "lstm"},
         pytest.param({"cell": "gru", "bidirectional": True, "layer_norm": True, "l2": 0.01, "l1": 0.001}, marks=pytest.mark.slow),
         {"cell": "simple_rnn", "train": {"optimizer": "adamw", "clip_value": 0.02, "schedule": "cosine"}},
-        {
-            "architecture": "encoder_decoder",
-            "horizon": 3,
-            "attention": "dot",
-            "train": {"teacher_forcing": {"start": 1.0, "epochs": 10**6}},
-        },
+        pytest.param(
+            {
+                "architecture": "encoder_decoder",
+                "horizon": 3,
+                "attention": "dot",
+                "train": {"teacher_forcing": {"start": 1.0, "epochs": 10**6}},
+            },
+            marks=pytest.mark.slow,
+        ),
         {"architecture": "many_to_many", "horizon": 2, "train": {"optimizer": "sgd", "clip_norm": None}},
     ],
     ids=lambda case: case.get("architecture", case.get("cell")),

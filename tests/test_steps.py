@@ -223,7 +223,7 @@ def said(function, *arguments):
         return out.getvalue() + beside.getvalue()
 
 
-SLOW = {"undated panel", "months"}
+SLOW = {"minutes", "undated panel", "months"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS])

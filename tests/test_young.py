@@ -14,7 +14,7 @@ from stockrnn.training.recurrent import restore
 from tests.factories import garch_path, random_walk
 from tests.test_cells import numpy_pass
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 LOOKBACK, HORIZON, SESSIONS = 40, 2, 13
 KNOWN = SESSIONS - 1  # the first session has no return
 CELLS = ("simple_rnn", "lstm", "gru")
@@ -34,7 +34,7 @@ SHAPES = {
     "attention": ["model.units=[3, 3]", "model.bidirectional=true", "model.attention=dot", "model.residual=true"],
     "decoder": ["model.units=[3, 3]", "model.architecture=encoder_decoder", "model.bidirectional=true", "model.attention=additive"],
 }
-FAST, WRITTEN_OUT = "stacked", ("stacked", "bidirectional")
+WRITTEN_OUT = ("stacked", "bidirectional")
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,7 @@ def file(tmp_path_factory):
     return path
 
 
-@pytest.fixture(
-    scope="module",
-    params=[name if name == FAST else pytest.param(name, marks=pytest.mark.slow) for name in SHAPES],
-)
+@pytest.fixture(scope="module", params=SHAPES)
 def trained(request, file, tmp_path_factory):
     config = load_config(None, [*SMALL, *SHAPES[request.param], f"data.path={file}"])
     return request.param, train(config, tmp_path_factory.mktemp(request.param) / "run").run
@@ -82,7 +79,6 @@ def check(got, wanted, scale, tolerance):
     np.testing.assert_allclose(got / scale, wanted / scale, rtol=0, atol=tolerance)
 
 
-@pytest.mark.slow  # the equations say more
 def test_a_short_window_is_forecast_as_by_the_network_of_that_lookback(trained, file):
     """The same weights in networks built for twelve timesteps, without a mask."""
     _, run = trained
