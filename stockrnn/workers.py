@@ -345,7 +345,6 @@ def _handing_down() -> Iterator[None]:
 
 _to_parent: Connection | None = None
 _stopping = threading.Event()
-_working = threading.Event()
 
 
 def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection) -> None:
@@ -363,11 +362,14 @@ def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection
 
 
 def _leave_with_parent(alive: Connection, parent: int) -> None:
-    """Once the pipe ends: let the unit under way save its state, unless the parent is dead, and end this process."""
+    """Once the pipe ends: let the unit under way save its state, and wait for the end that a living parent makes of all workers.
+
+    One that ended by itself would take the others along, as loky ends all where one is gone, also those that still save.
+    """
     alive.poll(None)
     _stopping.set()
     until = time.monotonic() + GRACE_S
-    while _working.is_set() and os.getppid() == parent and time.monotonic() < until:
+    while os.getppid() == parent and time.monotonic() < until:
         time.sleep(0.01)
     os._exit(0)
 
@@ -377,11 +379,7 @@ def _ready() -> None:
 
 
 def _work(function: Unit, shared: Any, unit: Any) -> Any:
-    _working.set()
-    try:
-        return function(shared, unit, _tell_parent)
-    finally:
-        _working.clear()
+    return function(shared, unit, _tell_parent)
 
 
 def _tell_parent(report: Any) -> None:
