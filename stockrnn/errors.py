@@ -38,7 +38,7 @@ class DataError(StockRNNError):
 
 
 class DivergedError(StockRNNError):
-    """Training produced a loss that is not a finite number."""
+    """Training produced a loss that is not a finite number, or forecasts beyond every price."""
 
     exit_code = 4
 

@@ -275,8 +275,11 @@ def test_a_network_whose_forecasts_are_no_prices_has_diverged_though_its_loss_is
         None, [*SMALL, "train.optimizer=sgd", "train.learning_rate=1e15", "train.clip_norm=null", f"target.transform={transform}"]
     )
     network = network_forecaster(config).fit(history(prices, spans), spans)
-    with pytest.raises(DivergedError, match=r"must be prices\. Received: numbers beyond every price\. Lower `train.learning_rate`"):
-        network.forecast(prices, cutoffs(prices, spans, 1))
+    rows = cutoffs(prices, spans, 1)[:5]
+    later = prices.assign(close=prices[CLOSE].where(prices.index <= rows[-1], 1e30))  # which is not known yet
+    for table in (prices, later):
+        with pytest.raises(DivergedError, match=r"must be prices\. Received: numbers beyond every price\. Lower `train.learning_rate`"):
+            network.forecast(table, rows)
 
 
 def test_a_batch_is_not_much_larger_than_all_windows(monkeypatch):

@@ -37,7 +37,7 @@ from stockrnn.types import RowIndex
 LARGE_BATCH = 1024
 """Windows up to which a batch may be larger than all there are, so that folds and tickers of other lengths share what is compiled."""
 BEYOND = 1e6
-"""Times the highest price of a table, from which on a forecast is that of a network that has diverged."""
+"""Times the price at its cutoff, from which on a forecast is that of a network that has diverged."""
 
 
 class RecurrentForecaster(Forecaster):
@@ -89,8 +89,8 @@ class RecurrentForecaster(Forecaster):
         fitted, train = self.fitted, self.config.train
         with np.errstate(over="ignore", invalid="ignore"):
             forecast = forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model)
-        largest = BEYOND * prices[self.column].max()
-        if not (np.abs(forecast.quantiles) < largest).all():  # nor where they are no numbers
+        largest = BEYOND * prices[self.column].to_numpy()[rows]
+        if not (np.abs(forecast.quantiles) < largest[:, None, None]).all():  # nor where they are no numbers
             raise DivergedError(
                 f"The forecasts of a trained network must be prices. Received: numbers beyond every price. Lower `train.learning_rate` "
                 f"({train.learning_rate}), or set a smaller `train.clip_norm` ({train.clip_norm})."
