@@ -122,7 +122,7 @@ def test_a_table_is_read_back_from_numbers_and_from_the_dates_of_the_format_befo
     pd.testing.assert_frame_equal(again, table, check_exact=True)
 
 
-@pytest.mark.parametrize("number", [0, -5, 2_000_000, 10**17, "x", "7 May", 1.5])
+@pytest.mark.parametrize("number", [0, -5, 2_000_000, 10**17, "x", "7 May", 1.5, True])
 @pytest.mark.parametrize("column", ["cutoff", "date"])
 def test_numbers_of_a_stranger_that_name_no_row_are_refused(table, column, number):
     odd = numbered(table, UNDATED).assign(**{column: number})

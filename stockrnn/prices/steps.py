@@ -95,8 +95,8 @@ def numbered(table: pd.DataFrame, step: str) -> pd.DataFrame:
 def dates_of(cells: Any) -> np.ndarray:
     """The dates, datetime64[ns], of what a column of `numbered` holds: whole numbers, or dates as they are. Raises ValueError."""
     values = np.asarray(cells)
-    if values.dtype.kind in "fu":
-        raise ValueError("numbers that are no whole ones")
+    if values.dtype.kind in "fub":
+        raise ValueError("what is neither a date nor a whole number")
     if values.dtype.kind != "i":
         return np.asarray(pd.to_datetime(values, format="ISO8601"), "datetime64[ns]")
     if len(values):
