@@ -89,7 +89,7 @@ def test_a_row_is_asked_for_by_its_date_or_number(text, step, found):
     [
         ("2024-06-28", UNDATED, "number of a session"),
         ("20240628", UNDATED, "number of a session"),
-        ("0", UNDATED, "number of a session"),
+        ("0", UNDATED, "number of a session from 1 to 100,000"),
         ("²", UNDATED, "number of a session"),
         ("600", DAILY, "a date such as"),
         ("2024-06-28T10:00+01:00", INTRADAY, "without a time zone"),

@@ -67,7 +67,8 @@ def asked_for(text: str, option: str, step: str) -> pd.Timestamp:
     if step == UNDATED:
         if is_number(text) and 1 <= int(text) <= MOST_ROWS:
             return instant(int(text))
-        raise ConfigError(f"{option} must be the number of a session, such as 600, as the file has no dates. Received: {text!r}.")
+        numbers = f"the number of a session from 1 to {MOST_ROWS:,}, such as 600"
+        raise ConfigError(f"{option} must be {numbers}, as the file has no dates. Received: {text!r}.")
     with contextlib.suppress(ValueError):
         date = dt.datetime.fromisoformat(text)
         if date.tzinfo is None:
