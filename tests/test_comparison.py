@@ -14,7 +14,7 @@ from test_tables import printed
 from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.comparison import compare
 from stockrnn.evaluation.scores import score_table
-from stockrnn.evaluation.significance import diebold_mariano, holm, losses_by_date, newey_west_lags
+from stockrnn.evaluation.significance import cosine_count, diebold_mariano, holm, losses_by_date
 from stockrnn.recipes import compare_runs
 from stockrnn.reports import comparing
 from stockrnn.runs.directory import open_run
@@ -65,7 +65,7 @@ def test_pairs_are_tested_together_and_the_best_is_named():
     found = compare(runs())
     tables = {loss: losses_by_date(found.forecasts, loss) for loss in ("crps", "absolute")}
     order = [(p.first, p.second, loss) for p in found.pairs for loss in tables]
-    raw = [diebold_mariano(tables[loss][a], tables[loss][b], 1, newey_west_lags(300)) for a, b, loss in order]
+    raw = [diebold_mariano(tables[loss][a], tables[loss][b], 1, cosine_count(300)) for a, b, loss in order]
     adjusted = iter(holm([each.p_value for each in raw if each is not None]))
     expected = [None if each is None else next(adjusted) for each in raw]
     assert [pair.p_holm[loss] for pair in found.pairs for loss in tables] == expected

@@ -13,19 +13,22 @@ import pytest
 import statsmodels.api as sm
 from arch.bootstrap import StationaryBootstrap
 from factories import history, near_constant, panel, random_walk, spans_of
+from scipy.signal import lfilter
 from scipy.stats import chi2_contingency
+from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
 from stockrnn.evaluation import significance
 from stockrnn.evaluation.significance import (
     christoffersen,
     christoffersen_independence,
+    cosine_count,
+    cosine_variance,
     diebold_mariano,
     holm,
     kupiec,
     long_run_variance,
     losses_by_date,
-    newey_west_lags,
     pesaran_timmermann,
     significance_document,
     skill_interval,
@@ -47,16 +50,14 @@ def within_monte_carlo_error(rate: float, draws: int) -> bool:
     return abs(rate - 0.05) < 3 * np.sqrt(0.05 * 0.95 / draws)
 
 
-@pytest.mark.parametrize(
-    ("horizon", "lags", "kernel"), [(1, None, "uniform"), (4, None, "uniform"), (1, 6, "bartlett"), (3, 8, "bartlett")]
-)
-def test_diebold_mariano_equals_a_regression_on_a_constant_by_statsmodels(horizon, lags, kernel):
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_diebold_mariano_equals_a_regression_on_a_constant_by_statsmodels(horizon):
     difference = np.convolve(generator(0).standard_normal(300), np.ones(4), mode="valid") + 0.2
     n = len(difference)
-    bandwidth = {"maxlags": horizon - 1 if lags is None else lags, "kernel": kernel}
+    bandwidth = {"maxlags": horizon - 1, "kernel": "uniform"}
     theirs = sm.OLS(difference, np.ones(n)).fit(cov_type="HAC", cov_kwds=bandwidth).tvalues[0]
     correction = np.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    ours = diebold_mariano(difference + 5, np.full(n, 5.0), horizon, lags)
+    ours = diebold_mariano(difference + 5, np.full(n, 5.0), horizon)
     assert ours.statistic == pytest.approx(theirs * correction, rel=1e-9)
 
 
@@ -98,7 +99,7 @@ def test_equal_losses_or_too_few_rows_have_no_test():
 
 def test_a_negative_rectangular_variance_gives_way_to_bartlett_weights():
     alternating = np.tile([1.0, -1.0], 20)
-    assert long_run_variance(alternating, 1, bartlett=False) == long_run_variance(alternating, 1, bartlett=True) > 0
+    assert long_run_variance(alternating, 1) == pytest.approx(1 - 2 * 0.5 * 39 / 40)  # with equal weights 1 - 2 · 39/40
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
@@ -119,9 +120,42 @@ def test_diebold_mariano_finds_a_real_difference():
     assert rejections(p, 200) > 0.9
 
 
-def test_newey_west_lags_grow_slowly_and_cover_the_overlap():
-    assert [newey_west_lags(n) for n in (20, 100, 500, 5000)] == [2, 4, 5, 9]
-    assert newey_west_lags(100, horizon=12) == 11
+def overlapping(random: np.random.Generator, n: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute errors, summed over the steps, of two forecasters of a random walk who drift from it by the same, up and down."""
+    walk = np.concatenate([[0.0], random.standard_normal(n + horizon).cumsum()])
+    moves = [(step, walk[step : step + n] - walk[:n]) for step in range(1, horizon + 1)]
+    up, down = (sum(np.abs(move - drift * step) for step, move in moves) for drift in (0.1, -0.1))
+    return up, down
+
+
+def lasting(random: np.random.Generator, n: int, _: int) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute one-step errors of two forecasters whose faults last for some sessions."""
+    faults = lfilter([0.3], [1.0, -0.9], random.standard_normal((2, n)))
+    up, down = np.abs(random.standard_normal(n) - faults)
+    return up, down
+
+
+@pytest.mark.parametrize(("world", "n", "horizon"), [(overlapping, 157, 5), (overlapping, 60, 5), (overlapping, 60, 20), (lasting, 157, 1)])
+def test_a_verdicts_diebold_mariano_holds_its_size_whatever_the_dependence(world, n, horizon):
+    def p(random: np.random.Generator) -> float:
+        return diebold_mariano(*world(random, n, horizon), horizon, cosine_count(n, horizon)).p_value
+
+    assert rejections(p, 1500) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500)
+
+
+def test_cosines_are_few_and_slower_than_the_overlap():
+    assert [cosine_count(n) for n in (1, 20, 100, 500, 5000)] == [1, 2, 8, 25, 116]
+    assert [cosine_count(100, horizon=h) for h in (5, 12, 60)] == [8, 4, 1]
+
+
+def test_the_variance_by_cosines_is_the_mean_square_of_the_transforms_and_its_p_has_as_many_degrees():
+    values, count = generator(2).standard_normal(60), 7
+    times = np.arange(1, 61)
+    sums = [np.sqrt(2 / 60) * np.sum(values * np.cos(np.pi * j * (times - 0.5) / 60)) for j in range(1, count + 1)]
+    assert cosine_variance(values, count) == pytest.approx(np.mean(np.square(sums)))
+    outcome = diebold_mariano(values, np.zeros(60), 3, count)
+    statistic = values.mean() / np.sqrt(np.mean(np.square(sums)) / 60) * np.sqrt((61 - 6 + 6 / 60) / 60)
+    assert (outcome.statistic, outcome.p_value) == pytest.approx((statistic, 2 * student.sf(abs(statistic), count)))
 
 
 def test_stationary_rows_are_blocks_of_the_asked_mean_length_that_wrap():
@@ -297,7 +331,7 @@ def test_the_document_agrees_with_the_single_tests():
     forecasts = table(random_walk(), 1)
     document = significance_document(forecasts, "drift", seed=3)
     losses = losses_by_date(forecasts, "squared")
-    single = diebold_mariano(losses["drift"], losses["ewma"], 1, newey_west_lags(len(losses)))
+    single = diebold_mariano(losses["drift"], losses["ewma"], 1, cosine_count(len(losses)))
     assert document["diebold_mariano"]["ewma"]["squared"]["statistic"] == single.statistic
     assert document["skill_interval_95"]["squared"] == list(skill_interval(losses["drift"], losses["naive"], 3))
     rows = forecasts[(forecasts["model"] == "drift") & forecasts["actual"].notna()]

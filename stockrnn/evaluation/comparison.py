@@ -13,7 +13,7 @@ import pandas as pd
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import KEYS, REFERENCE
 from stockrnn.evaluation.scores import Table, score_table
-from stockrnn.evaluation.significance import diebold_mariano, holm, losses_by_date, newey_west_lags, skill_interval
+from stockrnn.evaluation.significance import cosine_count, diebold_mariano, holm, losses_by_date, skill_interval
 from stockrnn.evaluation.verdict import LEAST_SESSIONS, SIGNIFICANT, p_text
 from stockrnn.prices.steps import dated, row_name
 from stockrnn.types import TICKER
@@ -69,8 +69,8 @@ class Comparison:
 def compare(runs: Mapping[str, tuple[pd.DataFrame, str]], step: str = "") -> Comparison:
     """Compare runs on the forecasts of the same ticker, cutoff and step.
 
-    Losses are summed per cutoff date in units of each ticker's mean naive loss and compared by Diebold-Mariano with
-    Newey-West variance, as in a verdict; p is Holm's over all pairs and losses.
+    Losses are summed per cutoff date in units of each ticker's mean naive loss and compared by Diebold-Mariano, as in a
+    verdict; p is Holm's over all pairs and losses.
 
     Args:
         runs: the forecast table of each run and the name of its network, by the name of the run; at least two.
@@ -125,7 +125,7 @@ def _pairs(runs: list[str], losses: Mapping[str, pd.DataFrame], horizon: int) ->
     tests = {}
     for first, second in itertools.combinations(runs, 2):
         for loss, table in losses.items():
-            tests[first, second, loss] = diebold_mariano(table[first], table[second], horizon, newey_west_lags(len(table), horizon))
+            tests[first, second, loss] = diebold_mariano(table[first], table[second], horizon, cosine_count(len(table), horizon))
     defined = {key: outcome.p_value for key, outcome in tests.items() if outcome is not None}
     adjusted = dict(zip(defined, holm(list(defined.values())), strict=True))
     return tuple(

@@ -39,53 +39,63 @@ class Outcome:
     p_greater: float
 
 
-def diebold_mariano(loss: ArrayLike, other: ArrayLike, horizon: int = 1, lags: int | None = None) -> Outcome | None:
+def diebold_mariano(loss: ArrayLike, other: ArrayLike, horizon: int = 1, cosines: int | None = None) -> Outcome | None:
     """Equal expected loss of two forecasters; a negative statistic means that `loss` is the lower.
 
-    d = loss - other; DM = mean(d) / sqrt(V / n) times sqrt((n + 1 - 2h + h(h-1)/n) / n), against Student's t with n - 1
-    degrees of freedom. V sums the autocovariances of d up to lag h - 1 with equal weights, as h-step errors overlap that
-    long; where that sum is not positive, or where `lags` asks for more than the overlap, with Bartlett weights.
+    d = loss - other; DM = mean(d) / sqrt(V / n) times sqrt((n + 1 - 2h + h(h-1)/n) / n). V sums the autocovariances of d up
+    to lag h - 1 with equal weights, as h-step errors overlap that long, or with Bartlett weights where that sum is not
+    positive; against Student's t with n - 1 degrees of freedom. Where losses depend on each other in other ways too, that V is too
+    small: with `cosines`, it is the mean square of so many cosine transforms of d, and their number the degrees of freedom.
 
     Sources: Diebold and Mariano 1995, doi:10.1080/07350015.1995.10524599; Harvey, Leybourne and Newbold 1997,
-    doi:10.1016/S0169-2070(96)00719-4; Newey and West 1987, doi:10.2307/1913610.
+    doi:10.1016/S0169-2070(96)00719-4; Newey and West 1987, doi:10.2307/1913610; on cosines Lazarus, Lewis, Stock and
+    Watson 2018, doi:10.1080/07350015.2018.1506926.
 
     Args:
         loss: loss at each time, in time order, shape (n,).
         other: the other's loss at the same times, shape (n,).
         horizon: steps ahead of the forecasts, h.
-        lags: autocovariances to include where the losses depend on each other beyond the overlap; None for h - 1.
+        cosines: from `cosine_count`, for losses that depend on each other beyond the overlap; None for those that do not.
 
     Returns:
-        None where the losses are equal, or n is not above the horizon and 1.
+        None where the losses always differ by the same, or n is not above the horizon and 1.
     """
     difference = np.asarray(loss, dtype=float) - np.asarray(other, dtype=float)
     n = len(difference)
     if n <= max(horizon, 1) or np.ptp(difference) == 0:
         return None
-    variance = long_run_variance(difference, horizon - 1 if lags is None else max(lags, horizon - 1), bartlett=lags is not None)
+    variance = long_run_variance(difference, horizon - 1) if cosines is None else cosine_variance(difference, cosines)
     if variance <= 0:
         return None
     small_sample = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
-    statistic = difference.mean() / np.sqrt(variance / n) * np.sqrt(max(small_sample, 1 / n))
-    return _student(float(statistic), n - 1)
+    statistic = difference.mean() / np.sqrt(variance / n) * np.sqrt(small_sample)
+    return _student(float(statistic), n - 1 if cosines is None else cosines)
 
 
-def long_run_variance(values: np.ndarray, lags: int, bartlett: bool) -> float:
-    """c[0] + 2 Σ w[k] c[k] over `lags` autocovariances c, w = 1, or Bartlett's 1 - k/(lags+1): then never negative."""
+def long_run_variance(values: np.ndarray, lags: int) -> float:
+    """c[0] + 2 Σ c[k] over `lags` autocovariances c; where that is not above 0, c[k] (1 - k/(lags+1)), which never sum to less."""
     centred = values - values.mean()
     n = len(values)
-    covariances = [float(np.sum(centred[k:] * centred[: n - k])) / n for k in range(min(lags, n - 1) + 1)]
-    weights = [1.0] + [2 * (1 - k / (lags + 1) if bartlett else 1.0) for k in range(1, len(covariances))]
-    total = sum(w * c for w, c in zip(weights, covariances, strict=True))
-    return total if total > 0 or bartlett else long_run_variance(values, lags, bartlett=True)
+    covariances = np.array([np.sum(centred[k:] * centred[: n - k]) / n for k in range(min(lags, n - 1) + 1)])
+    twice = np.where(np.arange(len(covariances)) > 0, 2.0, 1.0)
+    total = float(covariances @ twice)
+    return total if total > 0 else float(covariances @ (twice * (1 - np.arange(len(covariances)) / (lags + 1))))
 
 
-def newey_west_lags(n: int, horizon: int = 1) -> int:
-    """Lags for losses that stay dependent: floor(4 (n/100)^(2/9)), at least horizon - 1.
+def cosine_variance(values: np.ndarray, count: int) -> float:
+    """The mean of the squares of sqrt(2/n) Σ v[t] cos(π j (t - 1/2) / n), j = 1 … count: the variance of what varies slowly."""
+    from scipy.fft import dct
 
-    Source: Newey and West 1994, doi:10.2307/2297912, in the fixed form that is common.
+    return float(np.mean(dct(values, norm="ortho")[1 : count + 1] ** 2))
+
+
+def cosine_count(n: int, horizon: int = 1) -> int:
+    """Cosines for losses that stay dependent: 0.4 n^(2/3), none with a period under four horizons, at least 1.
+
+    Source: Lazarus, Lewis, Stock and Watson 2018, doi:10.1080/07350015.2018.1506926. Where losses of 1 … 20 overlapping steps or
+    of errors that stay were equal, 5 % of 20 … 500 dates were 1 to 6 %; by the variance of Newey and West up to 19 %.
     """
-    return max(horizon - 1, int(4 * (n / 100) ** (2 / 9)))
+    return max(1, min(int(0.4 * n ** (2 / 3)), n // (2 * horizon)))
 
 
 def skill_interval(
@@ -222,9 +232,9 @@ def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> d
     """
     losses = {loss: losses_by_date(forecasts, loss) for loss in LOSSES}
     horizon = int(forecasts["step"].max())
-    lags = newey_west_lags(len(losses["crps"]), horizon)
+    cosines = cosine_count(len(losses["crps"]), horizon)
     rivals = [(model, loss) for model in losses["crps"] if model != network for loss in LOSSES]
-    compared = _corrected({key: diebold_mariano(losses[key[1]][network], losses[key[1]][key[0]], horizon, lags) for key in rivals})
+    compared = _corrected({key: diebold_mariano(losses[key[1]][network], losses[key[1]][key[0]], horizon, cosines) for key in rivals})
     tables = by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])
     return {
         "diebold_mariano": {model: {loss: compared[model, loss] for loss in LOSSES} for model, _ in rivals[:: len(LOSSES)]},

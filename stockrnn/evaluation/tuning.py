@@ -22,7 +22,7 @@ from stockrnn.engines import Engine, Tell
 from stockrnn.errors import ConfigError, DataError
 from stockrnn.evaluation.comparison import Comparison, compare
 from stockrnn.evaluation.search import KEPT, Search
-from stockrnn.evaluation.significance import diebold_mariano, losses_by_date, newey_west_lags
+from stockrnn.evaluation.significance import cosine_count, diebold_mariano, losses_by_date
 from stockrnn.evaluation.trials import Arena, base_fold, check_fold, try_fold
 from stockrnn.evaluation.verdict import LEAST_SESSIONS, SIGNIFICANT, p_text
 from stockrnn.prices.steps import dated, row_name, told
@@ -307,7 +307,7 @@ def _held(checked: Comparison) -> float:
 def _p(checked: Comparison) -> float | None:
     """The p-value of a Diebold-Mariano test that both are equally sharp; None where it is not defined."""
     losses, horizon = losses_by_date(checked.forecasts, "crps"), int(checked.forecasts["step"].max())
-    outcome = diebold_mariano(losses["best"], losses["config"], horizon, newey_west_lags(len(losses), horizon))
+    outcome = diebold_mariano(losses["best"], losses["config"], horizon, cosine_count(len(losses), horizon))
     return None if outcome is None else outcome.p_value
 
 

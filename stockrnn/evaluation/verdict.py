@@ -14,7 +14,7 @@ import pandas as pd
 
 from stockrnn.evaluation.direction import BASE_RATE
 from stockrnn.evaluation.metrics import LEVELS, REFERENCE, by_model
-from stockrnn.evaluation.significance import Outcome, diebold_mariano, holm, kupiec, losses_by_date, newey_west_lags
+from stockrnn.evaluation.significance import Outcome, cosine_count, diebold_mariano, holm, kupiec, losses_by_date
 from stockrnn.prices.steps import row_name
 from stockrnn.types import CLOSE, DAILY, TICKER
 
@@ -51,8 +51,8 @@ def verdict(
 ) -> list[str]:
     """Plain sentences on the network's point forecast, distribution and 90 % interval, and on its P(up) where asked for.
 
-    Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with
-    Newey-West variance; the p shown is Holm's over all sentences.
+    Losses are summed per cutoff date in units of each ticker's naive loss and compared by Diebold-Mariano with a
+    variance that knows of dependence (`cosine_count`); the p shown is Holm's over all sentences.
 
     Args:
         forecasts: the forecast table, with `naive`.
@@ -130,7 +130,7 @@ def _is_daily(forecasts: pd.DataFrame) -> bool:
 def _compared(loss: pd.Series, other: pd.Series, horizon: int) -> tuple[float, Outcome | None]:
     """Ratio of the losses, and the test that they differ."""
     ratio = float(loss.sum() / other.sum()) if other.sum() else 1.0
-    return ratio, diebold_mariano(loss, other, horizon, newey_west_lags(len(loss), horizon))
+    return ratio, diebold_mariano(loss, other, horizon, cosine_count(len(loss), horizon))
 
 
 def _coverage(forecasts: pd.DataFrame, network: str) -> tuple[float, Outcome | None]:
@@ -140,7 +140,7 @@ def _coverage(forecasts: pd.DataFrame, network: str) -> tuple[float, Outcome | N
     inside = ((rows[low] <= rows["actual"]) & (rows["actual"] <= rows[high])).astype(float)
     shares = inside.groupby(rows["cutoff"]).mean()
     horizon = int(rows["step"].max())
-    outcome = diebold_mariano(shares, np.full(len(shares), 0.9), horizon, newey_west_lags(len(shares), horizon))
+    outcome = diebold_mariano(shares, np.full(len(shares), 0.9), horizon, cosine_count(len(shares), horizon))
     return float(inside.mean()), outcome or kupiec(shares < 0.5, 0.1)
 
 

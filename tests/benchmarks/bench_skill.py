@@ -35,7 +35,7 @@ from stockrnn.configfile import load_config
 from stockrnn.dataconfig import DataConfig
 from stockrnn.evaluation.metrics import KEYS
 from stockrnn.evaluation.scores import score_table
-from stockrnn.evaluation.significance import diebold_mariano, losses_by_date, newey_west_lags
+from stockrnn.evaluation.significance import cosine_count, diebold_mariano, losses_by_date
 from stockrnn.prices.loading import load_prices
 from stockrnn.types import DATE, FORECAST_TABLE, PRICES, QUANTILES, TICKER, VOLUME
 from tests.benchmarks.figures import Figure, figure, keep, tell
@@ -159,7 +159,7 @@ def score(tables: dict[str, pd.DataFrame], seconds: dict[str, dict[str, float]],
     found, steps = [], "one step" if horizon == 1 else f"{horizon} steps"
     for model in ratios.index:
         known = [each[model] for each in seconds.values() if model in each]
-        test = None if model == OURS else diebold_mariano(losses[OURS], losses[model], horizon, newey_west_lags(len(losses)))
+        test = None if model == OURS else diebold_mariano(losses[OURS], losses[model], horizon, cosine_count(len(losses), horizon))
         p = "" if test is None else f"   pooled DM of ours against it: t {test.statistic:+.2f}, p {test.p_value:.2g}"
         time_s = f"{sum(known) / len(known):6.1f} s a series" if known else " " * 17
         print(f"{model:20} {ratios.loc[model].mean():.4f}   below garch on {(ratios.loc[model] < 1).sum()} of {len(tables)}   {time_s}{p}")
