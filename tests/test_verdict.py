@@ -130,6 +130,25 @@ def test_too_few_sessions_get_no_verdict():
     assert verdict(early, "gru") == ["No verdict: 19 scored sessions are too few for any claim; at least 20 are needed."]
 
 
+def test_dates_that_all_overlap_get_no_verdict_not_the_word_that_all_is_the_same():
+    prices = random_walk(600)
+    rows = cutoffs(prices, spans_of(prices), 30)[:30]
+    naive = BASELINES["naive"](30).fit(history(prices, spans_of(prices)), spans_of(prices)).forecast(prices, rows)
+    forecasts = {"naive": naive, "gru": Forecast(rows, naive.point * 1.01, naive.quantiles * 1.01)}
+    table = pd.concat([forecast_table(prices, name, forecast) for name, forecast in forecasts.items()], ignore_index=True)
+    assert verdict(table, "gru") == ["No verdict: 30 scored sessions are too few for any claim; at least 31 are needed."]
+
+
+@pytest.mark.parametrize(("late", "p"), [(0.0, "1.00"), (0.01, "0.0")])
+def test_a_price_that_stood_still_is_not_called_the_same_as_a_forecast_that_it_moves(late, p):
+    table = pointing(random_walk(600), lambda close, rows: close[rows])
+    gru = table["model"] == "gru"
+    table["actual"] = table.loc[~gru, "forecast"] = 100.0
+    table.loc[gru, "forecast"] = 101.0 + late * np.arange(gru.sum())
+    sentence = verdict(table, "gru")[0]
+    assert re.match(rf"Point forecast: (no better|worse) than yesterday's close \(MAE above its 0, p [=<] {p}", sentence)
+
+
 def test_several_steps_are_compared_with_the_last_close():
     prices = panel()
     rows = cutoffs(prices, spans_of(prices), 3)

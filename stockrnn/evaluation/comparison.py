@@ -14,7 +14,7 @@ from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import KEYS, REFERENCE
 from stockrnn.evaluation.scores import Table, score_table
 from stockrnn.evaluation.significance import cosine_count, diebold_mariano, holm, losses_by_date, skill_interval
-from stockrnn.evaluation.verdict import LEAST_SESSIONS, SIGNIFICANT, p_text
+from stockrnn.evaluation.verdict import SIGNIFICANT, least_sessions, p_text
 from stockrnn.prices.steps import dated, row_name
 from stockrnn.types import TICKER
 
@@ -88,7 +88,7 @@ def compare(runs: Mapping[str, tuple[pd.DataFrame, str]], step: str = "") -> Com
     ranked = sorted(runs, key=lambda run: float(crps[run].sum()))
     intervals = {run: skill_interval(crps[run], crps[REFERENCE], SEED, horizon=horizon) for run in runs}
     ordered = {run: scores[run] for run in (*runs, REFERENCE)}
-    said = tuple(_sentences(ranked, pairs, sessions, row_name(step, 2)))
+    said = tuple(_sentences(ranked, pairs, sessions, row_name(step, 2), least_sessions(horizon)))
     return Comparison(forecasts, sessions, ordered, intervals, pairs, ranked[0], said, step)
 
 
@@ -139,9 +139,9 @@ def _pairs(runs: list[str], losses: Mapping[str, pd.DataFrame], horizon: int) ->
     )
 
 
-def _sentences(ranked: list[str], pairs: tuple[Pair, ...], sessions: int, names: str) -> list[str]:
-    if sessions < LEAST_SESSIONS:
-        return [f"No verdict: {sessions} {names} in common are too few for any claim; at least {LEAST_SESSIONS} are needed."]
+def _sentences(ranked: list[str], pairs: tuple[Pair, ...], sessions: int, names: str, least: int) -> list[str]:
+    if sessions < least:
+        return [f"No verdict: {sessions} {names} in common are too few for any claim; at least {least} are needed."]
     best, told = ranked[0], []
     for other in ranked[1:]:
         pair = next(pair for pair in pairs if {pair.first, pair.second} == {best, other})

@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 VOLATILITY_MODELS = ("ewma", "rolling", "garch", "har")
 """Baselines of the distribution, in the order of the sentences."""
 LEAST_SESSIONS = 20
-"""Fewer scored dates carry no claim at all."""
+"""Fewer scored dates carry no claim at all; of more steps than that, `least_sessions`."""
 FEW_SESSIONS = 60
 """Fewer scored dates ring *few test sessions*: at 60, coverage of a 90 % interval is known to ± 7.6 points only."""
 TOO_GOOD = 0.97
@@ -61,12 +61,11 @@ def verdict(
         column: the price that is forecast.
         step: what the rows are apart, by a name in `STEPS`; empty where nobody says.
     """
-    dates = _scored(forecasts, network)["cutoff"].nunique()
-    if dates < LEAST_SESSIONS:
-        return [f"No verdict: {dates} scored {row_name(step, 2)} are too few for any claim; at least {LEAST_SESSIONS} are needed."]
+    dates, horizon = _scored(forecasts, network)["cutoff"].nunique(), int(forecasts["step"].max())
+    if dates < least_sessions(horizon):
+        return [f"No verdict: {dates} scored {row_name(step, 2)} are too few for any claim; at least {least_sessions(horizon)} are needed."]
     claims = _claims(forecasts, network, column, step)
     if directions is not None:
-        horizon = int(forecasts["step"].max())
         ratio, outcome = _compared(directions[network], directions[BASE_RATE], horizon)
         claims.append(_Claim("Direction", "the base rate of up moves", "log loss", ratio, outcome))
     coverage, outcome = _coverage(forecasts, network)
@@ -77,6 +76,11 @@ def verdict(
     fits = "too wide" if coverage > 0.9 else "too narrow"
     word = fits if adjusted[-1] < SIGNIFICANT else "not shown to differ from 90 %"
     return [*sentences, f"90 % interval: it held {100 * coverage:.1f} % of the actual prices, {word} ({p_text(adjusted[-1])})."]
+
+
+def least_sessions(horizon: int) -> int:
+    """The fewest scored dates that carry a claim on so many steps: those of fewer all overlap."""
+    return max(LEAST_SESSIONS, horizon + 1)
 
 
 def alarms(
@@ -128,8 +132,8 @@ def _is_daily(forecasts: pd.DataFrame) -> bool:
 
 
 def _compared(loss: pd.Series, other: pd.Series, horizon: int) -> tuple[float, Outcome | None]:
-    """Ratio of the losses, and the test that they differ."""
-    ratio = float(loss.sum() / other.sum()) if other.sum() else 1.0
+    """Ratio of the losses, infinite where the other has none, and the test that they differ."""
+    ratio = float(loss.sum() / other.sum()) if other.sum() else np.inf if loss.sum() else 1.0
     return ratio, diebold_mariano(loss, other, horizon, cosine_count(len(loss), horizon))
 
 
@@ -145,7 +149,7 @@ def _coverage(forecasts: pd.DataFrame, network: str) -> tuple[float, Outcome | N
 
 
 def _sentence(claim: _Claim, p: float) -> str:
-    if claim.outcome is None:
+    if claim.outcome is None and claim.ratio == 1:
         return f"{claim.what}: the same as {claim.rival}."
     better = claim.ratio < 1
     words = {
@@ -159,6 +163,7 @@ def _sentence(claim: _Claim, p: float) -> str:
     word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
     percent = 100 * abs(1 - claim.ratio)
     size = f"{claim.score} {f'{percent:.1f}' if percent >= 0.05 else 'under 0.1'} % {'lower' if better else 'higher'}"
+    size = size if np.isfinite(percent) else f"{claim.score} above its 0"
     return f"{claim.what}: {word} {claim.rival} ({size}, {p_text(p)})."
 
 
