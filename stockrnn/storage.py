@@ -172,7 +172,8 @@ def _try_lock(folder: Path) -> int | None:
 
 def _refuse_special(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
+        stream = path.is_symlink() and os.readlink(path).startswith("/proc/")  # /dev/stdout, be it a file at its end
+        if stream or not stat.S_ISREG(path.stat().st_mode):
             raise StorageError(f"{path} must be a file or new. Received: a folder, a pipe or a device. Choose another name.")
 
 

@@ -67,6 +67,15 @@ def test_a_pipe_a_device_and_a_folder_are_not_replaced_by_a_file(tmp_path, kind)
     assert {each.name for each in tmp_path.iterdir()} <= {"f", "pipe"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="streams have other names here")
+def test_a_link_to_a_stream_such_as_dev_stdout_stays_one_though_a_file_is_behind_it(tmp_path):
+    with (tmp_path / "behind").open("wb") as stream:
+        (tmp_path / "f").symlink_to(f"/proc/self/fd/{stream.fileno()}")
+        with pytest.raises(StorageError, match=r"f must be a file or new\. Received: a folder, a pipe or a device"):
+            write_bytes(tmp_path / "f", b"new")
+    assert (tmp_path / "f").is_symlink()
+
+
 @pytest.mark.parametrize("path", ["", ".", "..", "/", "/.", "a/.."])
 def test_a_folder_by_any_name_is_not_written(path, tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()

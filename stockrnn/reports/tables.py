@@ -49,7 +49,7 @@ def make_console(stream: Any = None) -> Console:
     if reconfigure is not None and (encoding or "").lower().replace("-", "") != "utf8":
         reconfigure(errors="replace")
     console = Quiet(file=target, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+    if not console.width or (not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit()):  # COLUMNS=0 says nothing
         console.width = PIPE_WIDTH
     return console
 
