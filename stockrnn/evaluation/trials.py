@@ -130,12 +130,7 @@ def try_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, An
 
 def base_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, Any]:
     """A unit of work: `try_fold` that raises what is wrong, as for the base config."""
-    config, number = unit
-    with np.errstate(over="ignore", invalid="ignore"):  # a network that went astray is found out below
-        learned, rows = _learn(arena, config, number, tell)
-        forecasts = learned.conformal.apply(forecast_span([learned.network], arena.prices, rows))
-    if not np.isfinite(forecasts[["forecast", *QUANTILE_COLUMNS]].to_numpy(float)).all():
-        raise DivergedError("The forecasts of a fold must be finite numbers. Received: others. Lower `train.learning_rate`.")
+    learned, _, forecasts = _forecast(arena, *unit, tell)
     histories = [history for part in learned.parts.values() for history in part.fitted.histories]
     return {
         "crps": float(losses_of(arena, forecasts).mean()),
@@ -147,11 +142,10 @@ def base_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, A
 
 def check_fold(arena: Arena, config: Config, tell: Tell) -> pd.DataFrame:
     """A unit of work: the forecast table of a config and of `naive` in the arena of `make_check`."""
-    learned, rows = _learn(arena, config, 0, tell)
+    _, rows, forecasts = _forecast(arena, config, 0, tell)
     fold = arena.folds[0]
     naive = BASELINES[REFERENCE](horizon=config.window.horizon, column=config.target.column)
     naive.fit(fold.history(arena.prices), fold.spans)
-    forecasts = learned.conformal.apply(forecast_span([learned.network], arena.prices, rows))
     return pd.concat([forecasts, forecast_span([naive], arena.prices, rows)], ignore_index=True)
 
 
@@ -164,12 +158,14 @@ def losses_of(arena: Arena, forecasts: pd.DataFrame) -> np.ndarray:
     return np.asarray(losses / known[TICKER].map(dict(arena.scales)).to_numpy())
 
 
-def _learn(arena: Arena, config: Config, number: int, tell: Tell) -> tuple[Learned, np.ndarray]:
-    """What the history of a fold teaches, and the rows that the fold is forecast from."""
+def _forecast(arena: Arena, config: Config, number: int, tell: Tell) -> tuple[Learned, np.ndarray, pd.DataFrame]:
+    """What the history of a fold teaches, the rows that the fold is forecast from, and the forecasts."""
     fold = arena.folds[number]
     history = fold.history(arena.prices)
     _, left_out = learnable_tickers(history, fold.spans, config)
     if left_out:
         raise DataError(f"Each ticker must have history for these settings. Received: too little of {', '.join(left_out[:3])}.")
     learned = learn_network(config, history, fold.spans, TrainingContext(tell, known=arena.known))
-    return learned, fold_rows(Taught(learned, arena.prices, (), {}, ()), config, walk_spans(arena.folds), fold)
+    rows = fold_rows(Taught(learned, arena.prices, (), {}, ()), config, walk_spans(arena.folds), fold)
+    forecasts = learned.conformal.apply(forecast_span([learned.network], arena.prices, rows))
+    return learned, rows, forecasts
