@@ -139,6 +139,24 @@ def test_skill_by_year_and_step_is_that_of_the_score_tables_with_its_bootstrap_i
     assert x0 == x1
 
 
+def test_a_year_of_fewer_dates_than_carry_a_claim_has_a_skill_and_no_interval():
+    table = forecasts_of(garch_path(900), 130, MODELS)
+    (axes,) = drawn("skill", table).axes
+    dates = table.drop_duplicates("cutoff")[DATE].dt.year.value_counts().sort_index()
+    assert dates.min() < 20 < dates.max()
+    heights = [np.ptp(np.array(line)[:, 1]) for line in axes.collections[0].get_segments()]
+    assert [height > 0 for height in heights] == list(dates >= 20)
+
+
+def test_a_difference_too_small_to_be_shown_has_no_minus():
+    table = forecasts_of(garch_path(900), 600, MODELS)
+    like = table[table["model"] == "naive"]
+    mine, columns = table["model"] == "lstm", list(QUANTILE_COLUMNS)
+    table.loc[mine, columns] = like[columns].to_numpy() * (1 + 1e-6 * np.arange(-9, 10))
+    (axes,) = drawn("edge", table).axes
+    assert line_of(axes, "against naive").get_label() == "against naive (+0.0 %)"
+
+
 def test_many_tickers_are_ranked_by_skill_and_counted():
     table = several(15, 30)
     figure = drawn("skill", table)

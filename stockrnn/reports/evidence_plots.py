@@ -13,8 +13,10 @@ import pandas as pd
 
 from stockrnn.evaluation.metrics import LEVELS, crps_rows
 from stockrnn.evaluation.significance import skill_interval
+from stockrnn.evaluation.verdict import least_sessions
 from stockrnn.reports.sheet import COLORS, FAINT, INK, MUTED, head, inert, label_axes, minus, number_axis, sheet, time_axis
 from stockrnn.reports.subject import NAIVE, Subject, binomial_band, model_styles, notes_of
+from stockrnn.reports.tables import number
 from stockrnn.types import DATE, QUANTILE_COLUMNS, QUANTILES, TICKER
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def draw_edge(subject: Subject) -> Figure:
     for model, style in model_styles(subject):
         if model in saved:
             percent = 100 * (1 - mine.sum() / losses[model].sum()) if losses[model].sum() else 0.0
-            label = minus(f"against {inert(model, 24)} ({percent:+.1f} %)")
+            label = f"against {inert(model, 24)} ({minus(number(percent, 1, '+'))} %)"
             axes.plot(dates, saved[model], label=label, **{**style, "lw": 1.6})
     outside = _leave_far(axes, saved)
     time_axis(axes, dates, 8, dated=subject.dated)
@@ -194,7 +196,10 @@ def draw_skill(subject: Subject) -> Figure:
         _category_axis(axes, [inert(key, 12) for key in names])
         number_axis(axes.yaxis)
         label_axes(axes, {"year": subject.era, "step": f"Step ({subject.many} ahead)", TICKER: "Ticker"}[name], "CRPS skill (%)")
-    notes = ["above 0: the network is sharper; lines: 95 % bootstrap intervals", *subject.pooled]
+    notes = [
+        f"above 0: the network is sharper; lines: 95 % bootstrap intervals, of {least_sessions(subject.horizon)} {subject.many} or more",
+        *subject.pooled,
+    ]
     head(figure, f"{subject.title}: skill", notes)
     return figure
 
@@ -297,13 +302,14 @@ def _by_date(losses: pd.DataFrame, subject: Subject) -> pd.DataFrame:
 
 
 def _skill(losses: pd.DataFrame, subject: Subject, rival: str, *, interval: bool = True) -> tuple[float, float, float]:
-    """The skill against a rival in percent, and its 95 % bootstrap interval; the skill alone where there are under three dates."""
+    """The skill against a rival in percent, and its 95 % bootstrap interval; the skill alone of fewer dates than carry a claim."""
     table = _by_date(losses, subject)
     mine, other = table[subject.network], table[rival]
     if not other.sum():
         return 0.0, 0.0, 0.0
     value = 100 * (1 - mine.sum() / other.sum())
-    ends = skill_interval(mine, other, SEED, horizon=subject.horizon) if interval and len(table) >= 3 else None
+    several = interval and len(table) >= least_sessions(subject.horizon)
+    ends = skill_interval(mine, other, SEED, horizon=subject.horizon) if several else None
     low, high = (100 * end for end in ends) if ends else (value, value)
     return value, low, high
 
