@@ -132,6 +132,9 @@ def test_a_folder_that_may_not_be_looked_into_does_not_hide_the_others(place):
         with contextlib.suppress(BaseException):
             if os.geteuid() == 0:
                 os.setuid(65534)  # to root nothing is forbidden
+            for find in (unfinished_run, unfinished_search):
+                with pytest.raises(ConfigError, match=r"Received: none in runs"):
+                    find(None)
             os._exit([list_runs(), find_run(None)] != [[Path("runs/a")], Path("runs/a")])
         os._exit(70)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

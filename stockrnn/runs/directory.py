@@ -13,7 +13,7 @@ import functools
 import itertools
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,10 +221,9 @@ def find_run(name: str | None) -> Path:
         ConfigError: there is none.
     """
     if name is None:
-        newest = max(_complete(), key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, default=None)
-        if newest is None:
+        if not (complete := list_runs()):
             raise ConfigError(f"There must be a run in {RUNS}/. Received: none. Run `stockrnn train` first, or name a run's folder.")
-        return newest
+        return complete[-1]
     with contextlib.suppress(OSError):  # such as a name that is too long
         for candidate in (Path(name), Path(RUNS) / name):
             if candidate.is_dir():
@@ -234,7 +233,16 @@ def find_run(name: str | None) -> Path:
 
 def list_runs() -> list[Path]:
     """The folders of complete runs in runs/, oldest first."""
-    return sorted(_complete(), key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns)
+    return sorted(in_runs(is_complete), key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns)
+
+
+def in_runs(holds: Callable[[Path], bool]) -> list[Path]:
+    """The folders in runs/ that something holds of; of another user's, which nobody else may look into, none."""
+    found, base = [], Path(RUNS)
+    for folder in base.iterdir() if base.is_dir() else ():
+        with contextlib.suppress(PermissionError):
+            found += [folder] if holds(folder) else []
+    return found
 
 
 def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path:
@@ -274,11 +282,9 @@ def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
     Raises:
         ConfigError: there is none.
     """
-    base = Path(RUNS)
     if chosen is not None and (Path(chosen) / MANIFEST).is_file():
         return Path(chosen), open_run(Path(chosen)).config
-    candidates = [Path(chosen)] if chosen is not None else list(base.iterdir()) if base.is_dir() else []
-    found = [folder for folder in candidates if is_unfinished(folder)]
+    found = in_runs(is_unfinished) if chosen is None else [Path(chosen)] * is_unfinished(Path(chosen))
     if not found:
         raise ConfigError(f"--resume needs an unfinished run. Received: {chosen or 'none in ' + RUNS}. Train without --resume.")
     folder = max(found, key=lambda each: (each / CHECKPOINTS).stat().st_mtime_ns)
@@ -385,12 +391,3 @@ def _holds_something(folder: Path) -> bool:
 def model_names(count: int) -> list[str]:
     """File names of a run's exported models: `model.onnx`, then `model.1.onnx` … where each ticker has its own."""
     return ["model.onnx" if k == 0 else f"model.{k}.onnx" for k in range(count)]
-
-
-def _complete() -> Iterator[Path]:
-    base = Path(RUNS)
-    folders: Iterable[Path] = base.iterdir() if base.is_dir() else ()
-    for folder in folders:
-        with contextlib.suppress(PermissionError):  # one of another user's
-            if is_complete(folder):
-                yield folder

@@ -16,7 +16,7 @@ from typing import Any
 from stockrnn.config import Config
 from stockrnn.configfile import build_config, config_changes, result_tree
 from stockrnn.errors import ConfigError
-from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, is_complete
+from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, in_runs, is_complete
 from stockrnn.runs.files import read_sealed, to_json, to_sealed
 from stockrnn.runs.vetting import hold, hold_format, parse_json
 from stockrnn.searchspace import Space, space_of
@@ -93,9 +93,7 @@ def unfinished_search(chosen: str | None) -> tuple[Path, dict[str, Any]]:
     Raises:
         ConfigError: there is none.
     """
-    base = Path(RUNS)
-    folders = [Path(chosen)] if chosen is not None else list(base.iterdir()) if base.is_dir() else []
-    found = [folder for folder in folders if (is_searching if chosen is not None else _is_unfinished)(folder)]
+    found = in_runs(_is_unfinished) if chosen is None else [Path(chosen)] * is_searching(Path(chosen))
     if not found:
         raise ConfigError(f"--resume needs an unfinished search. Received: {chosen or 'none in ' + RUNS}. Tune without --resume.")
     folder = max(found, key=lambda each: each.stat().st_mtime_ns)
