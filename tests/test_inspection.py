@@ -46,11 +46,15 @@ def test_panels_of_any_length_are_drawn_without_a_warning(days):
 
 def test_prices_show_close_the_range_and_volume_with_units():
     table = garch_path(300)
-    above, below = inspection_figures(table, "goog.csv", "USD")["prices"].axes
+    above, below = inspection_figures(table, "goog.csv")["prices"].axes
     assert np.array_equal(above.get_lines()[0].get_ydata(), table[CLOSE])
     assert set(table[LOW]) | set(table[HIGH]) <= set(above.collections[0].get_paths()[0].vertices[:, 1])
     assert np.array_equal([segment[1, 1] for segment in below.collections[0].get_segments()], table[VOLUME])
-    assert [above.get_ylabel(), below.get_ylabel(), below.get_xlabel()] == ["Close (USD)", "Volume (units)", "Date"]
+    assert [above.get_ylabel(), below.get_ylabel(), below.get_xlabel()] == [
+        "Close (price in the file's currency)",
+        "Volume (units)",
+        "Date",
+    ]
     assert above.get_xlim() == below.get_xlim()
 
 

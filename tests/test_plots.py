@@ -82,17 +82,16 @@ def several(count, sessions=40):
 
 
 CASES = {
-    "160 sessions": lambda: (forecasts_of(garch_path(400), 160, MODELS), history_of(), "GOOG", "USD"),
-    "2500 sessions": lambda: (forecasts_of(garch_path(3000), 2500, MODELS), history_of(5, 60), "goog.csv", None),
-    "seven tickers": lambda: (several(7), history_of(), "folder", None),
+    "160 sessions": lambda: (forecasts_of(garch_path(400), 160, MODELS), history_of(), "GOOG"),
+    "2500 sessions": lambda: (forecasts_of(garch_path(3000), 2500, MODELS), history_of(5, 60), "goog.csv"),
+    "seven tickers": lambda: (several(7), history_of(), "folder"),
     "won, five steps": lambda: (
         forecasts_of(garch_path(300, 3, "삼성", 52_300.0), 120, MODELS, 5),
         history_of(),
         "삼성전자 $a_b$ 005930.KS",
-        "KRW",
     ),
-    "tiny prices": lambda: (forecasts_of(garch_path(200, 4, first=0.0012), 60, MODELS), history_of(1, 6), "SHIB", "USD"),
-    "few sessions": lambda: (forecasts_of(garch_path(100, 5), 8, MODELS), history_of(1, 1), "x" * 300, None),
+    "tiny prices": lambda: (forecasts_of(garch_path(200, 4, first=0.0012), 60, MODELS), history_of(1, 6), "SHIB"),
+    "few sessions": lambda: (forecasts_of(garch_path(100, 5), 8, MODELS), history_of(1, 1), "x" * 300),
 }
 
 
@@ -102,8 +101,8 @@ def drawn():
 
     def figures(case):
         if case not in made:
-            table, history, title, currency = CASES[case]()
-            made[case] = run_figures(table, history, "lstm", title, currency)
+            table, history, title = CASES[case]()
+            made[case] = run_figures(table, history, "lstm", title)
         return made[case]
 
     return figures
@@ -172,10 +171,10 @@ def test_a_run_has_its_pictures_at_screen_size(drawn):
         assert min(text.get_fontsize() for axes in figure.axes for text in axes.get_xticklabels()) >= 9
 
 
-@pytest.mark.parametrize(("case", "label"), [("160 sessions", "Close (USD)"), ("2500 sessions", "Close (price in the file's currency)")])
-def test_prices_are_labelled_in_the_files_currency(case, label, drawn):
-    assert drawn(case)["forecast"].axes[0].get_ylabel() == label
-    assert drawn(case)["residuals"].axes[0].get_ylabel() == f"Actual {MINUS} forecast ({label.partition('(')[2]}"
+def test_prices_are_labelled_in_the_files_currency(drawn):
+    figures = drawn("2500 sessions")
+    assert figures["forecast"].axes[0].get_ylabel() == "Close (price in the file's currency)"
+    assert figures["residuals"].axes[0].get_ylabel() == f"Actual {MINUS} forecast (price in the file's currency)"
 
 
 def test_the_forecast_shows_actual_forecast_and_three_nested_intervals():

@@ -100,7 +100,7 @@ def test_names_of_compared_runs_and_all_pictures_of_one_are_inert(batch):
     for text in [*ESCAPES[:2], *payloads()[12:19]][batch::5]:
         renamed = read_forecasts(to_csv(table.assign(ticker=text, model=table["model"].replace("lstm", text))))
         network = next(name for name in renamed["model"].unique() if name not in set(table["model"]))
-        assert_tags_inert(run_figures(renamed, history, network, text, text[:12]), text)
+        assert_tags_inert(run_figures(renamed, history, network, text), text)
         found = compare({text: (table, "lstm"), f"{text} 2": (table, "garch")})
         assert_tags_inert({"comparison": comparison_figure(found)}, text)
 

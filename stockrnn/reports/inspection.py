@@ -17,6 +17,7 @@ from stockrnn.reports.sheet import (
     COLORS,
     INK,
     MUTED,
+    UNIT,
     drawing,
     head,
     inert,
@@ -46,24 +47,22 @@ SPARKS = "▁▂▃▄▅▆▇█"
 BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
-def inspection_figures(prices: pd.DataFrame, title: str, currency: str | None = None, step: str = "") -> dict[str, Figure]:
+def inspection_figures(prices: pd.DataFrame, title: str, step: str = "") -> dict[str, Figure]:
     """The pictures of a price table, by the names of their files.
 
     Args:
         prices: a price table with at least one row.
         title: the file or ticker, as it came from the user.
-        currency: the prices' currency, or None where the file does not say.
         step: what the file's rows are apart, by a name in `STEPS`.
 
     Returns:
         `prices` (close, high to low, volume) and `histograms` (change, range, volume), at most six tickers each.
     """
     with drawing():
-        unit = inert(currency, 12) if currency else "price in the file's currency"
-        return {"prices": draw_prices(prices, inert(title), unit, step), "histograms": draw_histograms(prices, inert(title), step)}
+        return {"prices": draw_prices(prices, inert(title), step), "histograms": draw_histograms(prices, inert(title), step)}
 
 
-def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figure:
+def draw_prices(prices: pd.DataFrame, title: str, step: str) -> Figure:
     """Close with the range from low to high over it, and the volume below."""
     tickers = list(prices[TICKER].unique())
     figure, cells = sheet(tickers, heights=(3.0, 1.0), alone=(9.6, 5.4), beside=(5.6, 3.9))
@@ -78,7 +77,7 @@ def draw_prices(prices: pd.DataFrame, title: str, unit: str, step: str) -> Figur
         _draw_volume(below, rows, 1.4 if few else 0.6)
         for axes in (above, below):
             time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=step != UNDATED)
-        label_axes(above, when(step), f"Close ({unit}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
+        label_axes(above, when(step), f"Close ({UNIT}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
         label_axes(below, when(step), "Volume (units)")
     head(figure, f"{title}: prices and volume", [_span(prices, step), shown_of(tickers)])
     return figure

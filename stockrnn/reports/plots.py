@@ -17,6 +17,7 @@ from stockrnn.reports.sheet import (
     FAINT,
     INK,
     MUTED,
+    UNIT,
     drawing,
     head,
     inert,
@@ -57,7 +58,6 @@ def run_figures(
     history: pd.DataFrame,
     network: str,
     title: str,
-    currency: str | None = None,
     *,
     column: str = "close",
     names: Collection[str] | None = None,
@@ -70,7 +70,6 @@ def run_figures(
         history: one row a member and epoch: member, epoch, loss, validation_loss, restored.
         network: the network's name in the table.
         title: the ticker or file, as it came from the user.
-        currency: the prices' currency, or None where the file does not say.
         column: the price that was forecast.
         names: which of them; all when None.
         step: what the rows of the price file are apart, by a name in `STEPS`.
@@ -82,7 +81,7 @@ def run_figures(
         DataError: the table holds no actual of the network or of `naive`.
     """
     with drawing():
-        subject = make_subject(forecasts, history, network, title, currency, column=column, step=step)
+        subject = make_subject(forecasts, history, network, title, column=column, step=step)
         return {name: draw(subject) for name, draw in FIGURES.items() if names is None or name in names}
 
 
@@ -164,7 +163,6 @@ def _members(members: list[pd.DataFrame]) -> str:
 def draw_residuals(subject: Subject) -> Figure:
     """Residuals over time, and their histogram beside it with naive's as an outline."""
     figure, cells = sheet(subject.shown, widths=(2.4, 1.0), beside=(6.4, 2.7))
-    unit = subject.unit.partition(" ")[2].strip("()")
     for ticker, (axes, pile) in cells.items():
         rows, other = subject.rows(subject.network, ticker), subject.rows(NAIVE, ticker)
         residuals, reference = rows["actual"] - rows["forecast"], other["actual"] - other["forecast"]
@@ -182,7 +180,7 @@ def draw_residuals(subject: Subject) -> Figure:
         time_axis(axes, rows[DATE].to_numpy(), 6 if len(cells) == 1 else 4, dated=subject.dated)
         for axis in (axes.yaxis, pile.xaxis):
             number_axis(axis, 7 if axis is axes.yaxis else 3)
-        label_axes(axes, subject.when, f"Actual - forecast ({unit})")
+        label_axes(axes, subject.when, f"Actual - forecast ({UNIT})")
         label_axes(pile, subject.many.capitalize(), "")
     head(figure, f"{subject.title}: residuals{subject.ahead}", notes_of(subject, "residual = actual - forecast"))
     return figure

@@ -69,6 +69,8 @@ COLORS = {"actual": INK, "network": "#0072b2", "naive": "#e69f00", "drift": "#00
 SPARE = (("#cc79a7", "-"), ("#56b4e9", "-"), ("#7a5195", "--"), ("#8c6d31", "--"), (MUTED, ":"))
 """Colour and dashes of further models; they repeat after these."""
 
+UNIT = "price in the file's currency"
+"""Of prices, in a label."""
 MISSING_GLYPH = "\N{WHITE SQUARE}"
 MAX_TICKERS = 6
 MOST_PASSES = 6

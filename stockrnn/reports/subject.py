@@ -13,7 +13,7 @@ import pandas as pd
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import by_model, crps_rows
 from stockrnn.prices.steps import dated, row_name
-from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, inert, when
+from stockrnn.reports.sheet import COLORS, MAX_TICKERS, SPARE, UNIT, inert, when
 from stockrnn.types import DAILY, DATE, QUANTILE_COLUMNS, TICKER, UNDATED
 
 NAIVE = "naive"
@@ -149,7 +149,6 @@ def make_subject(
     history: pd.DataFrame,
     network: str,
     title: str,
-    currency: str | None = None,
     *,
     column: str = "close",
     step: str = "",
@@ -160,8 +159,7 @@ def make_subject(
         if model not in set(forecasts.loc[known & (forecasts["step"] == 1), "model"]):
             raise DataError(f"The forecast table must hold actuals for {model}. Received: none. Evaluate it before plotting.")
     tables = by_model(forecasts if known.all() else forecasts[known])
-    unit = inert(currency, 12) if currency else "price in the file's currency"
-    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({unit})", f"last {column}", step)
+    return Subject(tables, history, network, inert(title), f"{column.capitalize()} ({UNIT})", f"last {column}", step)
 
 
 def model_styles(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
