@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stockrnn.models.programs import MOST_BYTES, OFF, VARIABLE, Entry, cache_folder, machine_mark
+from stockrnn.models.marks import code_mark, machine_mark
+from stockrnn.models.programs import MOST_BYTES, OFF, VARIABLE, Entry, cache_folder
 
 NETWORKS = """
 import json, sys
@@ -46,8 +47,8 @@ def networks(folder, order=EIGHT, **options):
     return done.stdout
 
 
-def kept_files(folder):
-    return {path: path.stat().st_ino for path in Path(folder).glob("programs/*/*.program")}
+def kept_files(folder, kind="program"):
+    return {path: path.stat().st_ino for path in Path(folder).glob(f"programs/*/*.{kind}")}
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,63 @@ def test_an_entry_that_xla_refuses_is_compiled_again(cold):
     assert networks(folder) == said[0]
     made = Entry.unpack(path.read_bytes(), place)
     assert (made.name, len(made.data) > 500) == (entry.name, True)
+
+
+TRACED = """
+import json, sys
+from stockrnn.models.backend import keras, tf
+from stockrnn.training.compiling import Program
+
+traces = []
+a, b, c = variables = [keras.Variable(float(value)) for value in sys.argv[1].split()]
+
+def summed(given, step):
+    traces.append(step)
+    c.assign(c.value * 2.0)
+    values = tf.while_loop(lambda i, _: i < step, lambda i, x: (i + 1, x + a.value), (0, given["x"]))[1]
+    return {"last": values[-1], "both": [values, (b.value, c.value)]}
+
+program = Program(summed, sys.argv[2], lambda: variables)
+for _ in range(2):
+    said = program({"x": tf.constant([1.0, 2.0])}, tf.constant(3))
+print(json.dumps(tf.nest.map_structure(lambda each: each.numpy().tolist(), said)), float(c), len(traces))
+"""
+
+
+@pytest.mark.network
+def test_what_one_process_traced_others_call_with_their_own_variables(tmp_path):
+    def said(values, key="k", folder=tmp_path):
+        done = run(TRACED, folder, values, key)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.rpartition(" ")
+
+    cold, warm = said("10 5 1"), said("20 6 2")
+    assert cold[0] == '{"last": 32.0, "both": [[31.0, 32.0], [5.0, 4.0]]} 4.0'
+    assert warm[0] == '{"last": 62.0, "both": [[61.0, 62.0], [6.0, 8.0]]} 8.0'
+    assert (cold[2], warm[2]) == ("1\n", "0\n")
+    assert said("10 5 1", "another")[::2] == (cold[0], "1\n")
+    assert said("10 5 1", folder=OFF)[0] == cold[0]
+
+
+@pytest.mark.network
+def test_a_trace_that_cannot_be_called_is_made_again(tmp_path):
+    """Its hash is right: what it holds is not, as after an error of ours."""
+    first, wrong = run(TRACED, tmp_path, "10 5 1", "k").stdout, b'{"captured": [2, 1, 9], "outputs": 0}'
+    (path,) = kept_files(tmp_path, "graph")
+    place = f"{path.parent.name}/{path.name}"
+    entry = Entry.unpack(path.read_bytes(), place)
+    path.write_bytes(Entry(entry.name, wrong + b"\n" + entry.data.partition(b"\n")[2]).pack(place))
+    assert [run(TRACED, tmp_path, "10 5 1", "k").stdout for _ in range(3)] == [first, first, first.replace(" 1\n", " 0\n")]
+
+
+def test_what_was_traced_by_other_code_or_libraries_is_not_used(monkeypatch):
+    own, read = code_mark(), Path.read_bytes
+    assert (len(own), code_mark()) == (32, own)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "heads.py"))
+    assert code_mark() != own
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "3.15.2" if name == "keras" else "1")
+    assert code_mark() != own
 
 
 @pytest.mark.network
@@ -239,9 +297,9 @@ def test_an_exported_graph_is_kept_and_one_that_was_damaged_made_again(tmp_path)
 
     assert said("a") == ["exported", "b'graph of a'"]
     assert said("a") == ["b'graph of a'"]
-    (path,) = kept_files(tmp_path)
+    (path,) = kept_files(tmp_path, "graph")
     assert said("b") == ["exported", "b'graph of b'"]
-    (other,) = kept_files(tmp_path).keys() - {path}
+    (other,) = kept_files(tmp_path, "graph").keys() - {path}
     other.write_bytes(path.read_bytes())  # a good one under another's name
     assert said("b") == ["exported", "b'graph of b'"]
     path.write_bytes(path.read_bytes()[:-1] + b"b")
@@ -286,9 +344,12 @@ from stockrnn.configfile import load_config
 from stockrnn.places import open_engine
 from stockrnn.features.splits import split_time
 from stockrnn.prices.loading import load_prices
+from stockrnn.training.compiling import Program
 from stockrnn.training.context import TrainingContext
 from stockrnn.training.recurrent import network_forecaster, parts_of, save_weights
 
+if sys.argv[2:]:
+    Program._trace = None
 config = load_config(sys.argv[1], ["train.epochs=2", "train.ensemble=1"])
 prices = load_prices(config.data, config.asked)
 spans = split_time(prices.table["date"], config.split.validation, config.split.calibration, config.split.test)
@@ -305,7 +366,7 @@ for said in (save_weights(parts_of(network).values()), made.quantiles.tobytes(),
     "config", ["lstm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "simple_rnn", "encoder_decoder", "many_to_many"))]
 )
 def test_a_training_is_the_same_cold_warm_and_off(tmp_path, config):
-    said = [run(TRAIN, folder, config) for folder in (tmp_path, tmp_path, OFF)]
+    said = [run(TRAIN, tmp_path, config), run(TRAIN, tmp_path, config, "and trace nothing"), run(TRAIN, OFF, config)]
     assert [(done.returncode, done.stderr) for done in said] == [(0, "")] * 3
     assert len(kept_files(tmp_path)) == 2
     assert {done.stdout for done in said} == {said[0].stdout}

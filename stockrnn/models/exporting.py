@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import itertools
 import logging
 import tempfile
@@ -24,9 +23,9 @@ import numpy as np
 from stockrnn.errors import StockRNNError
 from stockrnn.models.backend import PROGRAMS, quiet_descriptor
 from stockrnn.models.cells import stock_layers
+from stockrnn.models.marks import code_mark
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
 from stockrnn.models.ordering import inner_graphs, put_in_order
-from stockrnn.storage import sha256
 
 FIRST_MARK = 0x71000000
 """The bits of the first mark as a float32: from 6e29 on, where no number of ours lies, there are 200 million."""
@@ -162,9 +161,7 @@ def _kept(network: Any) -> bytes:
     """A network by Keras' own export, as an earlier process kept it where one did."""
     if PROGRAMS is None:
         return _exported(network)
-    versions = [importlib.metadata.version(name) for name in ("keras", "onnx", "tf2onnx")]
-    code = [sha256(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return PROGRAMS.graph(repr((network.spec, versions, code)), functools.partial(_exported, network))
+    return PROGRAMS.graph(f"exported {code_mark()} {network.spec!r}", functools.partial(_exported, network))
 
 
 def _exported(network: Any) -> bytes:

@@ -12,10 +12,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import importlib.util
-import itertools
 import os
-import platform
 import re
 import shutil
 import stat
@@ -30,6 +27,7 @@ from typing import TypeVar
 
 from stockrnn.errors import StockRNNError, StorageError
 from stockrnn.interrupts import safe_place
+from stockrnn.models.marks import machine_mark
 from stockrnn.storage import make_folder, read_plain_file, sha256, storage_errors, write_bytes
 
 VARIABLE, OFF = "STOCKRNN_CACHE", "off"
@@ -43,17 +41,14 @@ PATIENCE_S = 60.0
 """How long a program that another process compiles is waited for: those of the largest networks take that long."""
 FLAGS, FLAG = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 _FORMAT = b"stockrnn program 1"
-_SUFFIX, _AT_HAND, _SHOWN = ".program", "at-hand", "shown"
+_SUFFIX, _GRAPHS, _AT_HAND, _SHOWN = ".program", ".graph", "at-hand", "shown"
 _GRAPH = "graph"
-"""The name of an entry that is no program of XLA's, but a graph that Keras exported."""
+"""The name of an entry that is no program of XLA's, but a graph that Keras exported, or a function that TensorFlow traced."""
 _ENTRY = re.compile(r"xla_compile_cache__\d{1,20}__\d{1,20}__XLA_CPU_JIT\.pb")
 _KEPT = re.compile(rf"[0-9a-f]{{32}}/[0-9a-f]{{32}}\{_SUFFIX}")
 _CLAIM = ".claim"
 _LOOK_S = 0.02
 _YOUNG_S = 60.0
-_CHANGING = {"processor", "cpu mhz", "bogomips", "core id", "apicid", "initial apicid", "physical id", "siblings", "cpu cores"}
-"""What /proc/cpuinfo says of one processor of several, or of one moment."""
-
 Result = TypeVar("Result")
 
 
@@ -67,32 +62,6 @@ def cache_folder(variables: Mapping[str, str]) -> Path | None:
     base = variables.get("XDG_CACHE_HOME", "")
     base = base if base.startswith("/") else os.path.expanduser("~/.cache")  # noqa: PTH111  the other one raises without a home
     return Path(base) / "stockrnn" / "programs" if base.startswith("/") else None
-
-
-def machine_mark() -> str | None:
-    """What compiled code depends on besides its program, in 32 digits: processors, settings, Python, where which TensorFlow lies.
-
-    None where the system does not tell.
-    """
-    try:
-        said = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
-        library = [*_library()]
-    except (OSError, ValueError):
-        return None
-    processors = sorted({line for line in said if line.partition(":")[0].strip().lower() not in _CHANGING})
-    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(("TF_", "XLA_"))]
-    system = [platform.python_implementation(), platform.python_version(), platform.machine(), platform.release()]
-    cores = [str(os.cpu_count()), str(len(os.sched_getaffinity(0)))]
-    return sha256("\n".join([*processors, *settings, *system, *cores, *library, __file__]).encode())[:32]
-
-
-def _library() -> Iterator[str]:
-    """Which TensorFlow would be imported."""
-    found = importlib.util.find_spec("tensorflow")
-    folders = found.submodule_search_locations or () if found is not None else ()
-    for folder, pattern in itertools.product(folders, ("__init__.py", "libtensorflow*")):
-        for path in sorted(Path(folder).glob(pattern)):
-            yield f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}"
 
 
 def open_programs(variables: Mapping[str, str]) -> Programs | None:
@@ -188,13 +157,13 @@ class Programs:
         return {FLAGS: f"{os.environ.get(FLAGS, '')} --{FLAG}={self._shown}".strip()}
 
     def graph(self, name: str, export: Callable[[], bytes]) -> bytes:
-        """A graph that takes long to export, from what was kept.
+        """A graph that takes long to make, from what was kept.
 
         Args:
             name: tells the graph from all others.
             export: makes it where it is not kept.
         """
-        place = self._place(f"{_GRAPH} {name}")
+        place = self._place(name, _GRAPHS)
         entry = self._find(place)
         if entry is not None and entry.name == _GRAPH:
             with contextlib.suppress(OSError):
@@ -206,13 +175,17 @@ class Programs:
             self._trim()
         return data
 
+    def forget(self, name: str) -> None:
+        """Keep a graph no longer."""
+        self._forget(self._place(name, _GRAPHS))
+
     def first_call(self, name: str, call: Callable[[], Result], again: Callable[[], Result]) -> Result:
         """Make a call that compiles a program, or loads it where it was kept; one that another process compiles just now is waited for.
 
         Args:
             name: tells the program from others; one that changed under its name is compiled, and kept in its place.
             call: makes it.
-            again: makes it of a new function, where what was kept cannot be loaded: TensorFlow does not forget an error.
+            again: makes it with nothing of what was kept, where that cannot be used: TensorFlow does not forget an error.
         """
         if os.getpid() != self._process:  # a fork has its parent's folder
             return call()
@@ -225,8 +198,6 @@ class Programs:
             try:
                 return self._call(call, place, entry)
             except Exception:
-                if entry is None and self._is_roomy():
-                    raise
                 self._forget(place)
                 self._find_room()
             return self._call(again, place, None)
@@ -258,9 +229,9 @@ class Programs:
             self._clear()
         return result
 
-    def _place(self, name: str) -> str:
+    def _place(self, name: str, suffix: str = _SUFFIX) -> str:
         """Where what has this name is kept, below `root`."""
-        return f"{self.folder.name}/{sha256(name.encode())[:32]}{_SUFFIX}"
+        return f"{self.folder.name}/{sha256(name.encode())[:32]}{suffix}"
 
     @property
     def _shown(self) -> Path:
@@ -352,7 +323,7 @@ class Programs:
         for path in self.root.glob("*/*"):
             with contextlib.suppress(OSError):
                 at = path.lstat()
-                if path.suffix == _SUFFIX:
+                if path.suffix in {_SUFFIX, _GRAPHS}:
                     found.append((at.st_mtime, at.st_size, path))
                 elif path.parent.name != _AT_HAND and time.time() - at.st_mtime > _YOUNG_S:
                     path.unlink()

@@ -1,93 +1,126 @@
-"""A function of tensors as one XLA program, compiled once for its shapes on this machine."""
+"""A function of tensors as one XLA program, traced and compiled once for its shapes on this machine."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import functools
 import itertools
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from stockrnn.models.backend import HAS_GPU, PROGRAMS, tf
+from stockrnn.models.marks import code_mark
 from stockrnn.models.programs import Programs
 from stockrnn.storage import sha256
 
-_traced: collections.Counter[str] = collections.Counter()
+_CALLED_BY_DEFINITION = {"2.21.0"}
+"""Versions of TensorFlow that were seen to call a function by its definition, which is no public part of them."""
+_KEPT = None if HAS_GPU or tf.__version__ not in _CALLED_BY_DEFINITION else PROGRAMS
+_definitions: dict[str, bytes] = {}
+"""Those that this process knows: what has a name must stay the same."""
 
 
 class Program:
-    """A function as one XLA program a shape; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already."""
+    """A function as one XLA program a shape; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already.
 
-    def __init__(self, function: Callable[..., Any], key: Any) -> None:
+    Where programs are kept, so is what TensorFlow traced: half a second of Python for an epoch, and 10 ms to read.
+
+    Attributes:
+        ready: what computes it, by the shapes of its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any], key: Any, variables: Callable[[], Sequence[Any]] = tuple) -> None:
         """Store; nothing is compiled before the first call.
 
         Args:
-            function: takes tensors, changes nothing else than variables, and those to the same values when called again.
-            key: what tells it from other functions, printed.
+            function: takes tensors and gives some, in dictionaries or lists; changes only variables, and those to the same values when
+                called again.
+            key: what tells it from other functions of this code, printed.
+            variables: gives all Keras variables that it reads or changes, in an order that the key fixes.
         """
-        self._python = function
-        self.function = self._new()
+        self._python, self._variables = function, variables
         self.key = f"{function.__name__} {key!r}"
-        self._ready: dict[Any, Any] = {}
+        self.ready: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it, compiled for these shapes; looking these up in TensorFlow's way would take 0.2 ms more."""
         shapes = tuple((tuple(each.shape), each.dtype) for each in tf.nest.flatten(arguments))
-        if shapes in self._ready:
-            return self._ready[shapes](*arguments)
-        result = self.function(*arguments) if PROGRAMS is None else self._first_call(PROGRAMS, shapes, arguments)
-        self._ready[shapes] = self.function.get_concrete_function(*arguments)
-        return result
+        if shapes in self.ready:
+            return self.ready[shapes](*arguments)
 
-    def _first_call(self, programs: Programs, shapes: Any, arguments: tuple[Any, ...]) -> Any:
-        name = f"{self.key} {shapes!r}"
-        name = f"{name} {_traced[name]}"
-        _traced[name] += 1
+        def traced() -> Any:
+            self.ready[shapes] = self._trace(arguments)
+            return self.ready[shapes](*arguments)
 
-        def call() -> Any:
-            with steady_names(name):
-                self.function.get_concrete_function(*arguments)
-            return self.function(*arguments)
+        return traced() if _KEPT is None else self._first_call(_KEPT, shapes, arguments, traced)
+
+    def _trace(self, arguments: tuple[Any, ...]) -> Any:
+        return tf.function(self._python, autograph=False, jit_compile=not HAS_GPU).get_concrete_function(*arguments)
+
+    def _first_call(self, programs: Programs, shapes: Any, arguments: tuple[Any, ...], traced: Callable[[], Any]) -> Any:
+        """Call it as the first process that needed it has traced and compiled it; by `traced` where that cannot be used."""
+        name = f"traced {code_mark()} {self.key} {shapes!r}"
+
+        def kept() -> Any:
+            handles = [variable.value.handle for variable in self._variables()]
+            if name not in _definitions:
+                _definitions[name] = programs.graph(name, lambda: _definition(self._trace(arguments), handles, sha256(name.encode())))
+            self.ready[shapes] = _by_definition(_definitions[name], handles)
+            return self.ready[shapes](*arguments)
 
         def again() -> Any:
-            self.function = self._new()
-            return self.function(*arguments)
+            _definitions.pop(name, None)
+            programs.forget(name)
+            return traced()
 
-        return programs.first_call(name, call, again)
+        return programs.first_call(name, kept, again)
 
-    def _new(self) -> Any:
-        return tf.function(self._python, autograph=False, jit_compile=not HAS_GPU)
+
+def _definition(traced: Any, handles: Sequence[Any], name: str) -> bytes:
+    """A traced function without Python: a line that says how it is called, and its definition before those of what it calls.
+
+    They get names of their own. XLA would take them for those just traced, which it knows with their lines of Python, and keep a program
+    that no other process finds.
+
+    Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/function.proto
+    """
+    library = traced.graph.as_graph_def().library
+    library.function.insert(0, traced.function_def)
+    names = {each.signature.name: f"stockrnn_{name}_{number}" for number, each in enumerate(library.function)}
+    for each in library.function:
+        each.signature.name = names[each.signature.name]
+        for attribute in itertools.chain.from_iterable(node.attr.values() for node in each.node_def):
+            for called in (*attribute.list.func, *([attribute.func] if attribute.HasField("func") else [])):
+                called.name = names[called.name]
+    numbers = itertools.count()
+    how = {
+        "captured": [next(number for number, handle in enumerate(handles) if handle is captured) for captured in traced.captured_inputs],
+        "outputs": tf.nest.map_structure(lambda _: next(numbers), traced.structured_outputs),
+    }
+    return json.dumps(how).encode() + b"\n" + bytes(library.SerializeToString())
+
+
+def _by_definition(definition: bytes, handles: Sequence[Any]) -> Callable[..., Any]:
+    """What calls a function by its definition, with these variables."""
+    from tensorflow.core.framework.function_pb2 import FunctionDefLibrary
+    from tensorflow.python.eager.context import context
+
+    line, _, packed = definition.partition(b"\n")
+    how, functions = json.loads(line), FunctionDefLibrary.FromString(packed).function
+    for each in functions:
+        context().add_function_def(each)
+    captured = [handles[number] for number in how["captured"]]
+    name, size = functions[0].signature.name.encode(), len(functions[0].signature.output_arg)
+
+    def call(*arguments: Any) -> Any:
+        outputs = context().call_function(name, [*tf.nest.flatten(arguments), *captured], size)
+        return tf.nest.map_structure(outputs.__getitem__, how["outputs"])
+
+    return call
 
 
 def as_it_lies(array: np.ndarray) -> Any:
     """An aligned array that nobody will write to as a tensor of the same memory; a GPU gets a copy."""
     tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.identity(tensor) if HAS_GPU else tensor
-
-
-@contextlib.contextmanager
-def steady_names(name: str) -> Iterator[None]:
-    """Let what is traced get names that depend on this one alone.
-
-    TensorFlow numbers functions and tensors as they come, and XLA knows a program by its names. Where a TensorFlow numbers
-    otherwise, programs are compiled again in each process, and nothing else changes.
-    """
-    from tensorflow.python.framework import ops
-
-    _trace_nothing()
-    first = (1 << 62) + (int(sha256(name.encode())[:10], 16) << 20)
-    numbers, before = itertools.count(first), ops.uid
-    ops.uid = functools.partial(next, numbers)
-    try:
-        yield
-    finally:
-        ops.uid = before
-
-
-@functools.cache
-def _trace_nothing() -> None:
-    """The first trace of a process numbers one thing more: a graph that is made once."""
-    tf.function(lambda: tf.zeros(()), autograph=False).get_concrete_function()

@@ -139,7 +139,8 @@ class TrainingEngine(keras.Model):
         self.built = True
         self.compile(optimizer=OPTIMIZERS[spec.optimizer](name="optimizer"), jit_compile=False)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self.compiled_epoch, self.halves = Program(self._epoch, spec), HalvedEpoch(self) if spec.halved else None
+        self.compiled_epoch = Program(self._epoch, spec, lambda: [*self.network.variables, *self.optimizer.variables])
+        self.halves = HalvedEpoch(self) if spec.halved else None
         self.optimizer.build(self._learned())
         self.compiled_shapes: set[tuple[Any, ...]] = set()
 
@@ -323,7 +324,7 @@ class _ForecastEngine:
 
     def __init__(self, network: Any, compiled: bool) -> None:
         self.network = network
-        self.compiled = Program(self._forecast, (network.spec, compiled))
+        self.compiled = Program(self._forecast, (network.spec, compiled), lambda: network.variables)
 
     def _forecast(self, given: tuple[Any, ...], rows: Any, steps: Any) -> Any:
         def body(step: Any, outputs: Any) -> tuple[Any, Any]:

@@ -59,7 +59,7 @@ class HalvedEpoch:
         self.engine, self.weights = engine, engine.network.trainable_variables
         self.vector = keras.Variable(np.zeros(sum(map(_size, self.weights)), np.float32), name="weights")
         self.pair: Pair | None = None
-        self._turns, self._end = Program(self.turns, engine.spec), Program(self.end, engine.spec)
+        self._turns, self._end = (Program(function, engine.spec, self._touched) for function in (self.turns, self.end))
 
     def share(self, pair: Pair | None) -> None:
         """Work with another process from now on, or alone."""
@@ -123,6 +123,9 @@ class HalvedEpoch:
 
     def _variables(self) -> list[Any]:
         return [self.vector, *self.engine.optimizer.variables]
+
+    def _touched(self) -> list[Any]:
+        return [*self._variables(), *self.engine.network.variables]
 
     def _state(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables()]
