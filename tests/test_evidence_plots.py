@@ -64,19 +64,22 @@ def test_fans_open_from_the_price_at_the_cutoff_and_do_not_overlap(horizon):
     rows = table[table["model"] == "lstm"]
     last = table[table["model"] == "naive"].set_index(["cutoff", "step"])["forecast"]
     cutoffs = np.sort(rows["cutoff"].unique())[::-horizon][: 24 // horizon]
-    medians = [line for line in axes.get_lines() if len(line.get_xdata()) <= horizon + 1]
-    assert len(medians) == len(cutoffs)
-    for line, cutoff in zip(medians, cutoffs, strict=True):
+    (median,) = lines(axes, "median of the forecast")
+    dates, values = median.get_xdata(), median.get_ydata()
+    pieces = np.split(np.arange(len(values)), np.flatnonzero(np.isnan(values)) + 1)
+    assert [*map(len, pieces[len(cutoffs) :])] == [0]  # the line ends with each fan
+    for piece, cutoff in zip(pieces, cutoffs, strict=False):
         fan = rows[rows["cutoff"] == cutoff].sort_values("step")
-        np.testing.assert_allclose(line.get_ydata(), [last[cutoff, 1], *fan["q50"]])
+        np.testing.assert_array_equal(dates[piece[:-1]], np.append(cutoff, fan["date"].to_numpy()))
+        np.testing.assert_allclose(values[piece[:-1]], [last[cutoff, 1], *fan["q50"]])
+    assert len(axes.collections[0].get_paths()) == len(cutoffs)
     outer = axes.collections[0].get_paths()[0].vertices
     fan = rows[rows["cutoff"] == cutoffs[0]].sort_values("step")
     assert {*fan["q05"], *fan["q95"], last[cutoffs[0], 1]} == set(outer[:, 1])
     actual = lines(axes, "actual")[0]
     came = rows[rows["date"] > cutoffs.min()].drop_duplicates("date").sort_values("date")
     assert list(actual.get_ydata()) == came["actual"].tolist()
-    high = axes.get_xlim()[1]
-    assert all(high > axes.convert_xunits(line.get_xdata()[-1]) for line in medians)
+    assert axes.get_xlim()[1] > axes.convert_xunits(dates.max())
 
 
 def test_reliability_counts_the_actuals_below_each_quantile_and_between_two(table):

@@ -24,7 +24,7 @@ from stockrnn.errors import StockRNNError
 from stockrnn.models.backend import PROGRAMS, quiet_descriptor
 from stockrnn.models.cells import stock_layers
 from stockrnn.models.marks import code_mark
-from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights, shared_network
 from stockrnn.models.ordering import inner_graphs, put_in_order
 
 FIRST_MARK = 0x71000000
@@ -110,7 +110,7 @@ def _template(spec: NetworkSpec) -> _Template:
     """Export a network whose weights are marks, and look where they went. Raises StockRNNError where one is not found."""
     import onnx
 
-    network = build_network(**vars(spec), seed=0)
+    network = shared_network(spec)
     weights = network_weights(network)
     ends = np.cumsum([weight.size for weight in weights.values()])
     marks = np.arange(FIRST_MARK, FIRST_MARK + ends[-1], dtype=np.int32).view(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,28 @@ def build_network(
     network = keras.Model(_one_or_all([window, *beside.values()]), wiring.outputs, name=model.cell)
     network.spec = spec
     network.learning = _learning(window, beside, wiring, network)
+    return network
+
+
+_shared: dict[NetworkSpec, Any] = {}
+_MOST_SHARED = 16
+
+
+def shared_network(spec: NetworkSpec) -> Any:
+    """The one network of a shape that a process keeps, as building takes a tenth of a second: whoever borrows it puts weights into it."""
+    return _shared[spec] if spec in _shared else _share(spec, build_network(**vars(spec), seed=0))
+
+
+@functools.lru_cache(maxsize=_MOST_SHARED)
+def first_weights(spec: NetworkSpec, seed: int) -> Mapping[str, np.ndarray]:
+    """The weights before the first epoch, by name; folds and tickers begin with the same."""
+    return network_weights(_share(spec, build_network(**vars(spec), seed=seed)))
+
+
+def _share(spec: NetworkSpec, network: Any) -> Any:
+    if len(_shared) == _MOST_SHARED:
+        del _shared[next(iter(_shared))]
+    _shared.setdefault(spec, network)
     return network
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from stockrnn.models.attention import attention_weights
 from stockrnn.models.backend import tf
-from stockrnn.models.networks import NetworkSpec, build_network, call_network, set_network_weights
+from stockrnn.models.networks import NetworkSpec, call_network, set_network_weights, shared_network
 from stockrnn.types import QUANTILES
 
 BATCH = 256
@@ -56,7 +56,7 @@ def sensitivities(
         batch: windows at a time.
         beside: what the networks are given beside the windows, each of shape (n, …).
     """
-    networks = {spec: build_network(**vars(spec), seed=0) for spec in specs}
+    networks = {spec: shared_network(spec) for spec in specs}
     functions = {spec: _gradient_function(network) for spec, network in networks.items()}
     found = []
     for spec, weights in zip(specs, members, strict=True):

@@ -79,8 +79,7 @@ def draw_fan(subject: Subject) -> Figure:
         rows = subject.rows(subject.network, ticker, step=None)
         cutoffs = np.sort(rows["cutoff"].unique())[:: -subject.horizon][: max(1, FAN_SESSIONS // subject.horizon)]
         fans = [rows[rows["cutoff"] == cutoff].sort_values("step") for cutoff in cutoffs]
-        for place, fan in enumerate(fans):
-            _draw_fan(axes, fan, labelled=place == 0)
+        _draw_fans(axes, fans)
         known = rows[rows[DATE] > cutoffs.min()].drop_duplicates(DATE).sort_values(DATE)
         axes.plot(known[DATE], known["actual"], color=INK, lw=1.2, marker="o", ms=3, label="actual")
         number_axis(axes.yaxis)
@@ -92,15 +91,15 @@ def draw_fan(subject: Subject) -> Figure:
     return figure
 
 
-def _draw_fan(axes: Axes, fan: pd.DataFrame, *, labelled: bool) -> None:
-    start = fan.iloc[0]
-    dates = [start["cutoff"], *fan[DATE]]
+def _draw_fans(axes: Axes, fans: Sequence[pd.DataFrame]) -> None:
+    """All fans, each a row of prices from that at its cutoff on, with a gap behind it."""
+    gap, columns = {DATE: fans[0]["cutoff"].iloc[0]}, [DATE, *QUANTILE_COLUMNS]
+    begun = [pd.DataFrame([{DATE: fan["cutoff"].iloc[0], **dict.fromkeys(QUANTILE_COLUMNS, fan["last"].iloc[0])}]) for fan in fans]
+    rows = pd.concat([part for start, fan in zip(begun, fans, strict=True) for part in (start, fan[columns], pd.DataFrame([gap]))])
     for place, color in enumerate(FAN_COLORS):
-        low, high = (np.array([start["last"], *fan[QUANTILE_COLUMNS[side]]]) for side in (place, -1 - place))
-        label = f"{90 - 10 * place} % interval" if labelled and place in (0, 4, 8) else None
-        axes.fill_between(dates, low, high, color=color, lw=0, label=label)
-    centre = [start["last"], *fan["q50"]]
-    axes.plot(dates, centre, color=COLORS["network"], lw=1.2, label="median of the forecast" if labelled else None)
+        label = f"{90 - 10 * place} % interval" if place in (0, 4, 8) else None
+        axes.fill_between(rows[DATE], rows[QUANTILE_COLUMNS[place]], rows[QUANTILE_COLUMNS[-1 - place]], color=color, lw=0, label=label)
+    axes.plot(rows[DATE], rows["q50"], color=COLORS["network"], lw=1.2, label="median of the forecast")
 
 
 def draw_reliability(subject: Subject) -> Figure:

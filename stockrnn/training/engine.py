@@ -19,7 +19,7 @@ from stockrnn.features.windows import Windows, aligned_zeros, in_room, roomy
 from stockrnn.models.backend import keras, spare_memory, tf
 from stockrnn.models.cells import layers_are_compiled
 from stockrnn.models.heads import HEADS, LOSSES
-from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights
+from stockrnn.models.networks import NetworkSpec, call_network, network_weights, set_network_weights, shared_network
 from stockrnn.models.seeds import derive_seed
 from stockrnn.training.compiling import Program, as_it_lies
 from stockrnn.training.halves import HalvedEpoch
@@ -98,10 +98,6 @@ def _inputs(spec: NetworkSpec, given: tuple[Any, ...], rows: Any, seen_from: Any
     ]
 
 
-def _network(spec: NetworkSpec) -> Any:
-    return build_network(**vars(spec), seed=0)
-
-
 @dataclass(frozen=True)
 class TrainingSpec:
     """All that fixes a compiled epoch besides array shapes."""
@@ -133,7 +129,7 @@ class TrainingEngine(keras.Model):
         """Build network and optimizer; nothing is compiled before the first epoch."""
         super().__init__(name="engine")
         self.spec, self.lookback = spec, spec.network.lookback
-        self.network = _network(spec.network)
+        self.network = shared_network(spec.network)
         self.learning, self.head = self.network.learning, HEADS[spec.network.model.head]
         self.window_loss = LOSSES[spec.loss]
         self.built = True
@@ -316,7 +312,7 @@ def predict_windows(network: Any, windows: Windows, batch: int = FORECAST_BATCH)
 
 @functools.lru_cache(maxsize=16)
 def _forecast_engine(spec: NetworkSpec, compiled: bool) -> _ForecastEngine:
-    return _ForecastEngine(_network(spec), compiled)  # a traced function keeps the pass it was traced with
+    return _ForecastEngine(shared_network(spec), compiled)  # a traced function keeps the pass it was traced with
 
 
 class _ForecastEngine:

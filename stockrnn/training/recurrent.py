@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from stockrnn.features.splits import SPAN_NAMES, Spans, label_spans
 from stockrnn.features.windows import Windows, roomy
 from stockrnn.models.exporting import export_onnx
 from stockrnn.models.forecaster import Forecast, Forecaster
-from stockrnn.models.networks import NetworkSpec, build_network, network_weights, rest_network, set_network_weights
+from stockrnn.models.networks import NetworkSpec, first_weights, network_weights, rest_network, set_network_weights, shared_network
 from stockrnn.models.panel import SeparateForecaster
 from stockrnn.models.seeds import derive_seed
 from stockrnn.models.thinning import Weights, thinned_members
@@ -146,13 +145,11 @@ class _Lessons:
 
     def first_network(self, member: int) -> Any:
         """The network of a member before its first epoch."""
-        spec = self.specs[member]
-        network = _network(spec)
-        if self.start is not None:
-            set_network_weights(network, self.start.fitted.members[member])
-            return network
-        set_network_weights(network, first_weights(spec, derive_seed(self.config.train.seed, "member", member)))
-        if self.config.model.anchor != "none":
+        spec, start, config = self.specs[member], self.start, self.config
+        weights = first_weights(spec, derive_seed(config.train.seed, "member", member)) if start is None else start.fitted.members[member]
+        network = shared_network(spec)
+        set_network_weights(network, weights)
+        if start is None and config.model.anchor != "none":
             rest_network(network, self.train.targets[self.train.ends])
         return network
 
@@ -201,7 +198,7 @@ def _train_beside(shared: tuple[_Lessons, Address], unit: None, tell: Tell) -> s
     lessons, address = shared
     try:
         with contextlib.suppress(PartedError), contextlib.closing(Pair.second(address)) as pair:
-            train_beside(_network(lessons.specs[0]), **lessons.given(0), pair=pair)
+            train_beside(shared_network(lessons.specs[0]), **lessons.given(0), pair=pair)
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or "Cannot allocate memory"
         return f"No second process could help to train ({reason}): one trained alone."
@@ -291,23 +288,11 @@ def network_specs(config: Config, features: int, ahead: int = 0, tickers: int = 
     )
 
 
-@functools.lru_cache(maxsize=16)
-def _network(spec: NetworkSpec) -> Any:
-    """A network of this shape for whoever puts weights into it: the next one finds what was left there."""
-    return build_network(**vars(spec), seed=0)
-
-
-@functools.lru_cache(maxsize=16)
-def first_weights(spec: NetworkSpec, seed: int) -> Weights:
-    """The weights before the first epoch; folds and tickers begin with the same."""
-    return network_weights(build_network(**vars(spec), seed=seed))
-
-
 def member_outputs(specs: Sequence[NetworkSpec], members: Sequence[Weights], windows: Windows) -> np.ndarray:
     """Every member's raw outputs, float64, shape (n, members, horizon, parameters)."""
     outputs = []
     for spec, weights in zip(specs, members, strict=True):
-        network = _network(spec)
+        network = shared_network(spec)
         set_network_weights(network, weights)
         outputs.append(predict_windows(network, windows.last(spec.lookback)).astype(np.float64))
     return np.stack(outputs, axis=1)
