@@ -54,7 +54,7 @@ class Plan:
 
     def following(self, days: np.ndarray, count: int) -> np.ndarray:
         """The `count` sessions to be expected after each day, both datetime64[D], shape (rows, count); beyond its ends by weekdays."""
-        first, last = min(days.min(), self.start), max(days.max() + (7 * count + 30) * _DAY, self.end)
+        first, last = min(days.min(), self.start), max(_beyond(days, count), self.end)
         usual = _usual(first, last, self.weekdays)
         known = np.concatenate([usual[usual < self.start], self.sessions, usual[usual > self.end]])
         return np.asarray(known[np.searchsorted(known, days, side="right")[:, None] + np.arange(count)])
@@ -133,6 +133,11 @@ def _usual(first: np.datetime64, last: np.datetime64, weekdays: tuple[int, ...])
     return every[np.isin((every.astype(np.int64) + 3) % 7, weekdays)]
 
 
+def _beyond(days: np.ndarray, count: int) -> np.datetime64:
+    """A day before which `count` sessions follow each of these, though weeks have one alone and a feast takes a month."""
+    return np.datetime64(days.max() + (7 * count + 30) * _DAY)
+
+
 def is_calendar(name: str) -> bool:
     """Whether there is a calendar of that name."""
     import exchange_calendars
@@ -150,7 +155,7 @@ def expected_sessions(dates: np.ndarray, count: int, calendar: str, weekdays: tu
         weekdays: numbers, Monday is 0, of the days that trade where there is no calendar, or it does not reach.
     """
     days = dates.astype("datetime64[D]")
-    last = days.max() + (7 * count + 30) * _DAY
+    last = _beyond(days, count)
     years = (int(str(day)[:4]) for day in (days.min(), last))
     plan = planned_days(calendar, *years, weekdays)
     return np.asarray(plan[np.searchsorted(plan, days, side="right")[:, None] + np.arange(count)])
