@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from stockrnn.dataconfig import Asked, DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.cleaning import IQR_TO_SD, MAD_TO_SD, OutlierLimits, fit_outliers, returns_log
+from stockrnn.evaluation.evidence import same_past
+from stockrnn.prices.cleaning import IQR_TO_SD, MAD_TO_SD, OutlierLimits, clean, fit_outliers, returns_log
 from stockrnn.prices.loading import load_prices
-from stockrnn.types import FILLED, PRICE_TABLE, PRICES
+from stockrnn.prices.quality import Sources
+from stockrnn.types import FILLED, PRICE_TABLE, PRICES, TICKER, VOLUME
 from tests.factories import random_walk
 from tests.test_dialects import read
 
@@ -29,6 +31,7 @@ def closes(values) -> str:
     )
 
 
+DAYS_OF_40 = random_walk(40)["date"]
 GAPS = [None, 10, 11, None, None, 14, 15, None, None, None, 19, None]
 
 
@@ -88,6 +91,60 @@ def test_a_halted_session_is_kept_flat_at_its_close(tmp_path):
     assert np.isnan(prices.table.volume.iloc[3])
     assert prices.table.volume.iloc[1] == 0
     assert kinds(prices)["zero_volume_with_move", "volume taken as missing"] == 1
+
+
+def bars_of(rows) -> str:
+    """Rows as a file has them; a day is a number, and what is not given empty."""
+    lines = [",".join([f"{DAYS[day]:%Y-%m-%d}", *("" if cell is None else str(cell) for cell in cells)]) for day, *cells in rows]
+    return "\n".join(["Date,Name,Open,High,Low,Close", *lines]) + "\n"
+
+
+def test_a_session_before_any_open_high_or_low_is_not_halted_but_has_none(tmp_path):
+    rows = [(0, "A", None, None, None, 10), (1, "A", 0, 0, 0, 11), (2, "A", None, 12, 9, 11), (3, "A", None, None, None, 12)]
+    rows += [(4, "A", 12, 13, 11, 12), (5, "A", None, None, None, 13)]
+    prices = read(tmp_path, bars_of(rows))
+    bars = [[None, None, None, 10], [None, None, None, 11], [None, 12, 9, 11], [None, 12, 12, 12], [12, 13, 11, 12], [13, 13, 13, 13]]
+    np.testing.assert_array_equal(prices.table[list(PRICES)].to_numpy(), np.array(bars, float))
+    counts = {kind: count for (kind, _), count in kinds(prices).items()}
+    assert counts == {"halted_session": 2, "missing_open": 4, "missing_high": 2, "missing_low": 2}
+
+
+def test_what_other_tickers_have_does_not_make_a_session_halted(tmp_path):
+    rows = [(day, name, *((9, 11, 8, 10) if name == "B" else (None, None, None, 10 + day))) for name in "ABC" for day in range(4)]
+    prices = read(tmp_path, bars_of(rows), missing="ffill")
+    held = prices.table.groupby("ticker")[["open", "high", "low"]].agg(lambda column: column.notna().sum())
+    assert held.to_numpy().tolist() == [[0, 0, 0], [4, 4, 4], [0, 0, 0]]
+    assert kinds(prices)["missing_high", "kept as missing"] == 8
+    assert "halted_session" not in {kind for kind, _ in kinds(prices)}
+
+
+def test_a_filled_row_has_no_high_before_its_ticker_has_one(tmp_path):
+    rows = [(0, "A", None, None, None, 10), (1, "A", None, None, None, None), (2, "A", None, 12, 9, 11), (3, "A", None, None, None, None)]
+    rows += [(4, "A", 12, 13, 11, 12), (5, "A", None, None, None, None), (6, "A", 12, 13, 11, 12)]
+    table = read(tmp_path, bars_of(rows), missing="ffill").table
+    filled = [[None, None, None, 10], [None, 11, 11, 11], [12, 12, 12, 12]]
+    np.testing.assert_array_equal(table.loc[table[FILLED], list(PRICES)].to_numpy(), np.array(filled, float))
+
+
+@pytest.mark.parametrize("policy", ["drop", "ffill", "interpolate"])
+def test_rows_that_come_later_change_no_earlier_one(policy):
+    """Of two tickers with holes everywhere, what is deleted is where highs begin, where a column ends, or where a ticker does."""
+    random = np.random.default_rng(0)
+    sources = Sources(("A", "B"), ("f.csv",), ({},), ({},))
+    for _ in range(60):
+        table = pd.concat(
+            [random_walk(40, seed=int(seed), ticker=name) for name, seed in zip("AB", random.integers(99, size=2), strict=True)]
+        )
+        frame = table.drop(columns=[TICKER, FILLED]).assign(code=np.repeat([0, 1], 40), row=np.arange(80), file=0).reset_index(drop=True)
+        for name in (*PRICES, VOLUME):
+            lost = random.random(80) < random.choice([0.05, 0.5, 0.95] if name != "close" else [0.05, 0.3])
+            frame.loc[lost, name] = random.choice([0.0, np.nan])
+        for ticker in (0, 1):
+            frame.loc[(frame["code"] == ticker) & (frame["date"] < DAYS_OF_40[random.integers(40)]), ["open", "high", "low"]] = np.nan
+        whole = clean(frame, sources, policy=policy, limit=3)[0]
+        for cutoff in DAYS_OF_40[[0, 5, 20, 38]]:
+            past = clean(frame[frame["date"] <= cutoff].reset_index(drop=True), sources, policy=policy, limit=3)[0]
+            assert same_past(whole, past, cutoff, policy)
 
 
 def test_an_open_that_alone_is_missing_is_never_invented(tmp_path):

@@ -3,13 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import preprocessing
 
 from stockrnn.errors import DataError
-from stockrnn.features.indicators import INDICATORS, make_features, split_available
+from stockrnn.features.indicators import INDICATORS, late_columns, make_features, split_available
 from stockrnn.features.scaling import SCALERS, Scaler, fit_scaler
 from stockrnn.features.targets import TRANSFORMS, make_targets
 from stockrnn.types import own
@@ -69,9 +70,15 @@ def test_features_without_their_columns_are_named():
         split_available(prices, (), ("relative_volume",))
 
 
-def test_a_column_is_there_while_one_of_its_sessions_is():
+def test_a_column_is_there_from_half_of_a_ticker_s_sessions_on():
     prices = random_walk(50)
-    prices.loc[:48, "high"] = np.nan
+    for begin, there in ((25, True), (26, False)):
+        late = prices.assign(high=prices["high"].where((prices.index >= begin) & (prices.index % 3 != 0) | (prices.index == begin)))
+        assert split_available(late, ("high", "close"), ("range",))[1] == ([] if there else ["high", "range"])
+    several = pd.concat([prices.assign(high=np.nan), late.assign(ticker="LATE")], ignore_index=True)
+    assert split_available(several, ("close",), ("range",))[1] == ["range"]
+    one = pd.concat([several, prices[:3].assign(ticker="TOLD")], ignore_index=True)
+    assert split_available(one, ("close",), ("range",))[1] == []
     prices.loc[1:, "volume"] = 0.0
     assert split_available(prices, ("high", "volume"), ("range",)) == (["high", "volume", "range"], [])
     prices["volume"] = 0.0
@@ -80,9 +87,19 @@ def test_a_column_is_there_while_one_of_its_sessions_is():
     assert split_available(prices, ("close", "volume"), ()) == (["close"], ["volume"])
 
 
+def test_rows_before_a_column_begins_are_counted_and_the_column_named():
+    prices = random_walk(50).assign(**{own("mood"): np.nan})
+    assert late_columns(prices, ("log_return", "range")) == (0, ["close", "high", "low"])
+    prices.loc[:9, ["open", "high"]] = np.nan
+    prices.loc[:4, "low"] = np.nan
+    prices.loc[30:, "high"] = np.nan
+    assert late_columns(prices, ("log_return", "range", "overnight")) == (10, ["high", "open"])
+    assert late_columns(prices, ("range", "mood")) == (50, ["mood"])
+
+
 def test_a_column_of_the_users_own_is_absent_where_it_is_empty():
     prices = random_walk(50).assign(**{own("mood"): np.nan, own("event"): np.nan})
-    prices.loc[7, own("event")] = 0.0
+    prices.loc[25:, own("event")] = 0.0
     assert split_available(prices, ("mood", "event"), ()) == (["event"], ["mood"])
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,14 @@ from factories import gappy, panel, random_walk
 
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
+from stockrnn.evaluation import learning
+from stockrnn.evaluation.conformal import Calibration
+from stockrnn.evaluation.learning import Learned
 from stockrnn.features import pipeline
 from stockrnn.features.learnable import learnable_tickers
 from stockrnn.features.pipeline import LEAST_SESSIONS, Pipeline, fit_pipeline
 from stockrnn.features.splits import split_time
+from stockrnn.models.baselines import BASELINES
 from stockrnn.prices.tickers import ticker_blocks, ticker_slices
 from stockrnn.types import CLOSE, DATE, FILLED, TICKER, VOLUME, own
 
@@ -245,9 +250,12 @@ def test_a_ticker_of_a_panel_without_what_features_need_is_left_out_and_alone_to
     assert fit_pipeline(index, spans, alone).names == ("log_return",)
     with pytest.raises(DataError, match=r"must have 22 training rows with all features.* Received: none of 2\. Shorten"):
         learnable_tickers(pd.concat([index, short], ignore_index=True), spans, config)
+    assert learnable_tickers(pd.concat([index, index.assign(ticker="OTHER")]), spans, config)[1] == []  # whose network has no such feature
     rare = whole.assign(volume=whole[VOLUME].where(whole.index > 100))
-    with pytest.raises(DataError, match=r"need 22, have 14\. Leave relative_volume out, unknown in most of them, or give more history"):
-        fit_pipeline(rare, spans, config)
+    assert fit_pipeline(rare, spans, config).absent == ("relative_volume",)
+    soon = whole[80:].assign(volume=whole[VOLUME].where(whole.index >= 100)).reset_index(drop=True)
+    with pytest.raises(DataError, match=r"need 22, have 15\. Leave relative_volume out, known in too few of them, or give more history"):
+        fit_pipeline(soon, spans, config)
 
 
 def test_a_forecast_without_what_features_need_names_the_columns_to_give():
@@ -272,6 +280,18 @@ def test_a_column_that_begins_after_the_training_span_is_as_one_that_is_not_ther
     words = "features.indicators=[log_return, relative_volume]"
     assert fitted(late, words) == fitted(prices.assign(volume=np.nan), words)
     assert fitted(late, words).absent == ("relative_volume",)
+
+
+def test_rows_that_teach_nothing_as_a_column_begins_later_are_told_by_ticker():
+    whole = random_walk(200, ticker="WHOLE")
+    late, soon = (whole.assign(ticker=name, high=whole["high"].where(whole.index >= rows)) for name, rows in (("LATE", 30), ("SOON", 5)))
+    prices = pd.concat([late, soon, whole], ignore_index=True)
+    pipeline = fitted(prices, "features.indicators=[log_return, range]")
+    parts = {"": SimpleNamespace(fitted=SimpleNamespace(pipeline=pipeline))}
+    learned = Learned(BASELINES["naive"](2), parts, (), Calibration.none(2))
+    said = "Training rows teach nothing before all columns that features need have begun: the first 30 of 120 of LATE (high)."
+    assert learning._late(learned, prices, spans_of(prices)) == (said,)
+    assert learning._late(learned, whole, spans_of(prices)) == ()
 
 
 def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():

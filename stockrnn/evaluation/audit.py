@@ -205,13 +205,12 @@ class _Subject:
     def changed(self, cutoff: pd.Timestamp, change: str) -> Prices | None:
         """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read as before.
 
-        A lone bar does not tell that there are times of day, nor do bars without highs and lows that later ones have them.
+        A lone bar does not tell that there are times of day.
         """
         files = [_change(rows, self._dates(rows), cutoff, change, self.config.asked.ahead) for rows in self.files]
         with contextlib.suppress(DataError):
             whole = prices_of([rows for rows in files if len(rows.codes)], self.data, self.config.asked)
-            alike = (whole.step == INTRADAY) == (self.prices.step == INTRADAY) and _told(whole.table) == _told(self.prices.table)
-            return whole if alike else None
+            return whole if (whole.step == INTRADAY) == (self.prices.step == INTRADAY) else None
         return None
 
     def _dates(self, rows: Rows) -> np.ndarray:
@@ -219,11 +218,6 @@ class _Subject:
         if self.prices.step != UNDATED:
             return rows.stamps if self.prices.step == INTRADAY else to_days(rows.stamps)
         return row_days(rows.codes, self.data.order)
-
-
-def _told(table: pd.DataFrame) -> list[str]:
-    """The prices that a file holds anywhere."""
-    return [name for name in PRICES if table[name].notna().any()]
 
 
 def _only(table: pd.DataFrame, tickers: Sequence[str]) -> pd.DataFrame:

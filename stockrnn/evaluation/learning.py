@@ -20,19 +20,22 @@ from stockrnn.errors import StockRNNError
 from stockrnn.evaluation.conformal import Calibration, calibrate, check_count
 from stockrnn.evaluation.metrics import REFERENCE
 from stockrnn.evaluation.scoring import forecast_span, history_until, scored_rows
+from stockrnn.features.indicators import late_columns
 from stockrnn.features.splits import Spans, cutoff_rows
 from stockrnn.models.baselines import default_baselines
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.models.rules import BaselineWarning
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.training.context import NO_CONTEXT, TrainingContext
-from stockrnn.types import QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
 MOST_SENT = 100_000
 """Rows of the largest table, some 25 MB, that is sent to another process to save time."""
+MUCH = 0.05
+"""Share of a ticker's training rows from which on a user is told that they teach nothing."""
 FAILURES = (StockRNNError, ArithmeticError, LookupError, RuntimeError, ValueError)
 """What a baseline may raise without stopping the run: no convergence, a missing package, an overflow."""
 
@@ -110,11 +113,25 @@ def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: 
 
     network = network_forecaster(config, context).fit(history, spans)
     learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
-    learned = replace(learned, notes=_untold(learned, history))
+    learned = replace(learned, notes=(*_late(learned, history, spans), *_untold(learned, history)))
     if point or not calibrated:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
+
+
+def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, ...]:
+    """That many training rows teach nothing, as a column that features need begins after them."""
+    late = []
+    for part, _, table in learned.each(history):
+        for ticker, rows in ticker_slices(table[TICKER]).items():
+            past = table.iloc[rows]
+            past = past[past[DATE] <= spans.train_end]
+            count, columns = late_columns(past, part.fitted.pipeline.names)
+            if count > MUCH * len(past):
+                late.append(f"the first {count} of {len(past)} of {ticker} ({', '.join(columns)})")
+    said = f"Training rows teach nothing before all columns that features need have begun: {_some(late)}."
+    return (said,) if late else ()
 
 
 def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
@@ -126,9 +143,12 @@ def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
         for day in part.fitted.pipeline.ahead.untold(table.iloc[rows], ticker, part.horizon)
     ]
     days = sorted(set(days))
-    some = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
-    said = f"No row tells what is known ahead of {some}, which the calendar plans as sessions: no forecast looks past them."
+    said = f"No row tells what is known ahead of {_some(days)}, which the calendar plans as sessions: no forecast looks past them."
     return (said,) if days else ()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def fit_baselines(models: Sequence[Forecaster], history: pd.DataFrame, spans: Spans) -> tuple[list[Forecaster], list[str]]:

@@ -5,16 +5,19 @@ Knows one price table; knows no target, scaler or network.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from stockrnn.errors import DataError
-from stockrnn.types import CLOSE, HIGH, LOW, OPEN, OWN, PRICES, TICKER, VOLUME, own
+from stockrnn.types import CLOSE, HIGH, LOW, OPEN, OWN, TICKER, VOLUME, own
 
 VOLUME_MEMORY = 60
 """Sessions that `relative_volume` compares with."""
+LEAST_SHARE = 0.5
+"""Share of a ticker's rows that a column must have begun in to be learned from."""
 
 
 def log_return(prices: pd.DataFrame) -> pd.Series:
@@ -65,14 +68,15 @@ INDICATORS: dict[str, tuple[Callable[[pd.DataFrame], pd.Series], tuple[str, ...]
 
 
 def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The features this file can give, and those it cannot because a column they need is empty, in config order.
+    """The features this file can give, and those it cannot, in config order: a column they need is empty, or begins late.
+
+    A network learns from the rows that have all features, so one that most rows of every ticker come before costs more than it tells.
 
     Raises:
         DataError: none of them can be made.
     """
-    empty = {name for name in (*PRICES, VOLUME) if prices[name].isna().all() or (name == VOLUME and not (prices[name] > 0).any())}
-    empty |= {name for name in columns if own(name) in prices and prices[own(name)].isna().all()}
     needs = {**{name: (name,) for name in columns}, **{name: INDICATORS[name][1] for name in indicators}}
+    empty = {name for name in {*itertools.chain(*needs.values())} if not _is_there(prices, name)}
     missing = [name for name in needs if empty & set(needs[name])]
     if len(missing) == len(needs):
         raise DataError(
@@ -81,14 +85,28 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
     return [name for name in needs if name not in missing], missing
 
 
+def _is_there(prices: pd.DataFrame, name: str) -> bool:
+    """Whether a column has begun in half of a ticker's rows or more, and is no volume of zeros."""
+    column, ticker = prices[_header(prices, name)], prices[TICKER]
+    if name == VOLUME and not (column > 0).any():
+        return False
+    known = column.notna()
+    if known.all() or not known.any():
+        return bool(known.any())
+    return bool(known.groupby(ticker, sort=False).cummax().groupby(ticker, sort=False).mean().max() >= LEAST_SHARE)
+
+
+def _header(prices: pd.DataFrame, name: str) -> str:
+    """What the table calls a column of the config."""
+    return own(name) if own(name) in prices else name
+
+
 def make_features(prices: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
     """The features of every row, float64, shape (rows, features); NaN while an indicator warms up.
 
     A feature that is unknown in a later session (no volume, a filled close) repeats the ticker's last known one.
     """
-    columns = {
-        name: INDICATORS[name][0](prices) if name in INDICATORS else prices[own(name) if own(name) in prices else name] for name in names
-    }
+    columns = {name: INDICATORS[name][0](prices) if name in INDICATORS else prices[_header(prices, name)] for name in names}
     return pd.DataFrame(columns).groupby(prices[TICKER], sort=False).ffill().to_numpy(dtype=np.float64)
 
 
@@ -96,6 +114,18 @@ def unknown_columns(past: pd.DataFrame, names: Sequence[str], sessions: int) -> 
     """The columns for want of which features of a ticker's last sessions are unknown, by the names that the user knows."""
     values = make_features(past, names)[-sessions:]
     unknown = [name for name, column in zip(names, values.T, strict=True) if not np.isfinite(column).all()]
-    needed = {column for name in unknown for column in (INDICATORS[name][1] if name in INDICATORS else (name,))}
-    last = past.iloc[-sessions:]
+    needed, last = _needed(unknown), past.iloc[-sessions:]
     return [str(name).removeprefix(OWN) for name in last if str(name).removeprefix(OWN) in needed and last[name].isna().any()]
+
+
+def late_columns(past: pd.DataFrame, names: Sequence[str]) -> tuple[int, list[str]]:
+    """How many of a ticker's first rows come before all columns that the features need have begun, and the columns that begin so late."""
+    known = {name: past[_header(past, name)].notna().to_numpy() for name in _needed(names)}
+    firsts = {name: int(np.argmax(held)) if held.any() else len(held) for name, held in known.items()}
+    last = max(firsts.values())
+    return last, sorted(name for name, first in firsts.items() if first == last)
+
+
+def _needed(names: Sequence[str]) -> set[str]:
+    """The columns that features are made from."""
+    return {column for name in names for column in (INDICATORS[name][1] if name in INDICATORS else (name,))}

@@ -51,7 +51,7 @@ class Pipeline:
 
     Attributes:
         names: features in the order of the window tensor's last axis.
-        absent: features that were asked for and that the file cannot give.
+        absent: features that were asked for and that the training span cannot give, or in too few of its rows.
         limits: outlier limits.
         features: scaler of the features, for each ticker.
         target: scaler of the target (a column a step), for each ticker.
@@ -344,9 +344,9 @@ def _check_history(lesson: Lesson, names: Sequence[str], spans: Spans, config: C
     need, have, ticker, column = need_of(config), int(lesson.seen.sum()), lesson.ticker, config.target.column
     trained = (lesson.table[DATE] <= spans.train_end).to_numpy() & ~lesson.table[FILLED].to_numpy()
     if have < need:
-        known = np.isfinite(lesson.features[trained]).mean(axis=0) if trained.sum() >= need else np.ones(len(names))
-        rare = [name for name, share in zip(names, known, strict=True) if share < 0.5]
-        hint = f"Leave {', '.join(rare)} out, unknown in most of them," if rare else "Shorten the window"
+        known = np.isfinite(lesson.features[trained]).sum(axis=0)
+        rare = [name for name, count in zip(names, known, strict=True) if count < need <= trained.sum()]
+        hint = f"Leave {', '.join(rare)} out, known in too few of them," if rare else "Shorten the window"
         raise DataError(
             f"The training span needs `window.lookback`, or `window.shortest` (never under {LEAST_SESSIONS}) + `window.horizon` rows "
             f"of {ticker}. Received: need {need}, have {have}. {hint} or give more history."

@@ -214,22 +214,23 @@ def clean(frame: pd.DataFrame, sources: Sources, *, policy: str, limit: int) -> 
 def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list[Finding]]:
     """Zero closes are missing; a halted session takes its close; zero volume where price moved, and one below zero, is unknown.
 
-    A session is halted where open, high and low are all missing or zero beside a close; a single one is missing, and so is a column
-    that never holds more than zero.
+    A session is halted where open, high and low are all missing or zero beside a close, from its ticker's first one with any of them on:
+    what comes later does not tell that a session was halted. A single one is missing, and so is what has not begun yet.
     """
     close = frame[CLOSE].to_numpy()
     found = sources.finding(frame, "zero_close", close == 0, CLOSE, "taken as missing")
     if (close == 0).any():
         frame = with_columns(frame, {CLOSE: np.where(close == 0, np.nan, close)})
     valid = frame[CLOSE].notna().to_numpy()
-    told = [name for name in (OPEN, HIGH, LOW) if (frame.loc[valid, name] > 0).any()]
-    absent = {name: valid & ~(frame[name].to_numpy() > 0) for name in (OPEN, HIGH, LOW) if name in told or (frame[name] == 0).any()}
-    halted = np.logical_and.reduce([absent[name] for name in told]) if told else np.zeros(len(frame), dtype=bool)
+    held = {name: valid & (frame[name] > 0).to_numpy() for name in (OPEN, HIGH, LOW)}
+    begun = {name: _begun(frame[CODE], rows) for name, rows in held.items()}
+    halted = valid & ~np.logical_or.reduce(list(held.values())) & np.logical_or.reduce(list(begun.values()))
     found += sources.finding(frame, "halted_session", halted, CLOSE, "missing prices set to the close")
     changes: dict[str, np.ndarray] = {}
-    for name, lacking in absent.items():
-        if lacking.any():
-            flat = halted & (name in told)
+    for name, rows in held.items():
+        lacking = valid & ~rows
+        if lacking.any() and (rows.any() or (frame[name] == 0).any()):  # else a column that is not there
+            flat = halted & begun[name]
             changes[name] = np.where(flat, frame[CLOSE].to_numpy(), np.where(lacking, np.nan, frame[name].to_numpy()))
             found += sources.finding(frame, f"missing_{name}", lacking & ~flat, name, "kept as missing")
     frame = with_columns(frame, changes) if changes else frame
@@ -242,9 +243,16 @@ def _repaired(frame: pd.DataFrame, sources: Sources) -> tuple[pd.DataFrame, list
 
 
 def _filled(frame: pd.DataFrame, rows: np.ndarray, policy: str) -> pd.DataFrame:
+    """The closes of these rows by the policy, and its open, high and low at them as far as its ticker has had any."""
     close = frame.groupby(CODE, sort=False)[CLOSE].transform(_FILLERS[policy]).to_numpy()
-    flat = {name: np.where(rows, close, frame[name]) for name in PRICES if frame[name].notna().any()}
+    begun = {name: _begun(frame[CODE], frame[name].notna().to_numpy()) for name in PRICES}
+    flat = {name: np.where(rows & begun[name], close, frame[name]) for name in PRICES}
     return with_columns(frame, {**flat, VOLUME: frame[VOLUME].where(~rows)})
+
+
+def _begun(codes: pd.Series, known: np.ndarray) -> np.ndarray:
+    """From each ticker's first known row on. Shape (rows,)."""
+    return pd.Series(known).groupby(codes.to_numpy(), sort=False).cummax().to_numpy(bool)
 
 
 _FILLERS: dict[str, Callable[[pd.Series], pd.Series]] = {

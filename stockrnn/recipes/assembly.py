@@ -314,6 +314,6 @@ def _notes(prices: Prices, learned: Learned, difference: float) -> Iterator[str]
     yield from learned.notes
     absent = {name for part in learned.parts.values() for name in part.fitted.pipeline.absent}
     if absent:
-        yield f"Left out for want of their columns in the file: {', '.join(sorted(absent))}."
+        yield f"Left out, as most training rows come before their columns begin, if ever: {', '.join(sorted(absent))}."
     if difference > TOLERANCE:
         yield f"The exported model differs from Keras by {difference:.1e}, more than {TOLERANCE:g}: `predict` will use Keras."
