@@ -76,7 +76,7 @@ class SplitConfig(Section):
     """Early stopping and the choice of settings."""
     calibration: Fraction = 0.1
     """Where intervals are calibrated, on forecasts of sessions not learned from: a `point` head takes its quantiles from there,
-    those of other heads are shifted by split conformal; 0 leaves it out."""
+    those of other heads, and the forecast at their median, are shifted by split conformal; 0 leaves it out."""
     test: Fraction = 0.15
     """Scored once, at the end."""
 
@@ -115,8 +115,8 @@ class ModelConfig(Section):
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 penalty on input and recurrent kernels."""
     head: Literal["point", "quantile", "student_t", "direction"] = "quantile"
-    """`point` forecasts one value and takes its intervals from calibration residuals; `quantile` forecasts q05 … q95;
-    `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
+    """`point` forecasts one value and takes its intervals from calibration residuals, which may lie to one side of it; `quantile`
+    forecasts q05 … q95; `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
     ticker_embedding: Annotated[int, Field(ge=0, le=64)] = 0
     """Width of a vector that one network of several tickers learns of each and sees beside every session, so that they may differ in more
     than scale; 0 for none. A ticker it did not learn gets the mean of the vectors."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from stockrnn.configfile import load_config
 from stockrnn.errors import DataError
-from stockrnn.evaluation.conformal import RATE, Widths, adapt, calibrate, widths_after
+from stockrnn.evaluation.conformal import RATE, Calibration, Widths, adapt, calibrate, widths_after
 from stockrnn.evaluation.learning import learn_network
 from stockrnn.models.baselines import BASELINES
 from stockrnn.models.forecaster import forecast_table
@@ -89,10 +89,20 @@ def test_too_few_rows_are_refused_and_unknown_actuals_do_not_count():
 @given(st.integers(0, 1000), st.floats(0.1, 10))
 def test_quantiles_never_cross_and_other_columns_stay(seed, scale):
     forecasts = table(normal(60, 10.0, seed), scale)
-    for moved in (calibrate(forecasts).apply(forecasts), adapt(forecasts)):
+    for moved, also in ((calibrate(forecasts).apply(forecasts), ["forecast"]), (adapt(forecasts), [])):
         assert (np.diff(moved[COLUMNS].to_numpy(), axis=1) >= 0).all()
-        others = [c for c in forecasts if c not in COLUMNS]
+        others = [c for c in forecasts if c not in [*COLUMNS, *also]]
         pd.testing.assert_frame_equal(moved[others], forecasts[others])
+
+
+def test_a_forecast_goes_with_its_median_and_stays_inside_its_interval():
+    forecasts = table(normal(60, 3.0, 0) + 40.0)  # of a network that is far off
+    moved = calibrate(forecasts).apply(forecasts)
+    assert moved["q05"].min() > 130
+    assert (moved["forecast"] == moved["q50"]).all()
+    assert (moved["q05"] <= moved["forecast"]).all()
+    point = forecasts.assign(forecast=70.0)
+    pd.testing.assert_frame_equal(Calibration.none(1).apply(point), point)
 
 
 def test_a_forecast_without_width_gives_finite_quantiles():

@@ -89,3 +89,10 @@ def test_a_forecast_from_before_the_end_of_learning_is_said_to_be_no_test():
 def test_what_a_run_has_not_learned_from_begins_with_its_last_refit_s_test(metrics, first):
     found = prediction._first_unlearned(SimpleNamespace(json=lambda _: metrics))
     assert found == (None if first is None else pd.Timestamp(first))
+
+
+def test_a_forecast_outside_of_its_own_interval_is_named():
+    made = pd.DataFrame({"ticker": ["A", "B", "C"], "forecast": [9.0, 10.0, 13.0], "q05": [9.5, 9.5, 9.5], "q95": [12.0, 12.0, 12.0]})
+    (note,) = prediction._beside(made)
+    assert note.startswith("The forecast of A, C lies outside its 90 % interval: ")
+    assert prediction._beside(made[1:2]) == []

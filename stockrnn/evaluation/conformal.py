@@ -52,10 +52,14 @@ class Calibration:
         return [[float(shift) for shift in step] for step in self.shifts]
 
     def apply(self, forecasts: pd.DataFrame) -> pd.DataFrame:
-        """The table with shifted quantiles, sorted so that they do not cross; nothing else changes."""
+        """The table with shifted quantiles, sorted so that they do not cross, and the forecast at their median as it was before.
+
+        Shifts that change nothing leave the forecast of a `point` head, which is no median, where it is.
+        """
         quantiles = forecasts[COLUMNS].to_numpy(float)
-        shifted = quantiles + self.shifts[forecasts["step"].to_numpy() - 1] * _scale(quantiles)
-        return _with_quantiles(forecasts, np.sort(shifted, axis=1))
+        shifted = np.sort(quantiles + self.shifts[forecasts["step"].to_numpy() - 1] * _scale(quantiles), axis=1)
+        moved = _with_quantiles(forecasts, shifted)
+        return moved.assign(forecast=shifted[:, MEDIAN]) if self.shifts.any() else moved
 
 
 def calibrate(forecasts: pd.DataFrame) -> Calibration:

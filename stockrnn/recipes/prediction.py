@@ -91,7 +91,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     names = row_name(prices.step, 2)
     notes += [f"{listed(list(reasons))}: {names} from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
     forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
-    notes += _hindsight(run, forecasts)
+    notes += [*_hindsight(run, forecasts), *_beside(forecasts)]
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), prices.step, tuple(notes))
 
@@ -143,6 +143,15 @@ def _hindsight(run: Run, forecasts: pd.DataFrame) -> list[str]:
         return []
     learnt, known = dated(first, run.step), dated(cutoff, run.step)
     return [f"The run learnt from what came before {learnt}, also after {known}: a forecast from then is no test of it."]
+
+
+def _beside(forecasts: pd.DataFrame) -> list[str]:
+    """That a forecast lies outside its own interval, which a point head takes from its residuals, where it does."""
+    outside = forecasts[(forecasts["forecast"] < forecasts["q05"]) | (forecasts["forecast"] > forecasts["q95"])]
+    if outside.empty:
+        return []
+    who = listed(list(outside[TICKER].unique()))
+    return [f"The forecast of {who} lies outside its 90 % interval: nearly all residuals of the calibration span were on one side of it."]
 
 
 def _first_unlearned(run: Run) -> pd.Timestamp | None:
