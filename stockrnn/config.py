@@ -82,8 +82,7 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _leaves_training(self) -> SplitConfig:
-        held_out = self.validation + self.calibration + self.test
-        if held_out >= 1.0 or self.validation == 0.0 or self.test == 0.0:
+        if self.validation + self.calibration + self.test >= 1.0 or self.validation == 0.0 or self.test == 0.0:
             raise ValueError("validation and test must be above 0, and validation + calibration + test below 1")
         return self
 
@@ -270,7 +269,6 @@ MOST_NETWORKS = 64
 """Networks that a forecast may be the mean of."""
 PLATEAU_PATIENCE = 5
 """Epochs without improvement after which `train.schedule: plateau` halves the step size."""
-
 LOSSES_OF_HEAD = {"point": ("mse", "mae", "huber"), "quantile": ("pinball",), "student_t": ("nll",), "direction": ("cross_entropy",)}
 """The losses each head can learn with, its default first."""
 
@@ -356,6 +354,8 @@ def _ensemble_agreements(config: Config) -> Iterator[tuple[bool, str]]:
     for key, kinds in (("filtered_history", ("ewma", "har")), ("location_shrinkage", ("ewma", "har")), ("anchor_renewal", ("har",))):
         fits = getattr(config.model, key) == 0 or config.model.anchor in kinds
         yield fits, f"`model.anchor` must be {' or '.join(kinds)} for `model.{key}`. Received: {config.model.anchor}"
+    given = config.model.model_fields_set & {"filtered_history", "filtered_sessions"}  # a config that holds both may turn the first off
+    yield given != {"filtered_sessions"}, "`model.filtered_history` must be above 0 for `model.filtered_sessions`. Received: none"
     for name, value, allowed in (
         ("target.transform", config.target.transform, ("log_return",)),
         ("model.head", config.model.head, ("quantile", "student_t")),

@@ -25,6 +25,16 @@ def test_the_defaults_are_a_valid_config_and_survive_yaml():
     assert build_config(parse_yaml(to_yaml(Config()).encode(), "x"), "x") == Config()
 
 
+def test_numbers_of_changes_that_no_share_is_taken_from_are_refused():
+    anchored = ["model.anchor=har", "model.filtered_sessions=[100]"]
+    assert "`model.filtered_history` must be above 0 for `model.filtered_sessions`. Received: none." in fault(*anchored)
+    with pytest.raises(ConfigError, match=r"`model\.filtered_history` must be above 0"):
+        load_config("lstm", ["model.filtered_sessions=[100]"])
+    assert load_config(None, [*anchored, "model.filtered_history=0.1"]).model.filtered_sessions == (100,)
+    off = load_config("quantile", ["model.filtered_history=0"])
+    assert build_config(parse_yaml(to_yaml(off).encode(), "x"), "x") == off
+
+
 def test_changes_name_the_key_and_both_values_of_a_list_as_one():
     before = parse_yaml(to_yaml(load_config(None, ["model.units=[32, 16]", "train.epochs=7"])).encode(), "x")
     now = load_config(None, ["model.units=[16]", "train.ensemble=[{cell: gru}]", "data.start=2020-01-02"])
