@@ -197,6 +197,22 @@ def test_a_garch_of_a_price_that_is_still_for_months_has_a_constant_variance(mon
     assert 1.0 <= (made.quantiles[:, :, -1] / last[:, None]).max() < 1.1
 
 
+@pytest.mark.parametrize(("seed", "share"), [(2, 0.1), (8, 0.1), (10, 0.2), (8, 0.3), (11, 0.3)])
+def test_a_garch_that_a_price_which_seldom_moves_leads_astray_is_told_and_replaced(seed, share):
+    """Maximum likelihood converges there, to intervals of which the widest reached 22,000 times the price."""
+    with pytest.warns(BaselineWarning, match=r"THIN; its variance there is RiskMetrics' \(0\.06, 0\.94\)\."):
+        made, _, last = forecast("garch", seldom_moving(seed, share), 10)
+    assert 1.0 < (made.quantiles[:, :, -1] / last[:, None]).max() < 2.0
+
+
+@pytest.mark.parametrize("slip", [1.0, 10.0, 100.0])
+def test_a_garch_of_a_price_that_moves_is_kept_also_with_a_slip_of_the_pen(slip):
+    prices = garch_path(1200)
+    prices.loc[400, CLOSE] *= slip
+    series = [next(observed_series(table, CLOSE)) for table in (prices, seldom_moving(0, 0.5))]
+    assert [fit_gjr(each).alpha == 0.06 for each in series] == [False, False]
+
+
 @pytest.mark.parametrize(("seed", "share"), [(2, 0.1), (4, 0.1), (4, 0.2), (5, 0.2)])
 def test_har_of_a_price_that_seldom_moves_stays_near_it(seed, share):
     made, _, last = forecast("har", seldom_moving(seed, share), 10)
