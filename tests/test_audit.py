@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from stockrnn.configfile import load_config
+from stockrnn.errors import DivergedError
 from stockrnn.evaluation import audit as audits
 from stockrnn.evaluation import conformal, learning, trials
 from stockrnn.evaluation.audit import CHANGES, STAGES, audit
@@ -218,7 +219,8 @@ def width_of_today(rows, rate, real=conformal._tracked):
 def told_tomorrow(self, prices, rows, real=recurrent.RecurrentForecaster.forecast):
     made = real(self, prices, rows)
     ahead = prices["close"].to_numpy()[np.minimum(rows + 1, len(prices) - 1)]
-    return dataclasses.replace(made, point=0.5 * made.point + 0.5 * ahead[:, None])
+    half = 0.5 * ahead[:, None]
+    return dataclasses.replace(made, point=0.5 * made.point + half, quantiles=0.5 * made.quantiles + half[:, :, None])
 
 
 def from_tomorrow(self, scaled, prices, rows, real=pipeline.Pipeline.to_prices):
@@ -385,6 +387,23 @@ def test_bars_that_have_highs_and_lows_later_only_are_audited_without_an_alarm(t
     found = audit(small(tmp_path / "f.csv", "split.calibration=0.2", "window.horizon=1", "train.ensemble=1"))
     assert found.leaks == ()
     assert found.checks["reading"] == 5 * 3
+
+
+def test_a_future_that_leads_a_network_astray_is_compared_by_all_else(csv, monkeypatch):
+    learnt = []
+
+    def astray(*given, real=audits.learn):
+        if learnt:
+            raise DivergedError("beyond every price")
+        learnt.append(real(*given))
+        return learnt[0]
+
+    monkeypatch.setattr(recurrent, "train_network", plain_training)
+    monkeypatch.setattr(audits, "_cutoffs", lambda subject: [subject.spans.train_end])
+    monkeypatch.setattr(audits, "learn", astray)
+    found = audit(small(csv))
+    assert found.leaks == ()
+    assert (found.checks["reading"], found.checks["windows"], found.checks["scaler"]) == (3, 3, 0)
 
 
 def test_files_of_one_series_keep_its_name_where_a_later_one_is_deleted(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from stockrnn.config import Config
 from stockrnn.dataconfig import DataConfig
-from stockrnn.errors import DataError
+from stockrnn.errors import DataError, DivergedError
 from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learnt_of, made_of, same_past
 from stockrnn.evaluation.learning import Learned, learn, table_of
 from stockrnn.evaluation.scoring import history_until
@@ -270,7 +270,7 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
         if change == "scaled":
             ledger.note("labels", cutoff, UNSEEN, labels_move(learned, subject.table, table, cutoff))
         if learnt:
-            with contextlib.suppress(DataError):  # a span that is deleted leaves nothing to learn from
+            with contextlib.suppress(DataError, DivergedError):  # a deleted span leaves nothing to learn from, a wild one may lead astray
                 again = learn(subject.config, table, spans, TrainingContext(known=whole.known))
                 ledger.compare(cutoff, change, learnt, learnt_of(again, table, spans, cutoff))
     if cutoff >= spans.calibration_end:
