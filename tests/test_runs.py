@@ -395,6 +395,16 @@ def test_a_search_is_written_in_the_form_that_was_released(place):
     assert (place / "search/trials.csv").read_bytes() == b"x"
 
 
+@pytest.mark.parametrize(
+    "summary", ["", "[1]", "3", "{}", '{"format": 1}', '{"format": 1, "files": 3}', '{"format": 1, "files": {}}', None]
+)
+def test_a_search_that_was_altered_is_named_and_not_gone_on_with(place, summary):
+    write_search(place / "done", {"ledger.json": b"{}"}, {})
+    (place / "done/tune.json").write_text(summary) if summary is not None else (place / "done/ledger.json").unlink()
+    with pytest.raises(RunDamagedError, match=r"done/(tune|ledger)\.json must"):
+        unfinished_search(str(place / "done"))
+
+
 def test_a_search_of_another_format_is_refused_with_the_version_that_wrote_it(place):
     write_search(place / "done", {}, {"versions": {"stockrnn": "9.1"}})
     path = place / "done/tune.json"

@@ -20,7 +20,7 @@ from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, in_runs, i
 from stockrnn.runs.files import read_sealed, to_json, to_sealed
 from stockrnn.runs.vetting import hold, hold_format, parse_json
 from stockrnn.searchspace import Space, space_of
-from stockrnn.storage import make_folder, read_bytes, sha256, storage_errors, write_bytes
+from stockrnn.storage import MOST_BYTES, make_folder, read_plain_file, sha256, storage_errors, write_bytes
 
 FORMAT = 1
 SUMMARY, LEDGER = "tune.json", "ledger.json"
@@ -80,8 +80,11 @@ def is_searched(folder: Path) -> bool:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """What tune.json holds. Raises RunDamagedError."""
-    summary = dict(parse_json(read_bytes(folder / SUMMARY), folder / SUMMARY))
-    hold_format(summary, folder / SUMMARY, FORMAT)
+    path = folder / SUMMARY
+    summary: dict[str, Any] = parse_json(read_plain_file(path, MOST_BYTES), path)
+    hold(isinstance(summary, dict), path, "be the summary of a search", "another document")
+    hold_format(summary, path, FORMAT)
+    hold(isinstance(summary.get("files"), dict), path, "name the files of a search", "another document")
     return summary
 
 
@@ -179,6 +182,6 @@ def _kept(state: Path) -> Results:
 
 def _read_ledger(folder: Path) -> dict[str, Any]:
     digest = read_summary(folder)["files"].get(LEDGER)
-    path, data = folder / LEDGER, read_bytes(folder / LEDGER)
+    path, data = folder / LEDGER, read_plain_file(folder / LEDGER, MOST_BYTES)
     hold(digest == sha256(data), path, "be as it was written", f"other bytes than {SUMMARY} says")
     return dict(json.loads(data))
