@@ -6,6 +6,7 @@ Imports nothing heavy: `--help` must answer at once. Results go to stdout, progr
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import sys
@@ -355,25 +356,30 @@ def main() -> None:
         raise
     except OSError as error:  # such as a full disk behind standard output
         _leave(f"{error.filename or 'The output'} must be readable and writable. Received: {error.strerror or error}.", 5)
-    gc.freeze()  # all goes with the process: nothing is worth looking for
-    _codes.append(code if isinstance(code, int) else 0)
-    sys.exit(_codes[0])
+    _exit(code if isinstance(code, int) else 0)
 
 
 _codes: list[int] = []
-"""The exit code of a command that is done."""
+"""The exit code of a command that is done, or failed."""
 
 
 def _end() -> None:
-    """Leave once all that was to be done at the end is done: taking TensorFlow apart takes a fifth of a second, pandas a twentieth."""
+    """Leave once all that was to be done at the end is done: taking TensorFlow apart takes a fifth of a second, if it ever ends."""
     if _codes:
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # a full disk: that was said
+            sys.stdout.flush()
         os._exit(_codes[0])
+
+
+def _exit(code: int) -> None:
+    gc.freeze()  # all goes with the process: nothing is worth looking for
+    _codes.append(code)
+    sys.exit(code)
 
 
 def _leave(message: str, code: int) -> None:
     _say(message)
-    sys.exit(code)
+    _exit(code)
 
 
 def _say(message: str) -> None:
@@ -389,4 +395,5 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Tracebac
         write_text(log, "".join(traceback.format_exception(kind, error, trace)))
     except StorageError:
         where = f"Its traceback could not be kept in {log}"
+    _codes.append(1)
     _say(f"this is a bug ({kind.__name__}: {' '.join(str(error).split())[:200]}). {where}.")

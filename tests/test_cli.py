@@ -380,6 +380,17 @@ def test_a_bug_is_one_line_and_its_traceback_a_file_where_one_can_be_written(wri
     assert ("could not be kept" in done.stderr) is not writable
 
 
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"), [("configs schema", 0), ("predict nowhere", 2), ("predict --nothing", 2), ("configs list", 1)]
+)
+def test_no_process_is_taken_apart_at_its_end_however_that_comes(arguments, exit_code):
+    """TensorFlow once hung in it, after the line of an error: all that is to be done by then is done."""
+    code = "class Held:\n    def __del__(self):\n        print('taken apart', flush=True)\nheld = Held()\n"
+    code += "from stockrnn import cli, commands\ncommands.configs_list = lambda json: 1 / 0\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", code, *arguments.split()], capture_output=True, text=True, check=False)
+    assert (done.returncode, "taken apart" in done.stdout) == (exit_code, False)
+
+
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-"])
 def test_closed_standard_streams_are_no_files_of_ours(closed, tmp_path):
     """Without a stand-in, the first file that is opened would be descriptor 1, and would take what is printed."""
