@@ -89,6 +89,24 @@ def test_a_walk_of_one_fold_is_a_training(quick, csv, tmp_path):
     assert walk.manifest["windows"] == trained.manifest["windows"]
 
 
+def test_a_plan_that_cannot_be_is_refused_whoever_noted_it():
+    """In a process of its own, whose arguments no test checks the types of."""
+    wrong = [{"folds": 0}, {"gap": -1}, {"window": "all"}, {"window": []}, {"baselines": "none"}, {"start": 20190102}]
+    code = f"""
+from pathlib import Path
+from stockrnn.errors import RunDamagedError
+from stockrnn.recipes.backtesting import Plan, _plan_in
+for wrong in {wrong}:
+    try:
+        print(_plan_in({{"plan": Plan().to_dict() | wrong}}, Path("backtest.json")))
+    except RunDamagedError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    starts = [line.startswith("backtest.json must hold the plan of a backtest. Received: ") for line in done.stdout.splitlines()]
+    assert starts == [True] * len(wrong), done.stdout
+
+
 @pytest.mark.parametrize("command", [recipes.train, lambda config, folder: recipes.backtest(config, Plan(folds=1), folder)])
 def test_workers_get_ready_for_the_members_of_one_ticker_and_one_refit(command, csv, tmp_path, monkeypatch):
     """Their number is the larger of both counts: a process a member, though there is one refit or one ticker."""

@@ -62,6 +62,11 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"`{name}` must be at least {least}. Received: {value}.")
+        for name, known in (("window", ("expanding", "rolling")), ("baselines", BASELINE_SETS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"`{name}` must be {' or '.join(known)}. Received: {getattr(self, name)}.")
+        if not isinstance(self.start, str | None):
+            raise ConfigError(f"`start` must be a text. Received: {self.start}.")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
