@@ -95,6 +95,10 @@ def test_probability_above_an_atom_is_that_of_its_middle():
     assert metrics.probability_above(quantiles[None], [2.0]) == pytest.approx(0.5)
 
 
+GROWTH = 100 * 1.01 ** np.arange(60)
+"""Of one return, but for the rounding."""
+
+
 @pytest.mark.parametrize(
     ("score", "arguments"),
     [
@@ -103,6 +107,7 @@ def test_probability_above_an_atom_is_that_of_its_middle():
         (metrics.mase, ([1.0, 1.0], [2.0, 2.0], [0.0, 1.0])),
         (metrics.mase, ([1.0], [2.0], [math.nan])),
         (metrics.r2, ([2.0, 2.0], [2.0, 1.0], [1.0, 1.0])),
+        (metrics.r2, (GROWTH[1:], GROWTH[:-1], GROWTH[:-1])),
         (metrics.directional_accuracy, ([2.0, 3.0], [1.0, 1.0], [1.0, 1.0])),
         (metrics.skill, (1.0, 0.0)),
         (metrics.skill, (None, 1.0)),

@@ -217,6 +217,19 @@ def test_information_coefficients_are_none_without_a_cross_section(table):
     assert one_day["icir"] is None
 
 
+def test_what_rounding_leaves_of_a_constant_is_no_variation():
+    forecasts, gru = cross_section(30, 8, 0), "model == 'gru'"
+    last = forecasts.query("model == 'naive'")["forecast"].to_numpy()
+    one_change, foresight = forecasts.copy(), forecasts.copy()
+    one_change.loc[forecasts.eval(gru), "forecast"] = 1.001 * last
+    foresight.loc[forecasts.eval(gru), "forecast"] = last + (1 - 1e-15) * (forecasts.query(gru)["actual"].to_numpy() - last)
+    assert score_table(one_change, {})["gru"]["ic"] is None
+    found = score_table(foresight, {})["gru"]
+    assert (found["ic"], found["icir"]) == (pytest.approx(1), None)
+    growth = forecasts.assign(actual=np.tile(1.01 * last, 2))
+    assert {scores["r2"] for scores in score_table(growth, {}).values()} == {None}
+
+
 def test_every_score_of_a_group_equals_its_own_formula(table):
     rows = metrics.by_model(table[(table[TICKER] == "BBB") & (table["step"] == 2)])["moving_average"]
     scores = score_groups(table[table["step"] == 2], scales_of(panel()), "ticker")["BBB"]["moving_average"]

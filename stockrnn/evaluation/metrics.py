@@ -20,6 +20,8 @@ KEYS = [TICKER, "cutoff", "step"]
 REFERENCE = "naive"
 LEVELS = {50: ("q25", "q75"), 80: ("q10", "q90"), 90: ("q05", "q95")}
 """The central intervals that are scored: nominal level in percent, and its two quantile columns."""
+ROUNDING = 1e-20
+"""Share of a sum of squares up to which the squares around the mean are what rounding leaves of a constant."""
 
 
 def mae(actual: ArrayLike, forecast: ArrayLike) -> float:
@@ -75,7 +77,7 @@ def r2(actual: ArrayLike, forecast: ArrayLike, last: ArrayLike) -> Score:
     a, f, p = _equal_shapes(actual=actual, forecast=forecast, last=last)
     moved, expected = a / p - 1, f / p - 1
     spread = np.sum((moved - moved.mean()) ** 2)
-    return float(1 - np.sum((moved - expected) ** 2) / spread) if spread > 0 else None
+    return float(1 - np.sum((moved - expected) ** 2) / spread) if spread > ROUNDING * np.sum(moved**2) else None
 
 
 def directional_accuracy(actual: ArrayLike, forecast: ArrayLike, last: ArrayLike) -> Score:

@@ -16,6 +16,7 @@ import pandas as pd
 from stockrnn.evaluation.metrics import (
     LEVELS,
     REFERENCE,
+    ROUNDING,
     Scores,
     by_model,
     log_loss_rows,
@@ -198,8 +199,9 @@ def _positive(values: np.ndarray) -> np.ndarray:
 def _r2(actual: np.ndarray, forecast: np.ndarray, last: np.ndarray, groups: _Groups) -> np.ndarray:
     """As `metrics.r2`, of each group."""
     moved, expected = actual / last - 1, forecast / last - 1
-    around = moved - groups.mean(moved)[groups.codes]
-    return np.asarray(1 - groups.total((moved - expected) ** 2) / _positive(groups.total(around**2)))
+    spread = groups.total((moved - groups.mean(moved)[groups.codes]) ** 2)
+    varied = np.where(spread > ROUNDING * groups.total(moved**2), spread, np.nan)
+    return np.asarray(1 - groups.total((moved - expected) ** 2) / varied)
 
 
 def _right_way(actual: np.ndarray, forecast: np.ndarray, last: np.ndarray, groups: _Groups) -> np.ndarray:
@@ -221,14 +223,14 @@ def _information(rows: pd.DataFrame, groups: _Groups, *, every_step: bool) -> di
     table = pd.DataFrame({name: (rows[name] / rows["last"] - 1)[chosen].to_numpy(float) for name in ("actual", "forecast")})
     days = table.groupby([group, rows["cutoff"].to_numpy()[chosen]], sort=True)
     scored = days["actual"].transform("size").to_numpy() >= LEAST_TICKERS
-    scored &= ((days.transform("max") > days.transform("min")).all(axis=1)).to_numpy()
+    scored &= ((days.transform("max") - days.transform("min") > ROUNDING**0.5).all(axis=1)).to_numpy()
     products = {"ic": _products(table, days), "rank_ic": _products(days.rank(), days)}
     daily = pd.DataFrame({"group": group, "day": days.ngroup(), **products})[scored]
     by_day = daily.groupby("day").agg({"group": "first", "ic": "sum", "rank_ic": "sum"})
     means = by_day.groupby("group")[["ic", "rank_ic"]].mean().reindex(range(len(groups.names)))
-    spread = by_day.groupby("group")["ic"].std(ddof=1).reindex(range(len(groups.names)))
-    found = {name: means[name].to_numpy(float) for name in means}
-    return found | {"icir": found["ic"] / _positive(spread.to_numpy(float))}
+    spread = by_day.groupby("group")["ic"].std(ddof=1).reindex(range(len(groups.names))).to_numpy(float)
+    found: dict[str, np.ndarray] = {name: means[name].to_numpy(float) for name in ("ic", "rank_ic")}
+    return found | {"icir": found["ic"] / np.where(spread > ROUNDING**0.5, spread, np.nan)}
 
 
 def _products(table: pd.DataFrame, days: Any) -> np.ndarray:
