@@ -10,10 +10,16 @@ import pytest
 
 from stockrnn.models.programs import VARIABLE
 
+CORES = "LOKY_MAX_CPU_COUNT"
+"""How many cores a command takes to be its own, and starts workers for: tests of workers say how many they want."""
+
 
 def pytest_configure(config):
-    """One folder of compiled programs for all tests of a session, as a user has one for all commands."""
-    if not hasattr(config, "workerinput"):  # the processes of pytest-xdist inherit it
+    """One folder of compiled programs for all tests of a session, as a user has one for all commands, and its share of the cores."""
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist inherits the folder, and leaves the others' cores to them
+        cores = len(os.sched_getaffinity(0)) // config.workerinput["workercount"]
+        os.environ.setdefault(CORES, str(max(1, cores)))
+    else:
         os.environ[VARIABLE] = tempfile.mkdtemp(prefix="stockrnn-tests-")
 
 
@@ -27,3 +33,14 @@ def child():
     """A process for networks, replaced after 40 of them: TensorFlow keeps each program it compiled until the memory maps run out."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=40) as pool:
         yield pool
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Runs whose pictures are empty files, as drawing takes as long as a small training; other tests look at pictures."""
+    from stockrnn.recipes import assembly  # not before its arrays are checked
+    from tests.units import undrawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(assembly, "_draw", undrawn)
+        yield

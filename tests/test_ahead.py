@@ -331,7 +331,7 @@ DECODER = [*WORDS, "model.architecture=encoder_decoder", "model.attention=additi
 
 
 @pytest.fixture(scope="module")
-def unlike(file, tmp_path_factory):
+def unlike(no_pictures, file, tmp_path_factory):
     return train(load_config("lstm", [*UNLIKE, f"data.path={file}"]), tmp_path_factory.mktemp("unlike") / "run").run
 
 

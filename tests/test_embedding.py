@@ -169,7 +169,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
+def run(no_pictures, folder, tmp_path_factory):
     words = [*WORDS, WIDE, f"data.path={folder}", "train.ensemble=[{lookback: 5}, {lookback: 3}]", "window.shortest=3"]
     return train(load_config("lstm", [*words, "features.known_ahead=[day_of_week]"]), tmp_path_factory.mktemp("run") / "run").run
 

@@ -49,7 +49,7 @@ def settings(path, **sections):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(no_pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
     return train(settings(write_prices(folder / "echo.csv", planted())), folder / "run").run
 

@@ -13,7 +13,7 @@ from stockrnn.errors import DataError
 from stockrnn.recipes import explain_run, predict, train
 from tests.factories import garch_path, random_walk
 
-pytestmark = pytest.mark.network
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("no_pictures")]
 SMALL = ["model.units=[3]", "train.epochs=2", "window.lookback=5", "window.horizon=2", "split.calibration=0"]
 
 

@@ -39,7 +39,7 @@ def test_a_file_of_another_ticker_than_the_run_s_only_one_is_said_to_stand_in_fo
 
 
 @pytest.mark.parametrize("column", ["close", "open"])
-def test_the_sessions_follow_the_cutoff_also_where_the_price_of_the_last_one_is_unknown(tmp_path, column):
+def test_the_sessions_follow_the_cutoff_also_where_the_price_of_the_last_one_is_unknown(no_pictures, tmp_path, column):
     words = ["data.calendar=24/5", "model.units=[4]", "window.lookback=5", "window.horizon=2", "train.epochs=1", "train.ensemble=1"]
     table = random_walk(200)[["date", "open", "high", "low", "close", "volume"]]
     table.loc[[100, 198], column] = None

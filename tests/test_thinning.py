@@ -129,7 +129,7 @@ CONFIG = build_config(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(no_pictures, tmp_path_factory):
     return train(CONFIG, tmp_path_factory.mktemp("mc") / "run").run
 
 

@@ -30,7 +30,7 @@ FILES = ("weights.safetensors", "model.onnx", "scaler.json", "metrics.json", "fo
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(no_pictures, tmp_path_factory):
     return train(CONFIG, tmp_path_factory.mktemp("unlike") / "run").run
 
 

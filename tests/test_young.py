@@ -47,7 +47,7 @@ def file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=SHAPES)
-def trained(request, file, tmp_path_factory):
+def trained(request, no_pictures, file, tmp_path_factory):
     config = load_config(None, [*SMALL, *SHAPES[request.param], f"data.path={file}"])
     return request.param, train(config, tmp_path_factory.mktemp(request.param) / "run").run
 

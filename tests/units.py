@@ -195,3 +195,8 @@ def send_for_ever(path):
     send_a_part()
     Path(path).touch()
     time.sleep(60)
+
+
+def undrawn(names, *_):
+    """Stands for the pictures of a run."""
+    return {f"{name}.png": b"" for name in names}
