@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
+import types
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -43,4 +44,14 @@ def no_pictures():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "_draw", undrawn)
+        yield
+
+
+@pytest.fixture(scope="module")
+def light_workers():
+    """Workers that load what their units need, and not what this process has: TensorFlow, after the tests of another file."""
+    from stockrnn import workers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "sys", types.SimpleNamespace(modules={}))
         yield

@@ -312,8 +312,14 @@ def test_a_walk_that_cannot_begin_leaves_nothing(quick, csv, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["rolling", "garch"])
-@pytest.mark.parametrize("where", ["fit", "one fold", "not finite"])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        *(("garch", where) for where in ("fit", "one fold", "not finite")),
+        ("rolling", "one fold"),
+        *(pytest.param("rolling", where, marks=pytest.mark.slow) for where in ("fit", "not finite")),
+    ],
+)
 def test_a_baseline_that_fails_is_told_and_stops_nothing(quick, name, where, csv, tmp_path, monkeypatch):
     class Broken(baselines.BASELINES[name]):
         def fit(self, prices, spans):

@@ -11,6 +11,8 @@ from stockrnn.errors import DataError
 from stockrnn.places import open_engine
 from tests.units import add, die_elsewhere, meet, note, refuse_errand, send_for_ever, send_on_errand, wait_for, where
 
+pytestmark = pytest.mark.usefixtures("light_workers")
+
 
 @pytest.fixture
 def two(tmp_path):

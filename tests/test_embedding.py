@@ -53,8 +53,11 @@ def said(net, inputs):
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("ahead", [0, 3])
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "-".join(map(str, s.values())))
+@pytest.mark.parametrize(  # without what is known ahead, one shape is among the fast tests
+    ("shape", "ahead"),
+    [(shape, 3) for shape in SHAPES] + [(SHAPES[0], 0)] + [pytest.param(shape, 0, marks=pytest.mark.slow) for shape in SHAPES[1:]],
+    ids=lambda each: "-".join(map(str, each.values())) if isinstance(each, dict) else str(each),
+)
 def test_the_exported_model_says_the_same_of_every_ticker_and_of_a_new_one(shape, ahead):
     nets = [network(ahead, seed, **shape) for seed in (1, 2)]
     inputs = given(nets[0], [0, 1, 2, 3, 4, 1])

@@ -34,6 +34,8 @@ from tests.units import (
     threads,
 )
 
+pytestmark = pytest.mark.usefixtures("light_workers")
+
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_results_come_in_order_and_each_unit_is_told_of_once(count, tmp_path):

@@ -155,8 +155,8 @@ def alone():
 class Two:
     """A second process, and what the first sees of it: pairs made, rows that came from the other."""
 
-    def __init__(self, monkeypatch):
-        self.engine, self.pairs, self.swaps = Local(2), [], []
+    def __init__(self, monkeypatch, engine):
+        self.engine, self.pairs, self.swaps = engine, [], []
         first, swap = pairing.Pair.first, pairing.Pair.swap
 
         def noted_first():
@@ -184,9 +184,25 @@ class Two:
 def two(monkeypatch):
     if not pairing.can_pair():
         pytest.skip("this system has no pairs")
-    made = Two(monkeypatch)
+    made = Two(monkeypatch, Local(2))
     yield made
     made.engine.close()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    made = Local(2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def again(monkeypatch, engine):
+    """As `two`, but its worker stays from test to test."""
+    if not pairing.can_pair():
+        pytest.skip("this system has no pairs")
+    yield Two(monkeypatch, engine)
+    assert not engine.notes
 
 
 def test_two_processes_make_the_bytes_of_one(alone, two):
@@ -223,21 +239,21 @@ def pairs_of(pid):
     return found
 
 
-def test_trainings_one_after_the_other_share_one_worker_and_leave_no_file_open(alone, two):
-    waits = functools.lru_cache(lambda number: two.wait())
+def test_trainings_one_after_the_other_share_one_worker_and_leave_no_file_open(alone, again):
+    waits = functools.lru_cache(lambda number: again.wait())
     for number in range(2):
-        assert fitted(two.engine, lambda report, number=number: waits(number)) == alone
-        assert all(two.swaps)
-        assert len(two.swaps) >= (number + 1) * 5 * 7  # a worker that has compiled is there from the first epoch on
-        two.pairs.clear()
+        assert fitted(again.engine, lambda report, number=number: waits(number)) == alone
+        assert all(again.swaps)
+        assert len(again.swaps) >= (number + 1) * 5 * 7  # a worker that has compiled is there from the first epoch on
+        again.pairs.clear()
         until = time.monotonic() + 20
-        while (pairs_of(os.getpid()), pairs_of(two.worker())) != (0, 0):
+        while (pairs_of(os.getpid()), pairs_of(again.worker())) != (0, 0):
             assert time.monotonic() < until
             time.sleep(0.05)
 
 
 @pytest.mark.parametrize("call", ["ftruncate", "mmap"])
-def test_where_the_system_refuses_the_memory_one_process_trains(call, alone, two, monkeypatch):
+def test_where_the_system_refuses_the_memory_one_process_trains(call, alone, again, monkeypatch):
     def refuse(handle, size, *rest):
         if size > pairing._HEAD_BYTES:
             raise OSError(12, "Cannot allocate memory")
@@ -246,10 +262,10 @@ def test_where_the_system_refuses_the_memory_one_process_trains(call, alone, two
     owner = {"ftruncate": os, "mmap": pairing.mmap}[call]
     real = getattr(owner, call)
     monkeypatch.setattr(owner, call, refuse)
-    assert fitted(two.engine) == alone
-    assert len(two.pairs) == 1
-    assert not two.swaps
-    two.pairs.clear()
+    assert fitted(again.engine) == alone
+    assert len(again.pairs) == 1
+    assert not again.swaps
+    again.pairs.clear()
     assert pairs_of(os.getpid()) == 0
 
 
@@ -269,14 +285,14 @@ def test_a_worn_process_lends_no_worker_that_it_needs_itself(alone, two):
     assert not two.swaps
 
 
-def test_it_goes_on_after_an_interruption_to_the_same_bytes(alone, two, tmp_path):
+def test_it_goes_on_after_an_interruption_to_the_same_bytes(alone, again, tmp_path):
     def stop(report):
-        two.wait()
+        again.wait()
         if report.epoch == 3:
             raise InterruptedRunError("Stopped here.")
 
     with pytest.raises(InterruptedRunError):
-        fitted(two.engine, stop, tmp_path / "state")
+        fitted(again.engine, stop, tmp_path / "state")
     assert fitted(ALONE, None, tmp_path / "state") == alone
 
 

@@ -967,7 +967,7 @@ def test_texts_are_inert_in_pictures(batch, tmp_path):
     history = pd.read_csv(GOLDEN / "history.csv")
     for payload in payloads()[batch * 4 : 36 : 12]:
         table = forecasts_of([payload])
-        pictures = render_figures({"forecast": run_figures(table, history, "lstm", payload)["forecast"]}, "svg")
+        pictures = render_figures({"forecast": run_figures(table, history, "lstm", payload, names=["forecast"])["forecast"]}, "svg")
         assert set(pictures) == {"forecast.svg"}
         tags = Tags()
         tags.feed(pictures["forecast.svg"].decode())

@@ -278,10 +278,8 @@ def command(place, code, *words):
 
 
 @pytest.mark.network
-def test_the_commands_train_forecast_and_ask_for_what_they_lack(tmp_path):
-    path = written(tmp_path, rows())
-    sets = [word for each in [*WORDS, AHEAD, PAST, "train.workers=1"] for word in ("--set", each)]
-    command(tmp_path, 0, "train", "--data", path, *sets, "--run", "one")
+def test_a_command_forecasts_and_asks_for_what_it_lacks(no_pictures, tmp_path):
+    train(config_of(written(tmp_path, rows()), "train.workers=1"), tmp_path / "one")
     made = json.loads(command(tmp_path, 0, "predict", "one", "--json"))["forecasts"]
     assert [row["date"] for row in made] == [f"{day:%Y-%m-%d}" for day in rows()["date"][300:]]
     short = written(tmp_path, rows(coming=1), "short.csv")

@@ -227,7 +227,7 @@ SLOW = {"minutes", "undated panel", "months"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in KINDS])
-def spoke(request, tmp_path_factory):
+def spoke(request, no_pictures, tmp_path_factory):
     """Its kind, its folder, and what every command said of a file."""
     folder = tmp_path_factory.mktemp("kind")
     path = str(KINDS[request.param](folder / "prices.csv"))

@@ -199,7 +199,7 @@ def marks(folder, monkeypatch):
     return lambda: {path.name: len(path.read_text()) for path in folder.iterdir()}
 
 
-def test_two_processes_give_the_ledger_of_one(quick, config, tmp_path, monkeypatch):
+def test_two_processes_give_the_ledger_of_one(quick, light_workers, config, tmp_path, monkeypatch):
     recipes.tune(config, SPACE, tmp_path / "one", Effort(trials=16))
     ran = marks(tmp_path / "marks", monkeypatch)
     two = config.model_copy(update={"train": config.train.model_copy(update={"workers": 2})})
@@ -343,7 +343,7 @@ def test_a_space_that_changes_nothing_leaves_no_folder_of_a_default_name(config,
 
 
 @pytest.mark.network
-def test_trials_train_networks_and_the_winner_becomes_a_run(config, tmp_path):
+def test_trials_train_networks_and_the_winner_becomes_a_run(no_pictures, config, tmp_path):
     space = space_of({"train.learning_rate": {"low": 0.003, "high": 0.02, "log": True}}, "s")
     found = recipes.tune(config, space, tmp_path / "run", Effort(trials=2, folds=2)).summary
     kept = json.loads(ledger(tmp_path / "run"))
