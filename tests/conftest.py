@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import types
 from concurrent.futures import ProcessPoolExecutor
@@ -53,5 +54,5 @@ def light_workers():
     from stockrnn import workers
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "sys", types.SimpleNamespace(modules={}))
+        patch.setattr(workers, "sys", types.SimpleNamespace(**{**vars(sys), "modules": {}}))
         yield
