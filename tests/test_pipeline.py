@@ -292,6 +292,9 @@ def test_rows_that_teach_nothing_as_a_column_begins_later_are_told_by_ticker():
     said = "Training rows teach nothing before all columns that features need have begun: the first 30 of 120 of LATE (high)."
     assert learning._late(learned, prices, spans_of(prices)) == (said,)
     assert learning._late(learned, whole, spans_of(prices)) == ()
+    assert learning._absent(learned) == ()
+    parts[""].fitted.pipeline = fitted(prices.assign(low=np.nan), "features.indicators=[log_return, range]")
+    assert learning._absent(learned) == ("Left out, as most training rows come before their columns begin, if ever: range.",)
 
 
 def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():

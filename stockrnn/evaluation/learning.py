@@ -113,11 +113,17 @@ def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: 
 
     network = network_forecaster(config, context).fit(history, spans)
     learned = Learned(network, parts_of(network), (), Calibration.none(network.horizon))
-    learned = replace(learned, notes=(*_late(learned, history, spans), *_untold(learned, history)))
+    learned = replace(learned, notes=(*_absent(learned), *_late(learned, history, spans), *_untold(learned, history)))
     if point or not calibrated:  # a point head has its spread from there already
         return learned
     rows = scored_rows(history, spans, "calibration", network.horizon, learned.possible_rows(history))
     return replace(learned, conformal=calibrate(forecast_span([network], history, rows)))
+
+
+def _absent(learned: Learned) -> tuple[str, ...]:
+    """That features are left out, as what they need begins late or never."""
+    names = sorted({name for part in learned.parts.values() for name in part.fitted.pipeline.absent})
+    return (f"Left out, as most training rows come before their columns begin, if ever: {', '.join(names)}.",) if names else ()
 
 
 def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, ...]:

@@ -312,8 +312,5 @@ def _notes(prices: Prices, learned: Learned, difference: float) -> Iterator[str]
         kinds = ", ".join(f"{finding.kind.replace('_', ' ')} ({finding.count})" for finding in prices.findings)
         yield f"Found in the data: {kinds}. `stockrnn inspect` shows where; manifest.json keeps it."
     yield from learned.notes
-    absent = {name for part in learned.parts.values() for name in part.fitted.pipeline.absent}
-    if absent:
-        yield f"Left out, as most training rows come before their columns begin, if ever: {', '.join(sorted(absent))}."
     if difference > TOLERANCE:
         yield f"The exported model differs from Keras by {difference:.1e}, more than {TOLERANCE:g}: `predict` will use Keras."
