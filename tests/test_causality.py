@@ -11,6 +11,7 @@ from stockrnn.evaluation.scoring import history_until
 from stockrnn.features.splits import split_time
 from stockrnn.models.baselines import default_baselines
 from stockrnn.prices.loading import load_prices
+from stockrnn.training.fitted import Start
 from stockrnn.training.recurrent import RecurrentForecaster
 from tests.factories import panel, random_walk
 
@@ -115,3 +116,17 @@ def test_reading_and_cleaning_a_file_is_causal(tmp_path, policy):
     past = [t[(t["date"] <= cut)].drop(columns="ticker").reset_index(drop=True) for t in tables]
     pd.testing.assert_frame_equal(past[0], past[1], check_exact=True)
     assert [(~t["filled"]).sum() for t in past] == [118 - 3] * 2
+
+
+@pytest.mark.parametrize("late", ["open", "volume"])
+def test_a_refit_goes_on_from_weights_of_the_same_features_alone(late):
+    """Two of three features each time: what one network knows of the second is nothing to another whose second is the third."""
+    prices = random_walk(160, seed=7)
+    config = load_config(None, [*SMALL, "features.indicators=[log_return, overnight, relative_volume]"])
+    spans = split_time(prices["date"], 0.15, 0.1, 0.15)
+    history = history_until(prices, spans.calibration_end)
+    before = RecurrentForecaster(config).fit(history.assign(volume=np.nan), spans).fitted
+    now = history.assign(**{late: np.nan})
+    afresh, gone_on = (RecurrentForecaster(config, start=start).fit(now, spans).fitted for start in (None, Start(before, 2)))
+    same = all(np.array_equal(one, gone_on.members[0][name]) for name, one in afresh.members[0].items())
+    assert same == (late == "open")

@@ -38,7 +38,7 @@ class Start:
     """Where a training goes on from.
 
     Attributes:
-        fitted: an earlier fit, whose members' weights are the first weights where its networks have the same shape.
+        fitted: an earlier fit, whose members' weights are the first weights where its networks have the same shape and features.
         epochs: most passes over the training windows from there.
     """
 

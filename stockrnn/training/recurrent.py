@@ -71,7 +71,8 @@ class RecurrentForecaster(Forecaster):
         pipeline = fit_pipeline(prices, spans, config, self.known) if self.pipeline is None else self.pipeline()
         parts = split_windows(pipeline, prices, spans, config.split.calibration > 0)
         specs = network_specs(config, len(pipeline.names), len(pipeline.ahead.columns), len(pipeline.embedded))
-        start = self.start if self.start is not None and self.start.fitted.specs == specs else None
+        before = None if self.start is None else self.start.fitted
+        start = self.start if before and (before.specs, before.pipeline.names) == (specs, pipeline.names) else None
         lessons = _Lessons(config, specs, parts["train"], parts["validation"], start, self.checkpoints)
         with _pair(self.engine, lessons) as pair:
             trained = self.engine.run(_train_member, replace(lessons, pair=pair), range(len(specs)), on_report=self.on_epoch)
