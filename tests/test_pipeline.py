@@ -295,6 +295,8 @@ def test_rows_that_teach_nothing_as_a_column_begins_later_are_told_by_ticker():
     assert learning._absent(learned) == ()
     parts[""].fitted.pipeline = fitted(prices.assign(low=np.nan), "features.indicators=[log_return, range]")
     assert learning._absent(learned) == ("Left out, as most training rows come before their columns begin, if ever: range.",)
+    parts["LATE"] = parts.pop("")
+    assert learning._absent(learned) == ("Left out, as most training rows of LATE come before their columns begin, if ever: range.",)
 
 
 def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():

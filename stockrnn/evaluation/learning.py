@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -122,8 +123,10 @@ def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: 
 
 def _absent(learned: Learned) -> tuple[str, ...]:
     """That features are left out, as what they need begins late or never."""
-    names = sorted({name for part in learned.parts.values() for name in part.fitted.pipeline.absent})
-    return (f"Left out, as most training rows come before their columns begin, if ever: {', '.join(names)}.",) if names else ()
+    absent = {ticker: part.fitted.pipeline.absent for ticker, part in learned.parts.items() if part.fitted.pipeline.absent}
+    names, tickers = sorted({*itertools.chain(*absent.values())}), [ticker for ticker in absent if ticker]
+    whose = f" of {_some(tickers)}" if tickers else ""
+    return (f"Left out, as most training rows{whose} come before their columns begin, if ever: {', '.join(names)}.",) if names else ()
 
 
 def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, ...]:

@@ -97,8 +97,8 @@ def _most_bytes(model: ModelConfig, config: Config) -> int:
 def check_weights(data: bytes, config: Config, origin: Path) -> int:
     """Check a weights file against the config, its header first, and return how many parts it has.
 
-    Every tensor is float32, they lie side by side and fill the file, a member has the same ones in each part, the
-    recurrent kernels have the config's units, and every number is finite.
+    Every tensor is float32, they lie side by side and fill the file, a member has the same ones in each part, but for the features that
+    its first layer takes, the recurrent kernels have the config's units, and every number is finite.
     Format: https://huggingface.co/docs/safetensors/index#format
 
     Raises:
@@ -116,11 +116,17 @@ def check_weights(data: bytes, config: Config, origin: Path) -> int:
     hold(set(members) == wanted and count > 0, origin, f"have {len(networks)} members in each part", sorted(members)[:3])
     for j, (model, _) in enumerate(networks):
         first = members["part0", f"member{j}"]
-        alike = all(members[f"part{k}", f"member{j}"] == first for k in range(count))
+        alike = all(_inner(members[f"part{k}", f"member{j}"]) == _inner(first) for k in range(count))
         hold(alike, origin, f"give member {j} the same shapes in each part", "different ones")
         _check_kernels(first, model, origin)
     hold(bool(np.isfinite(np.frombuffer(data, "<f4", offset=start)).all()), origin, "hold finite numbers", "others")
     return count
+
+
+def _inner(shapes: Shapes) -> Shapes:
+    """The shapes without the number of features, which the ticker of each part may have its own."""
+    first, kernel = "recurrent_1/", "/kernel"
+    return {name: shape[1:] if name.startswith(first) and name.endswith(kernel) else shape for name, shape in shapes.items()}
 
 
 def _check_kernels(shapes: Shapes, model: ModelConfig, origin: Path) -> None:
