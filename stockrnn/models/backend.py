@@ -25,8 +25,8 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # its products depend on the number of threads
 }
-_OPTIONAL = ("matplotlib.pyplot", "sklearn")
-"""What Keras loads where it is installed, for pictures of images and wrappers that nothing here uses: a quarter of the import's time."""
+_OPTIONAL = ("h5py", "matplotlib", "scipy", "sklearn")
+"""What Keras loads where it is installed, for files, pictures and wrappers that nothing here uses: a quarter of the import's time."""
 _KNOWS_WIDE, _WIDE = {"2.21.0"}, "--xla_cpu_prefer_vector_width=512"
 """Loops over the whole width of a processor's vectors, where XLA would take half of AVX-512's: 3 to 8 % of an epoch. A TensorFlow
 that does not know the option ends the process, so only those that were seen to know it are told."""

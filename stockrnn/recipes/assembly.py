@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 ERRANDS = ("arch", "exchange_calendars", "matplotlib.backends.backend_agg", "matplotlib.dates", "matplotlib.figure", "matplotlib.style")
 """What fitting baselines, looking up calendars and drawing import, for a worker that has nothing else to do."""
-LONGEST = {"fan", "change"}
+LONGEST = {"calibration", "change"}
 """Pictures that take the longest to draw: they are begun first."""
 IN_VAIN = (ConfigError, DataError)
 """What ends a run for good: going on with what it has learnt would end the same way."""

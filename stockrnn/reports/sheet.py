@@ -292,12 +292,13 @@ def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:
 
     def text(value: float, place: int | None) -> str:
         del place
-        step = float(np.diff(axis.get_majorticklocs()).min(initial=1e300))
+        step = float(np.diff(formatter.locs).min(initial=1e300))
         decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1e300 else 0 if whole else 4
         return minus(f"{value + 0.0:,.{decimals}f}")
 
+    formatter = FuncFormatter(text)  # told of all ticks before it is asked for one
     axis.set_major_locator(locator)
-    axis.set_major_formatter(FuncFormatter(text))
+    axis.set_major_formatter(formatter)
 
 
 def log_axis(axis: Axis) -> None:
