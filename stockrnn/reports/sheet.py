@@ -286,19 +286,20 @@ def _uncrowded(ticks: np.ndarray) -> list[float]:
 
 def number_axis(axis: Axis, most: int = 6, *, whole: bool = False) -> None:
     """Let an axis show plain numbers: thousands apart, as many decimals as its ticks need, no exponent and no offset."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import Formatter, MaxNLocator
 
-    locator = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1 if whole else 2)
+    class Plain(Formatter):
+        def __call__(self, value: float, pos: int | None = None) -> str:
+            del pos
+            return self.format_ticks([value])[0]
 
-    def text(value: float, place: int | None) -> str:
-        del place
-        step = float(np.diff(formatter.locs).min(initial=1e300))
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1e300 else 0 if whole else 4
-        return minus(f"{value + 0.0:,.{decimals}f}")
+        def format_ticks(self, values: Sequence[float] | np.ndarray) -> list[str]:
+            step = float(np.diff(values).min(initial=1e300))
+            decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step < 1e300 else 0 if whole else 4
+            return [minus(f"{value + 0.0:,.{decimals}f}") for value in values]
 
-    formatter = FuncFormatter(text)  # told of all ticks before it is asked for one
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(formatter)
+    axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1 if whole else 2))
+    axis.set_major_formatter(Plain())
 
 
 def log_axis(axis: Axis) -> None:
