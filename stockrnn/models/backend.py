@@ -18,6 +18,7 @@ from typing import Any
 
 from stockrnn.engines import environment
 from stockrnn.errors import StorageError
+from stockrnn.models.marks import code_mark
 from stockrnn.models.programs import VARIABLE, Programs, open_programs
 
 _ENVIRONMENT = {
@@ -120,6 +121,7 @@ for _name, _value in _ENVIRONMENT.items():
 if importlib.metadata.version("tensorflow") in _KNOWS_WIDE and _WIDE.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_WIDE}".strip()
 PROGRAMS, PROGRAMS_NOTE = _open_programs()
+CODE_MARK = code_mark()  # now, as the files may be others' by the time that a long command traces
 with quiet_descriptor(), _kept_objects(), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
     import keras
     import tensorflow as tf
@@ -133,4 +135,4 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 keep_memory()
 tf.get_logger().setLevel("ERROR")  # it warns of each new shape that is compiled
 
-__all__ = ["HAS_GPU", "PROGRAMS", "PROGRAMS_NOTE", "keep_memory", "keras", "quiet_descriptor", "spare_memory", "tf"]
+__all__ = ["CODE_MARK", "HAS_GPU", "PROGRAMS", "PROGRAMS_NOTE", "keep_memory", "keras", "quiet_descriptor", "spare_memory", "tf"]

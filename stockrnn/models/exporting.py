@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from stockrnn.errors import StockRNNError
-from stockrnn.models.backend import PROGRAMS, quiet_descriptor
+from stockrnn.models.backend import CODE_MARK, PROGRAMS, quiet_descriptor
 from stockrnn.models.cells import stock_layers
-from stockrnn.models.marks import code_mark
 from stockrnn.models.networks import NetworkSpec, build_network, call_network, network_weights, set_network_weights, shared_network
 from stockrnn.models.ordering import inner_graphs, put_in_order
 
@@ -161,7 +160,7 @@ def _kept(network: Any) -> bytes:
     """A network by Keras' own export, as an earlier process kept it where one did."""
     if PROGRAMS is None:
         return _exported(network)
-    return PROGRAMS.graph(f"exported {code_mark()} {network.spec!r}", functools.partial(_exported, network))
+    return PROGRAMS.graph(f"exported {CODE_MARK} {network.spec!r}", functools.partial(_exported, network))
 
 
 def _exported(network: Any) -> bytes:

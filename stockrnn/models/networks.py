@@ -109,7 +109,7 @@ def first_weights(spec: NetworkSpec, seed: int) -> Mapping[str, np.ndarray]:
 
 
 def _share(spec: NetworkSpec, network: Any) -> Any:
-    if len(_shared) == _MOST_SHARED:
+    if spec not in _shared and len(_shared) == _MOST_SHARED:
         del _shared[next(iter(_shared))]
     _shared.setdefault(spec, network)
     return network

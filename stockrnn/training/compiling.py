@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stockrnn.models.backend import HAS_GPU, PROGRAMS, tf
-from stockrnn.models.marks import code_mark
+from stockrnn.models.backend import CODE_MARK, HAS_GPU, PROGRAMS, tf
 from stockrnn.models.programs import Programs
 from stockrnn.storage import sha256
 
@@ -60,7 +59,7 @@ class Program:
 
     def _first_call(self, programs: Programs, shapes: Any, arguments: tuple[Any, ...], traced: Callable[[], Any]) -> Any:
         """Call it as the first process that needed it has traced and compiled it; by `traced` where that cannot be used."""
-        name = f"traced {code_mark()} {self.key} {shapes!r}"
+        name = f"traced {CODE_MARK} {self.key} {shapes!r}"
 
         def kept() -> Any:
             handles = [variable.value.handle for variable in self._variables()]
