@@ -83,10 +83,13 @@ def long_run_variance(values: np.ndarray, lags: int) -> float:
 
 
 def cosine_variance(values: np.ndarray, count: int) -> float:
-    """The mean of the squares of sqrt(2/n) Σ v[t] cos(π j (t - 1/2) / n), j = 1 … count: the variance of what varies slowly."""
-    from scipy.fft import dct
+    """The mean of the squares of sqrt(2/n) Σ v[t] cos(π j (t - 1/2) / n), j = 1 … count: the variance of what varies slowly.
 
-    return float(np.mean(dct(values, norm="ortho")[1 : count + 1] ** 2))
+    Each sum is half the j-th Fourier coefficient, up to its phase, of the series followed by its mirror image (scipy.fft has these
+    transforms by name, and takes a tenth of a second to load).
+    """
+    mirrored = np.fft.rfft(np.concatenate([values, values[::-1]]))[1 : count + 1]
+    return float(np.mean(np.abs(mirrored) ** 2) / (2 * len(values)))
 
 
 def cosine_count(n: int, horizon: int = 1) -> int:
