@@ -158,11 +158,9 @@ def backtest(
 
     Example: stockrnn backtest --folds 50 --refit 10
     """
-    from stockrnn import commands
-
     plan = {"folds": folds, "refit": refit, "window": window and window.value, "gap": gap, "start": start}
     plan |= {"warm_start": warm_start, "baselines": baselines and baselines.value}
-    commands.backtest(config, data, overrides or [], run, resume, json, plan, {"engine": engine.value, "address": address})
+    _commands().backtest(config, data, overrides or [], run, resume, json, plan, {"engine": engine.value, "address": address})
 
 
 @app.command()
@@ -188,10 +186,8 @@ def tune(
 
     Example: stockrnn tune --config lstm.yaml --data prices.csv --trials 40
     """
-    from stockrnn import commands
-
     effort = {"trials": trials, "time_s": time, "folds": folds}
-    commands.tune(config, data, overrides or [], space, effort, run, resume, json, {"engine": engine.value, "address": address})
+    _commands().tune(config, data, overrides or [], space, effort, run, resume, json, {"engine": engine.value, "address": address})
 
 
 @app.command()

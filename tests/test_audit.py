@@ -166,7 +166,7 @@ def scaled_on_all(prices, spans, config, *known, real=pipeline.fit_pipeline):
 
 def target_scaled_on_all(prices, spans, config, *known, real=pipeline.fit_pipeline):
     fitted = real(prices, spans, config, *known)
-    labels = pipeline._targets(prices, fitted.column, fitted.horizon, fitted.transform)
+    labels = pipeline.targets_of(prices, fitted.column, fitted.horizon, fitted.transform)
     every = {t: scaling.fit_scaler(labels[(prices["ticker"] == t) & np.isfinite(labels).all(axis=1)], "standard") for t in fitted.target}
     return dataclasses.replace(fitted, target=every)
 

@@ -153,10 +153,10 @@ def adapt(forecasts: pd.DataFrame, rate: float = RATE) -> pd.DataFrame:
     return _widened(forecasts, factors)
 
 
-def widths_after(forecasts: pd.DataFrame, rate: float = RATE) -> Widths:
+def widths_after(forecasts: pd.DataFrame) -> Widths:
     """The factors that `adapt` would multiply the next forecasts of one model by, all actuals of its table being known."""
     found: dict[str, dict[int, float]] = {}
-    for places, tracked in _series(forecasts, rate):
+    for places, tracked in _series(forecasts, RATE):
         ticker, step = forecasts[[TICKER, "step"]].iloc[places[0]]
         found.setdefault(str(ticker), {})[int(step)] = float(tracked[-1])
     return Widths({ticker: tuple(factors[step] for step in sorted(factors)) for ticker, factors in found.items()})

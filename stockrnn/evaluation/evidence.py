@@ -11,9 +11,8 @@ from stockrnn.evaluation.conformal import adapt
 from stockrnn.evaluation.learning import Learned, table_of
 from stockrnn.evaluation.scoring import forecast_span
 from stockrnn.features.indicators import make_features
-from stockrnn.features.pipeline import Pipeline
+from stockrnn.features.pipeline import Pipeline, targets_of
 from stockrnn.features.splits import Spans, label_spans
-from stockrnn.features.targets import make_targets
 from stockrnn.storage import sha256
 from stockrnn.types import DATE, FILLED, QUANTILE_COLUMNS, TICKER
 
@@ -54,9 +53,7 @@ def made_of(learned: Learned, table: pd.DataFrame, cutoff: pd.Timestamp) -> dict
 
 def _labels(pipeline: Pipeline, cleaned: pd.DataFrame) -> np.ndarray:
     """The target of every row and step, not scaled."""
-    price = cleaned[pipeline.column].to_numpy()
-    usable = ~cleaned[FILLED].to_numpy() & np.isfinite(price)
-    return make_targets(price, usable, cleaned[TICKER].to_numpy(), pipeline.horizon, pipeline.transform)
+    return targets_of(cleaned, pipeline.column, pipeline.horizon, pipeline.transform)
 
 
 def _known(cleaned: pd.DataFrame, cutoff: pd.Timestamp, horizon: int) -> np.ndarray:

@@ -188,7 +188,7 @@ def permuted_together(subjects: Sequence[Subject], names: Sequence[str], ahead: 
 
 
 def feature_importance(
-    subjects: Sequence[Subject], groups: Sequence[Group], seed: int, tell: Callable[[int], Any] = lambda *_: None, repeats: int = REPEATS
+    subjects: Sequence[Subject], groups: Sequence[Group], seed: int, tell: Callable[[int], Any] = lambda *_: None
 ) -> pd.DataFrame:
     """By how much the CRPS grows when features are taken from other windows of the same ticker.
 
@@ -204,7 +204,7 @@ def feature_importance(
     before = [subject.crps(subject.inputs)[0] for subject in subjects]
     rows = []
     for done, (name, group, kind) in enumerate(groups, start=1):
-        grown = _increases(subjects, before, group, [derive_seed(seed, "permutation", name, repeat) for repeat in range(repeats)])
+        grown = _increases(subjects, before, group, [derive_seed(seed, "permutation", name, repeat) for repeat in range(REPEATS)])
         rows.append({"name": name, "features": group, "kind": kind, "increase": np.mean(grown), "spread": np.std(grown, ddof=1)})
         tell(done)
     table = pd.DataFrame(rows)

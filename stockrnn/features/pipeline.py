@@ -116,7 +116,7 @@ class Pipeline:
         """Of each ticker: its rows, its name, and of each row the features, the labels, and what is known ahead, all float32."""
         for some in ticker_blocks(cleaned[TICKER]):
             part = cleaned.iloc[some]
-            raw, targets = make_features(part, self.names), _targets(part, self.column, self.horizon, self.transform)
+            raw, targets = make_features(part, self.names), targets_of(part, self.column, self.horizon, self.transform)
             for ticker, rows in ticker_slices(part[TICKER]).items():
                 its = part.iloc[rows]
                 features = of_ticker(self.features, ticker).transform(raw[rows]).astype(np.float32)
@@ -126,7 +126,7 @@ class Pipeline:
 
     def changes(self, cleaned: pd.DataFrame, ticker: str) -> np.ndarray:
         """The scaled target of each of a ticker's rows and each step, NaN where it is unknown, float64, shape (rows, horizon)."""
-        return self._labels(cleaned, ticker, _targets(cleaned, self.column, self.horizon, self.transform))
+        return self._labels(cleaned, ticker, targets_of(cleaned, self.column, self.horizon, self.transform))
 
     def _labels(self, cleaned: pd.DataFrame, ticker: str, targets: np.ndarray) -> np.ndarray:
         location, scale = self._start(cleaned, ticker)
@@ -257,7 +257,7 @@ def lessons(cleaned: pd.DataFrame, names: Sequence[str], spans: Spans, config: C
     target, horizon = config.target, config.window.horizon
     for some in ticker_blocks(cleaned[TICKER]):
         part = cleaned.iloc[some]
-        raw, targets = make_features(part, names), _targets(part, target.column, horizon, target.transform)
+        raw, targets = make_features(part, names), targets_of(part, target.column, horizon, target.transform)
         seen = (part[DATE] <= spans.train_end).to_numpy() & np.isfinite(raw).all(axis=1) & ~part[FILLED].to_numpy()
         labels = np.where(np.isfinite(targets).all(axis=1), label_spans(part, spans, horizon), -1)
         for ticker, rows in ticker_slices(part[TICKER]).items():
@@ -329,7 +329,8 @@ def fit_newcomer(prices: pd.DataFrame, config: Config, known: Known = NOTHING_KN
     return fit_pipeline(prices, Spans(last, last, last, last), alone, known)
 
 
-def _targets(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:
+def targets_of(cleaned: pd.DataFrame, column: str, horizon: int, transform: str) -> np.ndarray:
+    """The target of every row and step, not scaled, NaN where it is unknown, float64, shape (rows, horizon)."""
     price = cleaned[column].to_numpy()
     usable = ~cleaned[FILLED].to_numpy() & np.isfinite(price)
     return make_targets(price, usable, cleaned[TICKER].to_numpy(), horizon, transform)

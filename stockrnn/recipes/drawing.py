@@ -16,7 +16,7 @@ from stockrnn.reports.tables import titled
 from stockrnn.runs.directory import PLOTS, Run, add_files
 from stockrnn.runs.files import read_history
 from stockrnn.storage import lock_folder, make_folder
-from stockrnn.types import TICKER
+from stockrnn.types import DAILY, TICKER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def inspect(data: DataConfig, asked: Asked = NOTHING) -> Prices:
         asked: what features need beside prices.
     """
     prices = load_prices(data, asked)
-    if prices.step != "daily":
+    if prices.step != DAILY:
         return prices
     return replace(prices, findings=(*prices.findings, *missing_sessions(prices.table, data.calendar, prices.readings[0].path)))
 
