@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stockrnn.models.backend import HAS_GPU, keras, tf
+from stockrnn.models.shapes import GATES
 
 _compiled = not HAS_GPU
 
@@ -133,9 +134,9 @@ def _gru_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tenso
 
 
 MATH = {
-    keras.layers.SimpleRNNCell: CellMath(1, False, _simple_forward, _simple_backward),
-    keras.layers.LSTMCell: CellMath(4, False, _lstm_forward, _lstm_backward),
-    keras.layers.GRUCell: CellMath(3, True, _gru_forward, _gru_backward),
+    keras.layers.SimpleRNNCell: CellMath(GATES["simple_rnn"], False, _simple_forward, _simple_backward),
+    keras.layers.LSTMCell: CellMath(GATES["lstm"], False, _lstm_forward, _lstm_backward),
+    keras.layers.GRUCell: CellMath(GATES["gru"], True, _gru_forward, _gru_backward),
 }
 """The equations of each of Keras' cells."""
 

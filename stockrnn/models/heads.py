@@ -17,6 +17,7 @@ import numpy as np
 
 from stockrnn.models.backend import keras
 from stockrnn.models.outputs import resting_quantiles
+from stockrnn.models.shapes import PARAMETERS
 from stockrnn.types import QUANTILES
 
 LEAST_SCALE = 1e-4
@@ -97,16 +98,16 @@ class Head:
 
 
 HEADS = {
-    "point": Head(1, lambda name: keras.layers.Activation("linear", name=name), lambda output: output[..., 0]),
+    "point": Head(PARAMETERS["point"], lambda name: keras.layers.Activation("linear", name=name), lambda output: output[..., 0]),
     "quantile": Head(
-        len(QUANTILES),
+        PARAMETERS["quantile"],
         lambda name: OrderedQuantiles(name=name),
         lambda output: output[..., _MEDIAN],
         rest=lambda targets: raw_quantiles(resting_quantiles(targets)),
     ),
-    "student_t": Head(3, lambda name: StudentParameters(name=name), lambda output: output[..., 0]),
+    "student_t": Head(PARAMETERS["student_t"], lambda name: StudentParameters(name=name), lambda output: output[..., 0]),
     "direction": Head(
-        1,
+        PARAMETERS["direction"],
         lambda name: keras.layers.Activation("linear", name=name),
         lambda output: keras.ops.tanh(0.5 * output[..., 0]),  # 2 P(up) - 1
         keras.ops.sign,

@@ -20,11 +20,12 @@ from stockrnn.features.splits import Spans
 from stockrnn.features.windows import Windows
 from stockrnn.models.forecaster import Forecast, Forecaster
 from stockrnn.models.panel import SeparateForecaster
+from stockrnn.models.shapes import PARAMETERS
 from stockrnn.models.windowed import Readout, forecast_windows
 from stockrnn.runs.directory import Run
 from stockrnn.runs.graphs import check_model
 from stockrnn.runs.vetting import LEAST_S, MIB, hold, most_seconds
-from stockrnn.types import AHEAD, QUANTILES, TICKER, RowIndex
+from stockrnn.types import AHEAD, TICKER, RowIndex
 
 BATCH = 1024
 TOLERANCE = 1e-5
@@ -32,8 +33,6 @@ TOLERANCE = 1e-5
 ARENA_BYTES = 40 * MIB
 LOOK_S = 0.05
 """How often a model that runs is looked at."""
-PARAMETERS = {"point": 1, "quantile": len(QUANTILES), "student_t": 3, "direction": 1}
-"""Numbers a step, of each head."""
 
 
 def load_forecaster(run: Run, pipeline_of: Callable[[dict[str, Any]], Pipeline] = Pipeline.from_dict) -> Forecaster:

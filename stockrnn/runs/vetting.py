@@ -19,6 +19,7 @@ from stockrnn.errors import RunDamagedError
 from stockrnn.features.agenda import AGENDA
 from stockrnn.features.ahead import DAY_OF_WEEK
 from stockrnn.features.anchors import PRIOR
+from stockrnn.models.shapes import GATES
 from stockrnn.prices.schedule import Plan, is_calendar
 from stockrnn.types import QUANTILES
 
@@ -46,8 +47,6 @@ GRAPH_BYTES = 512 * 1024
 LEAST_S = 0.5
 SLOW = 1e8
 """Operations a second of the slowest machine thought of, a hundredth of a usual one's."""
-GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
-"""Blocks of `units` columns in a cell's kernels."""
 
 Shapes = dict[str, tuple[int, ...]]
 

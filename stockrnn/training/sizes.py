@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stockrnn.config import Config, ModelConfig
+from stockrnn.models.shapes import GATES
 
-GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 LARGE = 12_000_000
 """Multiply-adds of an update's forward pass from which on two processes share it: some 0.8 ms of one core. Below ten million handing over
 takes longer than half an update."""
