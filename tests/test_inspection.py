@@ -80,14 +80,25 @@ def test_histograms_count_every_session_and_write_mean_and_spread():
 
 
 @pytest.mark.parametrize("volume", [np.nan, 0.0])
-def test_what_the_file_lacks_is_said_instead_of_drawn(volume):
+def test_what_no_ticker_has_is_named_and_takes_no_room(volume):
     table = gappy(120)
     table[[OPEN, HIGH, LOW]] = np.nan
     table[VOLUME] = volume
     figures = inspection_figures(table, "gappy.csv")
-    said = [text.get_text() for figure in figures.values() for axes in figure.axes for text in axes.texts]
-    assert said == ["the file holds no volume", "not in the file", "not in the file"]
+    assert [axes.get_ylabel() for axes in figures["prices"].axes] == ["Close (price in the file's currency)"]
+    assert [axes.get_xlabel() for axes in figures["histograms"].axes] == ["Change (log return, %)"]
+    assert texts(figures["prices"])[1].endswith("no volume in the file")
+    assert texts(figures["histograms"])[1].endswith("no range in the file  ·  no volume in the file")
     assert [text.get_text() for text in figures["prices"].legends[0].get_texts()] == ["close"]
+
+
+def test_what_one_ticker_of_several_lacks_is_said_instead_of_drawn():
+    table = several(2)
+    table.loc[table[TICKER] == table[TICKER].iloc[0], [HIGH, LOW, VOLUME]] = np.nan
+    figures = inspection_figures(table, "folder")
+    assert [len(figure.axes) for figure in figures.values()] == [4, 6]
+    said = [text.get_text() for figure in figures.values() for axes in figure.axes for text in axes.texts]
+    assert said == ["not in the file"] * 3
 
 
 def test_a_constant_price_is_said_to_be_one():

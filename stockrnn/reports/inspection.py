@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 LOG_SCALE_RATIO = 20.0
 """Highest close over lowest beyond which the price axis is logarithmic."""
+NOT_HELD = "not in the file"
 FILL, RANGE = "#9ecae9", "#f2bd62"
 DESCRIBED = (*PRICES, VOLUME)
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -56,17 +57,20 @@ def inspection_figures(prices: pd.DataFrame, title: str, step: str = "") -> dict
         step: what the file's rows are apart, by a name in `STEPS`.
 
     Returns:
-        `prices` (close, high to low, volume) and `histograms` (change, range, volume), at most six tickers each.
+        `prices` (close, high to low, volume) and `histograms` (change, range, volume), at most six tickers each; what no ticker
+        has is named instead of drawn.
     """
     with drawing():
         return {"prices": draw_prices(prices, inert(title), step), "histograms": draw_histograms(prices, inert(title), step)}
 
 
 def draw_prices(prices: pd.DataFrame, title: str, step: str) -> Figure:
-    """Close with the range from low to high over it, and the volume below."""
+    """Close with the range from low to high over it, and the volume below where there is any."""
+    traded = bool((prices[VOLUME] > 0).any())
     tickers = list(prices[TICKER].unique())
-    figure, cells = sheet(tickers, heights=(3.0, 1.0), alone=(9.6, 5.4), beside=(5.6, 3.9))
-    for ticker, (above, below) in cells.items():
+    heights, tall = ((3.0, 1.0), 1.2) if traded else ((3.0,), 0.0)
+    figure, cells = sheet(tickers, heights=heights, alone=(9.6, 4.2 + tall), beside=(5.6, 2.7 + tall))
+    for ticker, (above, *below) in cells.items():
         rows = prices[prices[TICKER] == ticker]
         few = len(rows) <= 250
         if rows[LOW].notna().any():
@@ -74,12 +78,14 @@ def draw_prices(prices: pd.DataFrame, title: str, step: str) -> Figure:
         above.plot(rows[DATE], rows[CLOSE], color=COLORS["network"], lw=1.4 if few else 0.7, label="close")
         spread = rows[CLOSE].max() / rows[CLOSE].min() if rows[CLOSE].min() > 0 else 1.0
         (log_axis if spread > LOG_SCALE_RATIO else number_axis)(above.yaxis)
-        _draw_volume(below, rows, 1.4 if few else 0.6)
-        for axes in (above, below):
+        for axes in (above, *below):
             time_axis(axes, rows[DATE].to_numpy(), 8 if len(cells) == 1 else 4, dated=step != UNDATED)
         label_axes(above, when(step), f"Close ({UNIT}{'; log scale' if spread > LOG_SCALE_RATIO else ''})")
-        label_axes(below, when(step), "Volume (units)")
-    head(figure, f"{title}: prices and volume", [_span(prices, step), shown_of(tickers)])
+        for axes in below:
+            _draw_volume(axes, rows, 1.4 if few else 0.6)
+            label_axes(axes, when(step), "Volume (units)")
+    missing = [] if traded else ["no volume in the file"]
+    head(figure, f"{title}: prices{' and volume' * traded}", [_span(prices, step), *missing, shown_of(tickers)])
     return figure
 
 
@@ -92,30 +98,33 @@ def _draw_volume(axes: Axes, rows: pd.DataFrame, width: float) -> None:
         number_axis(axes.yaxis, 3)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tables.counted(value)))
     else:
-        _say_nothing(axes, "the file holds no volume")
+        _say_nothing(axes, NOT_HELD)
         axes.set_yticks([])
 
 
 def draw_histograms(prices: pd.DataFrame, title: str, step: str) -> Figure:
     """How change, range and volume are distributed, with mean and standard deviation; the change beside a normal curve."""
-    tickers = list(prices[TICKER].unique())
-    figure, cells = sheet(tickers, widths=(1.0, 1.0, 1.0), alone=(10.8, 3.4), beside=(6.8, 2.5))
+    tickers, values = list(prices[TICKER].unique()), {label: measure(prices) for label, measure, _ in MEASURES}
+    change, *others = values
+    drawn = [change, *(label for label in others if np.isfinite(values[label]).any())]
+    across = max(2, len(drawn))  # room for the head, too
+    figure, cells = sheet(tickers, widths=(1.0,) * len(drawn), alone=(1.8 + 3.0 * across, 3.4), beside=(0.8 + 2.0 * across, 2.5))
     for ticker, panels in cells.items():
-        rows = prices[prices[TICKER] == ticker]
-        for axes, (label, column, _) in zip(panels, MEASURES, strict=True):
-            values = column(rows)
-            values = values[np.isfinite(values)]
-            _draw_histogram(axes, values, row_name(step, 2), normal=axes is panels[0])
+        mine = (prices[TICKER] == ticker).to_numpy()
+        for axes, label in zip(panels, drawn, strict=True):
+            found = values[label][mine & np.isfinite(values[label])]
+            _draw_histogram(axes, found, row_name(step, 2), normal=label == change)
             label_axes(axes, label, row_name(step, 2).capitalize())
-            prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 and axes is panels[0] else ""
-            axes.set_title(prefix + moments(values), weight="normal")
-    head(figure, f"{title}: histograms", [_span(prices, step), shown_of(tickers)])
+            prefix = f"{inert(ticker, 16)}: " if len(cells) > 1 and label == change else ""
+            axes.set_title(prefix + moments(found), weight="normal")
+    missing = [f"no {label.split()[0].lower()} in the file" for label in others if label not in drawn]
+    head(figure, f"{title}: histograms", [_span(prices, step), *missing, shown_of(tickers)])
     return figure
 
 
 def _draw_histogram(axes: Axes, values: np.ndarray, names: str, *, normal: bool) -> None:
     if len(values) < 2 or values.std() <= 1e-12:
-        _say_nothing(axes, "no two values differ" if len(values) else "not in the file")
+        _say_nothing(axes, "no two values differ" if len(values) else NOT_HELD)
         axes.set(xticks=[], yticks=[])
         return
     number_axis(axes.xaxis, 5)
@@ -158,7 +167,7 @@ def inspection_parts(document: Mapping[str, Any], prices: pd.DataFrame, step: st
         if rows := histogram_rows(measure(prices)):
             yield tables.histogram_table(name, rows, step)
     if not several:
-        yield tables.facts({name: sparkline(prices[name].to_numpy()) for name in (CLOSE, VOLUME)})
+        yield tables.facts({name: line for name in (CLOSE, VOLUME) if (line := sparkline(prices[name].to_numpy()))})
 
 
 def describe(prices: pd.DataFrame) -> pd.DataFrame:
