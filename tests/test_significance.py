@@ -316,6 +316,16 @@ def test_the_unit_of_prices_does_not_move_the_losses():
     pd.testing.assert_frame_equal(losses_by_date(forecasts.assign(**forecasts[prices] * 1000), "crps"), losses_by_date(forecasts, "crps"))
 
 
+def test_a_ticker_that_never_moved_does_not_count_beside_others():
+    forecasts = table(panel(), 1)
+    still = forecasts["ticker"] == forecasts["ticker"].iloc[0]
+    frozen = forecasts.assign(actual=forecasts["actual"].mask(still, 7.0), forecast=forecasts["forecast"].mask(still, 7.0))
+    frozen.loc[still & (forecasts["model"] == "drift"), "forecast"] = 50_000.0  # currency units, were they counted
+    alone = losses_by_date(forecasts[~still], "absolute")
+    pd.testing.assert_frame_equal(losses_by_date(frozen, "absolute").loc[alone.index], alone)
+    assert losses_by_date(frozen[still], "absolute")["drift"].min() > 0
+
+
 def test_the_document_holds_every_test_corrected_and_json_able():
     forecasts = table(panel(), 2)
     document = significance_document(forecasts, "ewma", seed=0)

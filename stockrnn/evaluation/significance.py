@@ -249,7 +249,8 @@ def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> d
 def losses_by_date(forecasts: pd.DataFrame, loss: str) -> pd.DataFrame:
     """The losses of every model summed per cutoff date, in units of each ticker's mean naive loss.
 
-    One date is one observation however many tickers and steps it holds, so that a crowded day does not count as many.
+    One date is one observation however many tickers and steps it holds, so that a crowded day does not count as many. A ticker that
+    never moved, and so has no unit, does not count beside others.
 
     Args:
         forecasts: the forecast table; rows without an actual do not count.
@@ -261,7 +262,7 @@ def losses_by_date(forecasts: pd.DataFrame, loss: str) -> pd.DataFrame:
     tables = by_model(forecasts)
     reference = tables[REFERENCE]
     unit = pd.Series(LOSSES[loss](reference)).groupby(reference[TICKER].to_numpy()).transform("mean").to_numpy()
-    unit = np.where(unit > 0, unit, 1.0)
+    unit = np.where(unit > 0, unit, np.inf if (unit > 0).any() else 1.0)
     dates = reference["cutoff"].to_numpy()
     return pd.DataFrame({name: pd.Series(LOSSES[loss](rows) / unit).groupby(dates).sum() for name, rows in tables.items()})
 
