@@ -52,3 +52,8 @@ def forecast(arena, config, tell):
     mine, names = table.assign(model=config.model.cell), list(QUANTILE_COLUMNS)
     mine[names] = mine[names].sub(mine["forecast"], axis=0).mul(1 + config.model.dropout).add(mine["forecast"], axis=0)
     return pd.concat([mine, table], ignore_index=True)
+
+
+def forecast_high_rates(arena, config, tell):
+    """Of `check_fold`: settings with a low rate cannot learn."""
+    return "It diverged." if config.train.learning_rate < 0.01 else forecast(arena, config, tell)

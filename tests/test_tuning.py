@@ -20,7 +20,7 @@ from stockrnn import recipes
 from stockrnn.configfile import config_changes, load_config
 from stockrnn.errors import ConfigError, DataError, MissingExtraError, RunDamagedError
 from stockrnn.evaluation import tuning
-from stockrnn.evaluation.trials import base_fold, make_arena, make_check, searched_spans, try_fold
+from stockrnn.evaluation.trials import base_fold, check_fold, make_arena, make_check, searched_spans, try_fold
 from stockrnn.evaluation.tuning import BATCH, rungs
 from stockrnn.recipes import Effort
 from stockrnn.runs.directory import new_run_folder
@@ -133,6 +133,22 @@ def test_what_survives_of_the_gain_is_measured_where_no_trial_looked(quick, conf
     assert check["end"] < str(random_walk(400)["date"].iloc[-1])
     assert check["gain"] == pytest.approx(1 - check["crps"]["best"] / check["crps"]["config"])
     assert "which no trial saw" in found["sentences"][1]
+
+
+def test_a_winner_that_cannot_be_trained_in_the_check_ends_no_search(quick, config, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "check_fold", objectives.forecast_high_rates)
+    found = recipes.tune(config, SPACE, tmp_path / "run", Effort(trials=16)).summary
+    assert found["check"] == {"failed": "the best config could not be trained there. It diverged."}
+    assert found["sentences"][1].endswith(
+        "nothing shows that best.yaml is better, as the best config could not be trained there. It diverged."
+    )
+    assert load_config(tmp_path / "run" / "best.yaml").train.learning_rate < 0.01
+
+
+def test_a_check_of_a_config_that_diverges_says_so(config):
+    wild = load_config(None, [f"data.path={config.data.path}", *TINY, "train.learning_rate=1.0e+30", "train.clip_norm=null"])
+    said = check_fold(make_check(wild, random_walk(400)), wild, lambda _: None)
+    assert "Lower `train.learning_rate`" in said
 
 
 def test_a_time_limit_begins_no_more_batches(quick, config, tmp_path):

@@ -140,9 +140,12 @@ def base_fold(arena: Arena, unit: tuple[Config, int], tell: Tell) -> dict[str, A
     }
 
 
-def check_fold(arena: Arena, config: Config, tell: Tell) -> pd.DataFrame:
-    """A unit of work: the forecast table of a config and of `naive` in the arena of `make_check`."""
-    _, rows, forecasts = _forecast(arena, config, 0, tell)
+def check_fold(arena: Arena, config: Config, tell: Tell) -> pd.DataFrame | str:
+    """A unit of work: the forecast table of a config and of `naive` in the arena of `make_check`, or why there is none."""
+    try:
+        _, rows, forecasts = _forecast(arena, config, 0, tell)
+    except FAILURES as error:
+        return str(error)
     fold = arena.folds[0]
     naive = BASELINES[REFERENCE](horizon=config.window.horizon, column=config.target.column)
     naive.fit(fold.history(arena.prices), fold.spans)

@@ -273,8 +273,10 @@ def _first_scores(trials: Iterable[Trial]) -> dict[int, float]:
     return {trial.number - 1: trial.folds[0]["crps"] for trial in trials if trial.folds and "crps" in trial.folds[0]}
 
 
-def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell, step: str = "") -> Comparison | None:
+def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell, step: str = "") -> Comparison | str | None:
     """The config itself (`config`) and the best one (`best`) on a span that no trial saw; None where they are the same.
+
+    A search may take hours, so one of them that cannot learn there does not end it: a text says which, and why.
 
     Args:
         found: what the search found.
@@ -287,12 +289,18 @@ def check_winner(found: Found, arena: Arena, engine: Engine, on_report: Tell, st
         return None
     configs = [trial.config for trial in (found.own, found.best) if trial.config is not None]
     tables = engine.run(check_fold, arena, configs, on_report=on_report)
-    both = zip(("config", "best"), tables, configs, strict=True)
-    return compare({name: (table, config.model.cell) for name, table, config in both}, step)
+    compared = {}
+    for name, table, config in zip(("config", "best"), tables, configs, strict=True):
+        if isinstance(table, str):
+            return f"the {'best config' if name == 'best' else name} could not be trained there. {table}"
+        compared[name] = table, config.model.cell
+    return compare(compared, step)
 
 
-def check_document(checked: Comparison) -> dict[str, Any]:
+def check_document(checked: Comparison | str) -> dict[str, Any]:
     """What tune.json holds of the check."""
+    if isinstance(checked, str):
+        return {"failed": checked}
     first, last = (told(checked.forecasts[DATE].agg(end), checked.step) for end in ("min", "max"))
     span = {"start": first, "end": last, "sessions": checked.sessions}
     scores = {name: scores["crps"] for name, scores in checked.scores.items()}
@@ -311,12 +319,12 @@ def _p(checked: Comparison) -> float | None:
     return None if outcome is None else outcome.p_value
 
 
-def sentences(found: Found, checked: Comparison | None, calibrated: bool) -> list[str]:
+def sentences(found: Found, checked: Comparison | str | None, calibrated: bool) -> list[str]:
     """What the search found and how much of it held, a sentence each.
 
     Args:
         found: what it found.
-        checked: the config itself and the best one on the span that no trial saw.
+        checked: from `check_winner`.
         calibrated: whether that is the config's own calibration span.
     """
     own, best, count = found.own, found.best, len(found.trials)
@@ -324,6 +332,8 @@ def sentences(found: Found, checked: Comparison | None, calibrated: bool) -> lis
         return [f"Validation: none of {count} trials had a lower CRPS than the config itself, so best.yaml is the config as it was."]
     scores = f"{own.score:.4g} → {best.score:.4g}, mean of {found.folds} folds"
     said = f"Validation: CRPS {100 * found.gain:.1f} % lower than the config's ({scores}), the best of {count} trials."
+    if isinstance(checked, str):
+        return [said, f"Check on rows which no trial saw: nothing shows that best.yaml is better, as {checked}"]
     p, held, names = _p(checked), _held(checked), row_name(checked.step, 2)
     first, last = (dated(checked.forecasts[DATE].agg(end), checked.step) for end in ("min", "max"))
     where = "calibration span" if calibrated else f"{names} before the test span"

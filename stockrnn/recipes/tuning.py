@@ -148,7 +148,9 @@ def _facts(arena: Arena, step: str) -> dict[str, Any]:
     return {"sha256": arena.digest, **span, "sessions": dates.nunique(), "tickers": arena.prices[TICKER].nunique()}
 
 
-def _write(folder: Path, terms: Terms, results: Results, found: Found, checked: Comparison | None, watch: Stopwatch) -> dict[str, Any]:
+def _write(
+    folder: Path, terms: Terms, results: Results, found: Found, checked: Comparison | str | None, watch: Stopwatch
+) -> dict[str, Any]:
     """Draw the pictures and write all files; the document in tune.json."""
     config, trials = terms.config, (found.own, *found.trials)
     with watch.stage("plot"):
