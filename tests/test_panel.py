@@ -53,6 +53,7 @@ def test_a_ticker_whose_new_rows_are_too_few_keeps_no_other_from_a_forecast(trai
 def test_each_ticker_is_scored_and_short_ones_are_named(trained):
     assert set(trained.metrics["test"]["tickers"]) == {"AAA", "BBB"}
     assert any("NEW" in note for note in trained.notes)
+    assert not any("not scored" in note for note in trained.notes)
     forecasts = pd.read_csv(trained.run.folder / "forecasts.csv")
     sizes = forecasts.groupby(["model", "ticker"]).size()
     assert sizes.nunique() == 1
@@ -121,6 +122,9 @@ def test_a_ticker_younger_than_the_lookback_is_learned_from_scored_and_forecast(
     trained = train(load_config(None, words), tmp_path / "run")
     assert set(trained.metrics["test"]["tickers"]) == {"NEW", "OLD"}
     assert set(trained.run.json("scaler.json")["parts"][0]["pipeline"]["target"]) == {"NEW", "OLD", "GONE"}
+    assert [note for note in trained.notes if "not scored" in note] == [
+        "Learned from but not scored, for want of a whole forecast in the test span: GONE."
+    ]
     forecasts = pd.read_csv(tmp_path / "run" / "forecasts.csv", parse_dates=["cutoff", "date"])
     mine = forecasts[(forecasts["model"] == "gru") & (forecasts["ticker"] == "NEW")]
     first = tables[1]["date"].min()

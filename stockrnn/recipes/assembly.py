@@ -33,7 +33,7 @@ from stockrnn.prices.steps import instant, number_of, numbered, told
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import FIGURES, render_figures, run_figures
 from stockrnn.reports.sheet import uncollected
-from stockrnn.reports.tables import titled
+from stockrnn.reports.tables import listed, titled
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.runs.inference import TOLERANCE, export_difference
@@ -202,7 +202,7 @@ def assemble(
     }
     safe_place()
     write_run(folder, files, _facts(config, prices, watch) | found | facts | {MADE_IN: mark_of(folder)})
-    notes = dict.fromkeys((*outcome.notes, *_notes(prices, learned, difference), *engine.notes))
+    notes = dict.fromkeys((*outcome.notes, *_unscored(outcome), *_notes(prices, learned, difference), *engine.notes))
     return Trained(open_run(folder), metrics, tuple(notes))
 
 
@@ -305,6 +305,13 @@ def _outliers(learned: Learned, table: pd.DataFrame, step: str) -> list[dict[str
     touched = [part.fitted.pipeline.limits.apply(prices)[1] for part, _, prices in learned.each(table)]
     rows = pd.concat(touched).to_dict("records")
     return [{str(name): value for name, value in row.items()} | {DATE: told(row[DATE], step)} for row in rows]
+
+
+def _unscored(outcome: Outcome) -> Iterator[str]:
+    """That tickers were learned from which no score tells of, such as those that are no longer traded."""
+    scored = set(outcome.forecasts[TICKER])
+    if unscored := [ticker for ticker in outcome.table[TICKER].unique() if ticker not in scored]:
+        yield f"Learned from but not scored, for want of a whole forecast in the test span: {listed(unscored)}."
 
 
 def _notes(prices: Prices, learned: Learned, difference: float) -> Iterator[str]:
