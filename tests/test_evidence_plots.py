@@ -119,7 +119,7 @@ def test_lines_of_coverage_that_end_together_are_named_together(wide, named):
     assert [text.get_text() for text in own.texts] == named
 
 
-@pytest.mark.parametrize(("sessions", "window"), [(60, 20), (300, 100), (900, 250), (9, 5)])
+@pytest.mark.parametrize(("sessions", "window"), [(60, 30), (300, 150), (507, 250), (900, 250), (9, 5)])
 def test_a_short_test_span_rolls_over_fewer_sessions_and_says_how_many(sessions, window):
     table = forecasts_of(garch_path(sessions + 60), sessions, MODELS)
     figure = drawn("coverage", table)
@@ -178,9 +178,9 @@ def test_direction_stands_beside_the_base_rate_with_wilsons_interval(table):
     moved = rows["forecast"] != last  # all but the first
     rows, last = rows[moved], last[moved]
     up, said = rows["actual"] > last, rows["forecast"] > last
-    np.testing.assert_allclose(lines(over_time, "the price went up (base rate)")[0].get_ydata(), 100 * up.rolling(200).mean().dropna())
+    np.testing.assert_allclose(lines(over_time, "the price went up (base rate)")[0].get_ydata(), 100 * up.rolling(250).mean().dropna())
     right = lines(over_time, "the network's direction is right")[0].get_ydata()
-    np.testing.assert_allclose(right, 100 * (up == said).rolling(200).mean().dropna())
+    np.testing.assert_allclose(right, 100 * (up == said).rolling(250).mean().dropna())
     first = (up == said)[rows[DATE].dt.year == rows[DATE].dt.year.min()]
     wanted = binomtest(int(first.sum()), len(first)).proportion_ci(method="wilson")
     (_, low), (_, high) = by_year.collections[0].get_segments()[0]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ROLLING, LEAST_ROLLING = 250, 20
-"""Sessions of a rolling share; of a shorter test span a third, but the second, or half of an even shorter one."""
+ROLLING = 250
+"""Sessions of a rolling share; half of the test span where that is fewer."""
 FAR = 4.0
 """How many times the median's extent a line may have before it is left to leave the picture."""
 FAN_SESSIONS = 24
@@ -346,7 +346,7 @@ def _name_ends(axes: Axes, last: pd.Timestamp, ends: Mapping[str, float]) -> Non
 
 def _window(subject: Subject) -> int:
     dates = int(subject.rows(subject.network)[DATE].nunique())
-    return min(ROLLING, max(dates // 3, min(LEAST_ROLLING, (dates + 1) // 2)))
+    return min(ROLLING, (dates + 1) // 2)
 
 
 EVIDENCE: Mapping[str, Callable[[Subject], Figure]] = {
