@@ -45,3 +45,15 @@ def test_a_trial_that_failed_is_not_said_to_have_been_ended_early(failed, said):
     texts = [text.get_text() for text in figures["history"].findobj(Text)]
     assert (said in texts) == bool(failed)
     assert any(text.get_text().endswith(f"grey: {said}") for text in figures["parallel"].findobj(Text))
+
+
+@pytest.mark.parametrize(("peak", "inside"), [(0.26, True), (0.30, True), (9.0, False)])
+def test_the_curve_of_the_best_trial_leaves_the_picture_only_where_it_would_flatten_all_others(peak, inside):
+    calm = [0.25, 0.24, 0.23, 0.22, 0.21, 0.20, 0.20, 0.20]
+    curves = [[[0.24, peak, *calm[2:]]] if number == 2 else [calm] for number in range(4)]
+    own, *trials = (Trial(n, {"model.dropout": 0.2}, None, "complete", ({"crps": 3.0 - (n == 2), "curves": curves[n]},)) for n in range(4))
+    found = Found(own, tuple(trials), 1, {}, True)
+    (axes,) = tuning_figures(found, SPACE, "prices.csv")["learning"].axes
+    low, high = axes.get_ylim()
+    assert 0.19 < low < 0.20 < 0.25 < high < 0.34
+    assert (peak < high) == inside

@@ -116,7 +116,8 @@ def draw_learning(found: Found, title: str) -> Figure:
             axes.plot(range(1, len(curve) + 1), curve, color=color, lw=2.0, label=name)
     values = [value for trial in (found.own, *found.trials) for value in _curve(trial)]
     if values:
-        axes.set_ylim(min(values) - 0.03 * np.ptp(values), _top(values))
+        low, top = min(values), _top(values, [*_curve(found.own), *_curve(found.best)])
+        axes.set_ylim(low - 0.03 * (top - low), top)
     number_axis(axes.xaxis, 9, whole=True)
     number_axis(axes.yaxis)
     label_axes(axes, "Epoch", "Validation loss (scaled target)")
@@ -180,10 +181,12 @@ def _curve(trial: Trial) -> list[float]:
     return list(curves[0]) if curves else []
 
 
-def _top(values: list[float]) -> float:
-    """Where to cut the axis, so that a trial that went astray does not flatten the others."""
+def _top(values: list[float], named: list[float]) -> float:
+    """Where to cut the axis, so that a trial that went astray does not flatten the others; the named ones have twice the room."""
     low, most = min(values), float(np.quantile(values, 0.95))
-    return most + 0.25 * (most - low) if most > low else low + 1.0
+    if most == low:
+        return low + 1.0
+    return most + (most - low) * max(0.25, min(1.25, 0.05 + (max(named, default=low) - most) / (most - low)))
 
 
 def _heights(trial: Trial, space: Space) -> list[float]:
