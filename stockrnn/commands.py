@@ -17,7 +17,7 @@ import pandas as pd
 
 from stockrnn import recipes
 from stockrnn.config import Config
-from stockrnn.configfile import config_schema, find_config, find_space, load_config, shipped_configs, to_yaml
+from stockrnn.configfile import config_schema, find_config, find_space, load_config, override_config, shipped_configs, to_yaml
 from stockrnn.errors import RunDamagedError, StockRNNError, StorageError, inert
 from stockrnn.interrupts import interruptible
 from stockrnn.places import Place
@@ -47,11 +47,11 @@ def train(
     """`stockrnn train`. `place` holds the fields of `Place`."""
     where = Place(**place)
     if resume:
-        folder, settings = unfinished_run(run)
-        settings = _settings(config, data, overrides) if config or data or overrides else settings
+        folder, kept = unfinished_run(run)
+        settings = _resumed(kept, config, data, overrides)
     else:
-        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
-        folder = new_run_folder(run, find_config(config or DEFAULT_CONFIG).stem, dt.datetime.now().astimezone().date())
+        settings = _settings(config, data, overrides)
+        folder = _new_folder(run, config)
     progress = training_progress(settings.train.epochs, len(settings.train.members))
     how = f"Go on with: stockrnn train --resume --run {folder}"
     with interruptible(how, lambda: is_begun(folder)) as check, progress as tell:
@@ -84,14 +84,11 @@ def backtest(
     if "start" in given and not is_number(given["start"]):
         given["start"] = _iso(asked_for(given["start"], "--start", ""))
     if resume:
-        folder, settings, kept = recipes.unfinished_backtest(run)
-        settings = _settings(config, data, overrides) if config or data or overrides else settings
-        walk = dataclasses.replace(kept, **given)
+        folder, kept, begun = recipes.unfinished_backtest(run)
+        settings, walk = _resumed(kept, config, data, overrides), dataclasses.replace(begun, **given)
     else:
-        walk = recipes.Plan(**given)
-        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
-        name = f"{find_config(config or DEFAULT_CONFIG).stem}-backtest"
-        folder = new_run_folder(run, name, dt.datetime.now().astimezone().date())
+        walk, settings = recipes.Plan(**given), _settings(config, data, overrides)
+        folder = _new_folder(run, config, "-backtest")
     how = f"Go on with: stockrnn backtest --resume --run {folder}"
     with interruptible(how, lambda: is_begun(folder)) as check, walk_progress(walk.folds, walk.refit) as progress:
 
@@ -132,15 +129,14 @@ def tune(
     if "time_s" in given:
         given.setdefault("trials", None)
     if resume:
-        folder, settings, searched, kept = recipes.unfinished_tune(run)
-        settings = _settings(config, data, overrides) if config or data or overrides else settings
+        folder, kept, searched, begun = recipes.unfinished_tune(run)
+        settings, asked = _resumed(kept, config, data, overrides), dataclasses.replace(begun, **given)
         searched = searched if space is None else read_space(find_space(space))
-        asked = dataclasses.replace(kept, **given)
     else:
         asked, searched = recipes.Effort(**given), read_space(find_space(space or DEFAULT_SPACE))
-        settings = _settings(config or DEFAULT_CONFIG, data, overrides)
+        settings = _settings(config, data, overrides)
         searched, left_out = (searched, "") if space else fitting(searched, settings)
-        folder = new_run_folder(run, f"{find_config(config or DEFAULT_CONFIG).stem}-tune", dt.datetime.now().astimezone().date())
+        folder = _new_folder(run, config, "-tune")
     how = f"Go on with: stockrnn tune --resume --run {folder}"
     with interruptible(how, lambda: is_searching(folder)) as check, step_progress("tune") as tell:
 
@@ -172,7 +168,7 @@ def audit(config: str | None, data: str | None, overrides: Sequence[str], json: 
     from stockrnn.evaluation.audit import STAGES
 
     with step_progress("audit") as tell:
-        found = recipes.audit(_settings(config or DEFAULT_CONFIG, data, overrides), tell)
+        found = recipes.audit(_settings(config, data, overrides), tell)
     if json:
         _print_json(found.to_dict())
     else:
@@ -327,7 +323,25 @@ def configs_schema() -> None:
 
 
 def _settings(config: str | None, data: str | None, overrides: Sequence[str]) -> Config:
-    settings = load_config(config, overrides)
+    """The config that a command line asks for, by default the shipped one."""
+    return _with_data(load_config(config or DEFAULT_CONFIG, overrides), data)
+
+
+def _resumed(kept: Config, config: str | None, data: str | None, overrides: Sequence[str]) -> Config:
+    """What a command line with --resume asks for: of what it does not name, what the unfinished run was begun with."""
+    if config is not None:
+        return _settings(config, data, overrides)
+    return _with_data(override_config(kept, overrides), data) if data is not None or overrides else kept
+
+
+def _new_folder(run: str | None, config: str | None, suffix: str = "") -> Path:
+    """The folder of a new run: the one that --run names, else one named after today, the config and the command."""
+    name = f"{find_config(config or DEFAULT_CONFIG).stem}{suffix}"
+    return new_run_folder(run, name, dt.datetime.now().astimezone().date())
+
+
+def _with_data(settings: Config, data: str | None) -> Config:
+    """The config with the path of its prices, or of these, made absolute where there is such a file."""
     path = settings.data.path if data is None else data
     if Path(path).exists():  # so that the run's data are found from any folder
         path = str(Path(path).resolve())

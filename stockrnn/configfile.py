@@ -29,12 +29,21 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
         ConfigError: no such file, not YAML, an unknown key, a wrong value.
     """
     tree = {} if source is None else read_yaml(find_config(source))
+    return _overridden(tree, overrides, str(source or "--set"))
+
+
+def override_config(config: Config, overrides: Iterable[str]) -> Config:
+    """The config with `section.key=value` overrides. Raises ConfigError: an unknown key, a wrong value."""
+    return _overridden(config.model_dump(mode="json"), overrides, "--set")
+
+
+def _overridden(tree: dict[str, Any], overrides: Iterable[str], origin: str) -> Config:
     for item in overrides:
         path, mark, text = item.partition("=")
         if not mark or not path.strip():
             raise ConfigError(f"--set must read section.key=value. Received: {item!r}")
         put(tree, path.strip(), parse_scalar(text), "--set")
-    return build_config(tree, str(source or "--set"))
+    return build_config(tree, origin)
 
 
 def build_config(tree: Mapping[str, Any], origin: str) -> Config:

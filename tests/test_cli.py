@@ -16,9 +16,11 @@ import pytest
 
 from stockrnn import cli, commands, recipes
 from stockrnn.configfile import load_config, shipped_configs
+from stockrnn.errors import InterruptedRunError
 from stockrnn.prices.loading import find_files
 from stockrnn.recipes import assembly
 from stockrnn.reports.plots import FIGURES
+from stockrnn.runs.directory import begin_run
 from stockrnn.storage import shipped
 from stockrnn.types import FORECAST_TABLE, QUANTILE_COLUMNS
 from tests.factories import random_walk
@@ -128,6 +130,32 @@ def test_the_data_of_a_run_are_found_from_any_folder(tmp_path, monkeypatch, give
     path = commands._settings("lstm", given, []).data.path
     monkeypatch.chdir("/")
     assert find_files(path) == [home / "prices" / "a.csv"]
+
+
+GIVEN = {
+    "nothing": (None, None, [], True),
+    "the same line again": (None, str(PRICES), ["train.epochs=7"], True),
+    "the same, with its config": ("gru", str(PRICES), ["train.epochs=7"], True),
+    "another value": (None, None, ["train.epochs=8"], False),
+    "another config": ("lstm", str(PRICES), ["train.epochs=7"], False),
+}
+
+
+@pytest.mark.parametrize("given", sorted(GIVEN))
+def test_a_run_goes_on_with_what_it_was_begun_with_unless_the_command_says_otherwise(given, tmp_path, monkeypatch):
+    *words, same = GIVEN[given]
+    begun = commands._settings("gru", str(PRICES), ["train.epochs=7"])
+    begin_run(tmp_path / "run", begun)
+    asked = []
+
+    def resume(config, folder, *_):
+        asked.append(config)
+        raise InterruptedRunError("stop")
+
+    monkeypatch.setattr(recipes, "resume", resume, raising=False)
+    with pytest.raises(InterruptedRunError):
+        commands.train(*words, str(tmp_path / "run"), True, True, {"engine": "local", "address": None})
+    assert (asked == [begun]) == same
 
 
 def test_prediction_names_the_next_sessions_with_ordered_intervals(place):
