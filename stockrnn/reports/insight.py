@@ -10,6 +10,7 @@ import pandas as pd
 
 from stockrnn.prices.steps import row_name
 from stockrnn.reports.sheet import COLORS, FAINT, INK, MUTED, SPARE, drawing, head, inert, label_axes, log_axis, number_axis, sheet
+from stockrnn.reports.subject import is_log_scaled, trainings_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,16 +135,14 @@ def draw_gradient_norms(history: pd.DataFrame, title: str) -> Figure:
     """The norm of the whole gradient in each epoch, before clipping, one line a member and refit."""
     figure, cells = sheet(["norms"])
     (axes,) = cells["norms"]
-    each = [name for name in ("fold", "member") if name in history]
-    members = [rows.sort_values("epoch") for _, rows in history.groupby(each)]
+    members = trainings_of(history)
     for place, rows in enumerate(members):
         color, dashes = LINES[place % len(LINES)] if len(members) <= len(LINES) else (COLORS["network"], "-")
         label = f"network {place + 1}" if 1 < len(members) <= len(LINES) else ""
         dot = "." if len(rows) <= 12 else ""
         axes.plot(rows["epoch"], rows["gradient_norm"], color=color, ls=dashes, marker=dot, alpha=0.8, lw=1.3, label=label)
     norms = history["gradient_norm"].to_numpy(float)
-    norms = norms[np.isfinite(norms)]
-    logarithmic = bool(norms.size and norms.min() > 0 and norms.max() > 5 * norms.min())
+    logarithmic = is_log_scaled(norms)
     if logarithmic:
         _decades(axes.yaxis, norms)
     else:

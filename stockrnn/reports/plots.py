@@ -31,7 +31,17 @@ from stockrnn.reports.sheet import (
     sheet,
     time_axis,
 )
-from stockrnn.reports.subject import NAIVE, Subject, binomial_band, make_subject, model_styles, notes_of, returns_of
+from stockrnn.reports.subject import (
+    NAIVE,
+    Subject,
+    binomial_band,
+    is_log_scaled,
+    make_subject,
+    model_styles,
+    notes_of,
+    returns_of,
+    trainings_of,
+)
 from stockrnn.reports.tables import NOTHING
 from stockrnn.types import DATE, QUANTILE_COLUMNS
 
@@ -124,12 +134,9 @@ def draw_loss(subject: Subject) -> Figure:
     """Training and validation loss of each epoch, member and refit; a ring marks the epoch whose weights were put back."""
     figure, cells = sheet(["loss"])
     (axes,) = cells["loss"]
-    each = [name for name in ("fold", "member") if name in subject.history]
-    members = [rows.sort_values("epoch") for _, rows in subject.history.groupby(each)]
+    members = trainings_of(subject.history)
     _draw_losses(axes, members)
-    values = subject.history[["loss", "validation_loss"]].to_numpy(float)
-    values = values[np.isfinite(values)]
-    logarithmic = bool(values.size and values.min() > 0 and values.max() > 5 * values.min())
+    logarithmic = is_log_scaled(subject.history[["loss", "validation_loss"]].to_numpy(float))
     (log_axis if logarithmic else number_axis)(axes.yaxis)
     number_axis(axes.xaxis, 10, whole=True)
     first, last = subject.history["epoch"].min(), subject.history["epoch"].max()

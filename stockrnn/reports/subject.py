@@ -181,6 +181,18 @@ def returns_of(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: 100 * (logs[name] - logs["last"]) for name in columns})
 
 
+def trainings_of(history: pd.DataFrame) -> list[pd.DataFrame]:
+    """The epochs of each training, in order: one training for each network and, in a backtest, each refit."""
+    keys = [name for name in ("fold", "member") if name in history]
+    return [rows.sort_values("epoch") for _, rows in history.groupby(keys)]
+
+
+def is_log_scaled(values: np.ndarray) -> bool:
+    """Whether an axis of these values should be logarithmic: all are above 0, and the largest is over five times the smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() > 5 * finite.min())
+
+
 def binomial_band(levels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Between which shares of `count` independent sessions 95 % of the time lie, where each happens at its level, between 0 and 1."""
     return _least(0.025, count, levels) / count, _least(0.975, count, levels) / count

@@ -307,17 +307,27 @@ def is_complete(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def begin_state(folder: Path) -> Path:
+    """Make the folder of the state of work under way, in a folder whose lock is held.
+
+    Raises:
+        ConfigError: that holds a complete run.
+        RunDamagedError: a link stands where a folder of ours should be.
+    """
+    if is_complete(folder):
+        raise ConfigError(f"--run must be a new or empty folder. Received: {folder}, a complete run. Choose another.")
+    for place in (folder / CHECKPOINTS, folder / PLOTS):
+        hold(not place.is_symlink(), place, "be a folder", "a link")
+    return make_folder(folder / CHECKPOINTS)
+
+
 def begin_run(folder: Path, config: Config) -> None:
     """Note what is being trained in a folder whose lock is held, so that it can go on after any death.
 
     Raises:
         ConfigError: another config than before, or a complete run.
     """
-    if is_complete(folder):
-        raise ConfigError(f"--run must be a new or empty folder. Received: {folder}, a complete run. Choose another.")
-    for place in (folder / CHECKPOINTS, folder / PLOTS):
-        hold(not place.is_symlink(), place, "be a folder", "a link")
-    path, text = make_folder(folder / CHECKPOINTS) / "config.yaml", to_yaml(config)
+    path, text = begin_state(folder) / "config.yaml", to_yaml(config)
     _remove_temporary(folder)
     if path.is_file():
         before = read_plain_file(path, LARGEST[".yaml"]).decode()

@@ -72,12 +72,11 @@ def read_parquet(data: bytes, path: Path) -> pd.DataFrame:
 
 def _spelled(column: Any) -> list[str]:
     """The texts of a column whose values are kept once."""
-    return [
-        text
-        for chunk in column.chunks
-        for words in [chunk.dictionary.to_pylist()]
-        for text in map(words.__getitem__, chunk.indices.to_numpy())
-    ]
+    texts: list[str] = []
+    for chunk in column.chunks:
+        words = chunk.dictionary.to_pylist()
+        texts += [words[index] for index in chunk.indices.to_numpy()]
+    return texts
 
 
 def _schema(dated: bool, shared: bool = False) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from stockrnn.config import Config
 from stockrnn.configfile import build_config, config_changes, result_tree
 from stockrnn.errors import ConfigError
-from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, in_runs, is_complete
+from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, SEARCH, begin_state, in_runs
 from stockrnn.runs.files import read_sealed, to_json, to_sealed
 from stockrnn.runs.vetting import hold, hold_format, parse_json
 from stockrnn.searchspace import Space, space_of
@@ -118,11 +118,7 @@ def begin_search(folder: Path, terms: Terms, trials: int | None) -> Results:
     Raises:
         ConfigError: the folder holds a search of other terms, a complete one of more trials, or a run.
     """
-    if is_complete(folder):
-        raise ConfigError(f"--run must be a new or empty folder. Received: {folder}, a complete run. Choose another.")
-    for place in (folder / CHECKPOINTS, folder / PLOTS):
-        hold(not place.is_symlink(), place, "be a folder", "a link")
-    state = make_folder(folder / CHECKPOINTS)
+    state = begin_state(folder)
     ledger = _read_ledger(folder) if is_searched(folder) else None
     for before in filter(None, (ledger, _read_terms(folder))):
         changed = terms.differences(before)
