@@ -19,7 +19,7 @@ from stockrnn.features.pipeline import Pipeline, fit_newcomer
 from stockrnn.models.forecaster import Forecaster
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
-from stockrnn.prices.sessions import future_sessions
+from stockrnn.prices.sessions import FutureSessions, future_sessions
 from stockrnn.prices.steps import dated, instant, row_name
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.tables import listed
@@ -68,32 +68,51 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
         return functools.reduce(Pipeline.joined, newcomers.values(), Pipeline.from_dict(state, prices.known))
 
     forecaster = _forecaster(run, pipeline_of)
-    rows = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy()
-    short: list[str] = []
+    forecasts, rows, short = _forecast(run, forecaster, table, pipeline_of)
+    future = _future(table, rows, forecaster.horizon, config.data.calendar, prices.step)
+    forecasts[DATE] = [future[ticker].dates[step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
+    notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {}) + short
+    notes += [*_sources(future, prices.step), *_hindsight(run, forecasts), *_beside(forecasts)]
+    last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
+    return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), prices.step, tuple(notes))
+
+
+def _forecast(
+    run: Run, forecaster: Forecaster, table: pd.DataFrame, pipeline_of: Callable[[dict[str, Any]], Pipeline]
+) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """The calibrated forecasts from each ticker's last observed row, these rows, and a note on tickers with too little history.
+
+    Raises:
+        DataError: every ticker has too little history.
+    """
+    rows, notes = table[~table[FILLED]].groupby(TICKER, sort=False).tail(1).index.to_numpy(), []
     try:
         forecasts = forecast_span([forecaster], table, rows)
     except DataError as error:
         enough = np.intersect1d(rows, _possible_rows(run, table, pipeline_of))
         if len(enough) == 0:
             raise
-        short, rows = [f"Not forecast: {listed(table[TICKER][np.setdiff1d(rows, enough)].tolist())}. {error}"], enough
+        short = table[TICKER][np.setdiff1d(rows, enough)].tolist()
+        rows, notes = enough, [f"Not forecast: {listed(short)}. {error}"]
         forecasts = forecast_span([forecaster], table, rows)
-    forecasts = _calibrated(run, forecasts)
-    dates: dict[Any, pd.DatetimeIndex] = {}
-    sources: dict[str, dict[str, str]] = {}
-    slices = ticker_slices(table[TICKER])
+    return _calibrated(run, forecasts), rows, notes
+
+
+def _future(table: pd.DataFrame, rows: np.ndarray, horizon: int, calendar: str, step: str) -> dict[str, FutureSessions]:
+    """The sessions after each ticker's cutoff row, by ticker."""
+    slices, future = ticker_slices(table[TICKER]), {}
     for ticker, row in zip(table[TICKER].to_numpy()[rows], rows, strict=True):
         sessions = table[DATE].iloc[slices[ticker].start : row + 1]
-        future = future_sessions(sessions, ticker, forecaster.horizon, config.data.calendar, prices.step)
-        dates[ticker] = future.dates
-        sources.setdefault(future.calendar, {})[ticker] = future.reason
-    notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {}) + short
-    names = row_name(prices.step, 2)
-    notes += [f"{listed(list(reasons))}: {names} from {calendar} ({_why(reasons)})." for calendar, reasons in sources.items()]
-    forecasts[DATE] = [dates[ticker][step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
-    notes += [*_hindsight(run, forecasts), *_beside(forecasts)]
-    last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
-    return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), prices.step, tuple(notes))
+        future[ticker] = future_sessions(sessions, ticker, horizon, calendar, step)
+    return future
+
+
+def _sources(future: Mapping[str, FutureSessions], step: str) -> list[str]:
+    """Which calendar the dates of which tickers come from, and why: a sentence for each calendar."""
+    reasons: dict[str, dict[str, str]] = {}
+    for ticker, sessions in future.items():
+        reasons.setdefault(sessions.calendar, {})[ticker] = sessions.reason
+    return [f"{listed(list(given))}: {row_name(step, 2)} from {calendar} ({_why(given)})." for calendar, given in reasons.items()]
 
 
 def _until(prices: Prices, asof: pd.Timestamp) -> pd.DataFrame:
