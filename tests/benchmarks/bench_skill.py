@@ -45,7 +45,7 @@ HERE = Path(__file__).parent
 KEPT = Path(".bench") / "skill"
 OURS, CONFIG = "quantile.yaml", "quantile"
 PEERS = {"neuralforecast GRU": "neuralforecast", "darts BlockRNN": "darts"}
-CLASSICAL = ("garch", "har", "naive")
+CLASSICAL = ("garch", "har", "naive", "ewma")
 COMMON = {"cell": "gru", "units": 32, "learning_rate": 1e-3, "seeds": [1, 2], "threads": 1, "quantiles": list(QUANTILES), "patience": 6}
 TUNED: dict[str, dict[str, Any]] = {
     "neuralforecast": {"decoder_layers": 2, "batch": 128, "updates": 2000, "check": 50},
@@ -53,6 +53,8 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 """What the peers did best with on the validation span of such series."""
 SIGNIFICANT = 0.05
+STRETCH = 250
+"""Sessions in a row over which coverage is measured."""
 GARCH_GOALS = {1: 0.985}
 """Largest ratio to `garch` by the number of steps; 1 for others."""
 
@@ -170,7 +172,35 @@ def score(tables: dict[str, pd.DataFrame], seconds: dict[str, dict[str, float]],
         found.append(figure(what, case, [float((crps.loc[OURS] / crps.loc[model]).mean())], goal, detail=p.strip()))
         if model in PEERS and test is not None:
             found.append(figure(what, f"p of the pooled DM test against {model}", [test.p_value], SIGNIFICANT, detail=p.strip()))
-    return found
+    return found + (also_asked(tables, crps, losses, found[0].what) if horizon == 1 and found else [])
+
+
+def also_asked(tables: dict[str, pd.DataFrame], crps: pd.DataFrame, losses: pd.DataFrame, what: str) -> list[Figure]:
+    """Figures of our one-step forecasts that are more than a mean: the tests, the best rival of each series, and coverage.
+
+    Args:
+        tables: the forecast table of each series.
+        crps: the CRPS of each model, a row each, on each series, a column each.
+        losses: CRPS of each model by date, from `losses_by_date`.
+        what: the label of these figures.
+    """
+    classical = crps.loc[crps.index.intersection(CLASSICAL)]
+    below = (crps.loc[OURS] < classical.loc["garch"]).mean()
+    found = [
+        figure(what, "the best classical model of each series, in hindsight", [float((crps.loc[OURS] / classical.min()).mean())], 0.995),
+        figure(what, "share of series below garch", [float(below)], 0.9, at_least=True),
+    ]
+    for model in ("garch", "har"):
+        test = diebold_mariano(losses[OURS], losses[model], 1, cosine_count(len(losses)))
+        found += [figure(what, f"p of the pooled DM test against {model}", [test.p_value], 0.01)] if test else []
+    inside = [rows.sort_values("cutoff").eval("q05 <= actual <= q95") for rows in (each[each["model"] == OURS] for each in tables.values())]
+    points = 100 * abs(sum(each.mean() for each in inside) / len(inside) - 0.9)
+    least = min(float(each.rolling(min(STRETCH, len(each))).mean().min()) for each in inside)
+    return [
+        *found,
+        figure(what, "points between the mean coverage of the 90 % interval and 90 %", [float(points)], 1.5),
+        figure(what, f"least coverage of {STRETCH} sessions in a row", [least], 0.8, at_least=True),
+    ]
 
 
 def main() -> int:
