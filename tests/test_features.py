@@ -70,15 +70,16 @@ def test_features_without_their_columns_are_named():
         split_available(prices, (), ("relative_volume",))
 
 
-def test_a_column_is_there_from_half_of_a_ticker_s_sessions_on():
+def test_a_column_is_there_from_half_of_the_sessions_on():
     prices = random_walk(50)
     for begin, there in ((25, True), (26, False)):
         late = prices.assign(high=prices["high"].where((prices.index >= begin) & (prices.index % 3 != 0) | (prices.index == begin)))
         assert split_available(late, ("high", "close"), ("range",))[1] == ([] if there else ["high", "range"])
     several = pd.concat([prices.assign(high=np.nan), late.assign(ticker="LATE")], ignore_index=True)
     assert split_available(several, ("close",), ("range",))[1] == ["range"]
-    one = pd.concat([several, prices[:3].assign(ticker="TOLD")], ignore_index=True)
-    assert split_available(one, ("close",), ("range",))[1] == []
+    for told, there in ((50, False), (52, True)):  # 24 and these of 100 and these
+        more = pd.concat([several, random_walk(told).assign(ticker="TOLD")], ignore_index=True)
+        assert split_available(more, ("close",), ("range",))[1] == ([] if there else ["range"])
     prices.loc[1:, "volume"] = 0.0
     assert split_available(prices, ("high", "volume"), ("range",)) == (["high", "volume", "range"], [])
     prices["volume"] = 0.0

@@ -249,7 +249,10 @@ def test_a_ticker_of_a_panel_without_what_features_need_is_left_out_and_alone_to
     assert learnable_tickers(several, spans, alone)[0] == ["WHOLE", "INDEX", "ENOUGH"]  # whose network has its own features
     assert fit_pipeline(index, spans, alone).names == ("log_return",)
     with pytest.raises(DataError, match=r"must have 22 training rows with all features.* Received: none of 2\. Shorten"):
-        learnable_tickers(pd.concat([index, short], ignore_index=True), spans, config)
+        learnable_tickers(pd.concat([short, short.assign(ticker="OTHER")], ignore_index=True), spans, config)
+    mostly = pd.concat([index, short], ignore_index=True)
+    assert learnable_tickers(mostly, spans, config)[1] == []  # what most rows lack costs no ticker
+    assert fit_pipeline(mostly, spans, config).absent == ("relative_volume",)
     assert learnable_tickers(pd.concat([index, index.assign(ticker="OTHER")]), spans, config)[1] == []  # whose network has no such feature
     rare = whole.assign(volume=whole[VOLUME].where(whole.index > 100))
     assert fit_pipeline(rare, spans, config).absent == ("relative_volume",)

@@ -17,7 +17,7 @@ from stockrnn.types import CLOSE, HIGH, LOW, OPEN, OWN, TICKER, VOLUME, own
 VOLUME_MEMORY = 60
 """Sessions that `relative_volume` compares with."""
 LEAST_SHARE = 0.5
-"""Share of a ticker's rows that a column must have begun in to be learned from."""
+"""Share of all tickers' rows that a column must have begun in to be learned from."""
 
 
 def log_return(prices: pd.DataFrame) -> pd.Series:
@@ -70,7 +70,7 @@ INDICATORS: dict[str, tuple[Callable[[pd.DataFrame], pd.Series], tuple[str, ...]
 def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Sequence[str]) -> tuple[list[str], list[str]]:
     """The features this file can give, and those it cannot, in config order: a column they need is empty, or begins late.
 
-    A network learns from the rows that have all features, so one that most rows of every ticker come before costs more than it tells.
+    A network learns from the rows that have all features, so one that most rows come before costs more than it tells.
 
     Raises:
         DataError: none of them can be made.
@@ -86,14 +86,12 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
 
 
 def _is_there(prices: pd.DataFrame, name: str) -> bool:
-    """Whether a column has begun in half of a ticker's rows or more, and is no volume of zeros."""
-    column, ticker = prices[_header(prices, name)], prices[TICKER]
+    """Whether a column has begun in half of the rows or more, each ticker's by itself, and is no volume of zeros."""
+    column = prices[_header(prices, name)]
     if name == VOLUME and not (column > 0).any():
         return False
     known = column.notna()
-    if known.all() or not known.any():
-        return bool(known.any())
-    return bool(known.groupby(ticker, sort=False).cummax().groupby(ticker, sort=False).mean().max() >= LEAST_SHARE)
+    return bool(known.all() or known.groupby(prices[TICKER], sort=False).cummax().mean() >= LEAST_SHARE)
 
 
 def _header(prices: pd.DataFrame, name: str) -> str:
