@@ -277,7 +277,8 @@ def runs_show(run: str | None, json: bool) -> None:
     print(to_yaml(opened.config))
     _print_scores(opened, metrics)
     test = {key: value for key, value in metrics["test"].items() if key != "years" or opened.step != UNDATED}
-    for part in evidence_tables.evidence_tables(test, metrics["network"]):
+    tests = evidence_tables.significance_tables(metrics.get("significance", {}), metrics["network"])
+    for part in (*evidence_tables.evidence_tables(test, metrics["network"]), *tests):
         _show(part)
 
 

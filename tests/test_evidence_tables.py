@@ -9,7 +9,8 @@ from test_plots import MODELS, forecasts_of, several
 from test_tables import printed
 
 from stockrnn.evaluation.scores import GROUPS, extremes, reasons, score_groups, score_table
-from stockrnn.reports.evidence_tables import MOST_ROWS, evidence_tables
+from stockrnn.evaluation.significance import significance_document
+from stockrnn.reports.evidence_tables import MOST_ROWS, evidence_tables, significance_tables
 from tests.factories import garch_path
 
 GOLDEN = Path(__file__).parent / "golden" / "format1"
@@ -71,3 +72,41 @@ def test_a_run_of_an_earlier_version_adds_nothing():
     test = json.loads((GOLDEN / "metrics.json").read_text())["test"]
     network = json.loads((GOLDEN / "metrics.json").read_text())["network"]
     assert list(evidence_tables(test, network)) == []
+
+
+def proof_of(document):
+    return "\n".join(part if isinstance(part, str) else printed(part) for part in significance_tables(document, "lstm"))
+
+
+def shown_p(outcome):
+    if outcome is None:
+        return "\N{EN DASH}"
+    return "<0.001" if outcome["p_holm"] < 0.001 else f"{outcome['p_holm']:.3f}"
+
+
+def test_the_tests_stand_with_their_statistics_and_corrected_p():
+    document = significance_document(forecasts_of(garch_path(500), 300, MODELS), "lstm", 0)
+    shown = proof_of(document)
+    for rival, outcomes in document["diebold_mariano"].items():
+        (line,) = (line for line in shown.splitlines() if line.split()[:1] == [rival])
+        wanted = [f"{outcomes[loss]['statistic']:+.2f}" for loss in ("squared", "absolute", "crps")]
+        assert line.split()[1::2] == wanted
+        assert line.split()[2::2] == [shown_p(outcomes[loss]) for loss in ("squared", "absolute", "crps")]
+    low, high = document["skill_interval_95"]["crps"]
+    assert f"CRPS {100 * low:+.1f} % to {100 * high:+.1f} %" in " ".join(shown.split())
+    (row,) = (line.split() for line in shown.splitlines() if line.startswith("GARCH"))
+    named = (document[name]["GARCH"] for name in ("pesaran_timmermann", "kupiec", "christoffersen"))
+    assert row[1:] == [shown_p(each) for each in named]
+    assert ("A dash" in shown) == ("\N{EN DASH}" in row)
+
+
+def test_tests_of_many_tickers_are_counted():
+    document = significance_document(several(40, 30).reset_index(drop=True), "lstm", 0)
+    shown = proof_of(document)
+    below = sum(each is not None and each["p_holm"] < 0.05 for each in document["kupiec"].values())
+    assert f"coverage {below} of 40" in shown
+    assert "one step ahead" not in shown
+
+
+def test_a_run_without_tests_shows_none():
+    assert list(significance_tables({}, "lstm")) == []

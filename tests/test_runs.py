@@ -479,6 +479,17 @@ METRICS = {
     "a number for a date": {"test": {"start": 1, "end": "b", "n": 1, "models": {"lstm": {}}}},
     "a number in the verdict": {"verdict": [1]},
     "a number in the alarms": {"alarms": [1]},
+    "a text for tests": {"significance": "none"},
+    "a test of a word": {"significance": {"kupiec": {"AAPL": {"statistic": 1.0, "p_holm": "small"}}}},
+    "a test without its p": {"significance": {"diebold_mariano": {"naive": {"crps": {"statistic": 1.0}}}}},
+    "an interval with one end": {"significance": {"skill_interval_95": {"crps": [0.1]}}},
+}
+SPANS = {"start": "a", "end": "b", "n": 1, "models": {"lstm": {}}}
+METRICS |= {
+    "steps that are a number": {"test": {**SPANS, "steps": 5}},
+    "a text among a year's scores": {"test": {**SPANS, "years": {"2020": {"lstm": {"mae": "low"}}}}},
+    "a skill of tickers without its best": {"test": {**SPANS, "ticker_skill": {"tickers": 2, "above_0": 1, "median": 0.1, "worst": {}}}},
+    "a reason that is a number": {"test": {**SPANS, "undefined": {"mape": 1}}},
 }
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from stockrnn.evaluation.significance import losses_by_date
 from stockrnn.prices.steps import row_name
-from stockrnn.reports.evidence_tables import metric_table
+from stockrnn.reports.evidence_tables import metric_table, p_cell
 from stockrnn.reports.sheet import COLORS, INK, SPARE, drawing, head, inert, label_axes, number_axis, sheet, time_axis, when
 from stockrnn.reports.subject import NAIVE
-from stockrnn.reports.tables import NOTHING, POOLED, empty_table, literal, number, plain_text
+from stockrnn.reports.tables import POOLED, empty_table, literal, number, plain_text
 from stockrnn.types import TICKER, UNDATED
 
 if TYPE_CHECKING:
@@ -37,15 +37,13 @@ def pairs_table(found: Comparison) -> Table:
     """Each pair of runs: by how much the first one's CRPS and MAE differ from the second's, with Holm's p."""
     table = empty_table(["Run", "against", "CRPS\n%", "p", "MAE\n%", "p"], left=2)
     for pair in found.pairs:
-        cells = [text for loss in ("crps", "absolute") for text in (number(100 * (pair.ratios[loss] - 1), 2, "+"), _p(pair.p_holm[loss]))]
+        cells = [
+            text for loss in ("crps", "absolute") for text in (number(100 * (pair.ratios[loss] - 1), 2, "+"), p_cell(pair.p_holm[loss]))
+        ]
         table.add_row(*map(literal, [plain_text(pair.first, 32), plain_text(pair.second, 32), *cells]))
     table.caption = "p of Diebold-Mariano tests, corrected by Holm for all in this table; below 0.05 the difference is shown."
     table.caption_justify = "left"
     return table
-
-
-def _p(value: float | None) -> str:
-    return NOTHING if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def draw_comparison(found: Comparison) -> Figure:

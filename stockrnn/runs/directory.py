@@ -26,7 +26,7 @@ from stockrnn.errors import ConfigError, RunDamagedError, RunInUseError, Storage
 from stockrnn.prices.planned import NO_SESSIONS, keep_sessions
 from stockrnn.runs.files import FORECASTS, read_forecasts, to_json
 from stockrnn.runs.parquet import read_parquet
-from stockrnn.runs.vetting import LARGEST, check_state, check_weights, hold, hold_format, largest_files, parse_json
+from stockrnn.runs.vetting import LARGEST, check_metrics, check_state, check_weights, hold, hold_format, largest_files, parse_json
 from stockrnn.storage import (
     LOCK_NAME,
     TEMPORARY,
@@ -40,7 +40,7 @@ from stockrnn.storage import (
     write_bytes,
 )
 from stockrnn.strictyaml import parse_yaml
-from stockrnn.types import STEPS, UNDATED
+from stockrnn.types import STEPS
 
 FORMAT = 1
 RUNS = "runs"
@@ -129,7 +129,7 @@ class Run:
             _same(hash_plain_file(file, limits[file.suffix]), digest, file)
         parts = check_weights(self.read("weights.safetensors"), config, self.folder / "weights.safetensors")
         check_state(self.json("scaler.json"), config, self.folder / "scaler.json", model_names(parts))
-        _check_metrics(self.json("metrics.json"), self.folder / "metrics.json", self.step)
+        check_metrics(self.json("metrics.json"), self.folder / "metrics.json", self.step)
 
 
 def write_run(folder: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
@@ -194,20 +194,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _sealed(manifest: Mapping[str, Any]) -> bytes:
     """A manifest with its own SHA-256 at its end, of what it is without that."""
     return to_json({**manifest, "sha256": sha256(to_json(manifest))})
-
-
-def _check_metrics(metrics: Any, path: Path, step: str) -> None:
-    try:
-        models = metrics["test"]["models"]
-        scores = [value for model in models.values() for value in model.values()]
-        said = [*metrics["verdict"], *metrics["alarms"], *models]
-        ends = [metrics["test"][key] for key in ("start", "end")]
-        whole = metrics["network"] in models and isinstance(metrics["test"]["n"], int)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunDamagedError(f"{path} must hold the scores of a run. Received: {error!r}. Train again, or restore it.") from None
-    plain = all(value is None or type(value) in (int, float) for value in scores) and all(isinstance(word, str) for word in said)
-    plain = plain and all(isinstance(end, str) or (step == UNDATED and type(end) is int) for end in ends)
-    hold(whole and plain, path, "hold the scores of a run", "another document")
 
 
 def _same(found: str, wanted: str, path: Path) -> None:

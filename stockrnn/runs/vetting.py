@@ -21,7 +21,7 @@ from stockrnn.features.ahead import DAY_OF_WEEK
 from stockrnn.features.anchors import PRIOR
 from stockrnn.models.shapes import GATES
 from stockrnn.prices.schedule import Plan, is_calendar
-from stockrnn.types import QUANTILES
+from stockrnn.types import QUANTILES, UNDATED
 
 MIB = 1 << 20
 LARGEST = {
@@ -170,6 +170,30 @@ def _check_widths(widths: Mapping[str, Any], horizon: int, origin: Path) -> None
             and all(type(step) in (int, float) and 1 / MOST_WIDENED <= step <= MOST_WIDENED for step in steps)
         )
         hold(fits, origin, f"widen the intervals of at most {horizon} steps by factors that can be", steps)
+
+
+def check_metrics(metrics: Any, origin: Path, step: str) -> None:
+    """Refuse a document of scores whose shape is not that of ours, but for what earlier versions did not write. Raises RunDamagedError."""
+    try:
+        test, tests = metrics["test"], metrics.get("significance", {})
+        groups = [test.get(f"{by}s", {}) for by in ("step", "year", "ticker")]
+        tables = [test["models"], *(table for group in groups for table in group.values())]
+        scores = [value for table in tables for model in table.values() for value in model.values()]
+        words = [*metrics["verdict"], *metrics["alarms"], *test["models"], *test.get("undefined", {}).values()]
+        if skill := test.get("ticker_skill"):
+            scores += [*(skill[key] for key in ("tickers", "above_0", "median")), *skill["best"].values(), *skill["worst"].values()]
+        outcomes = [each for loss in tests.get("diebold_mariano", {}).values() for each in loss.values()]
+        outcomes += [each for name in ("pesaran_timmermann", "kupiec", "christoffersen") for each in tests.get(name, {}).values()]
+        scores += [value for each in outcomes if each is not None for value in (each["statistic"], each["p_holm"])]
+        intervals = [ends for ends in tests.get("skill_interval_95", {}).values() if ends is not None]
+        scores += [end for ends in intervals for end in ends]
+        ends = [test[key] for key in ("start", "end")]
+        whole = metrics["network"] in test["models"] and isinstance(test["n"], int) and all(len(pair) == 2 for pair in intervals)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(origin, "hold the scores of a run", repr(error)) from None
+    plain = all(value is None or type(value) in (int, float) for value in scores) and all(isinstance(word, str) for word in words)
+    plain = plain and all(isinstance(end, str) or (step == UNDATED and type(end) is int) for end in ends)
+    hold(whole and plain, origin, "hold the scores of a run", "another document")
 
 
 def hold_format(document: Mapping[str, Any], path: Path, known: int) -> None:
