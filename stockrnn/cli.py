@@ -66,7 +66,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(configs_app, name="configs")
 
 Config = Annotated[str | None, typer.Option("--config", help="A YAML file, else the name of a shipped config; lstm.yaml by default.")]
-Data = Annotated[str | None, typer.Option("--data", help="A price file, folder or glob instead of the config's.")]
+Data = Annotated[str | None, typer.Option("--data", help="A price file, folder or glob, instead of the config's.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key of the config; may be repeated.")
 ]
@@ -75,12 +75,12 @@ Engine = Annotated[
     EngineKind,
     typer.Option("--engine", help="`local`: processes on this machine, as train.workers says; `ray`: all cores of a Ray cluster."),
 ]
-Address = Annotated[str | None, typer.Option("--address", help="That of a running Ray cluster; else Ray starts one on this machine.")]
+Address = Annotated[str | None, typer.Option("--address", help="Address of a running Ray cluster; else Ray starts one on this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 def _commands() -> ModuleType:
-    """What commands do. No cycles are looked for while it is imported: there are none, and it would take a tenth of a short command."""
+    """What commands do. No garbage is collected while it is imported: there is none, and looking takes a tenth of a short command."""
     gc.disable()
     from stockrnn import commands
 
@@ -135,17 +135,19 @@ def backtest(
         bool, typer.Option("--resume", help="Go on with the unfinished backtest in --run, else with the newest in runs/.")
     ] = False,
     folds: Annotated[int | None, typer.Option("--folds", metavar="N", help="Parts of the test span; 10 by default.")] = None,
-    refit: Annotated[int | None, typer.Option("--refit", metavar="K", help="Learn anew in every K-th fold; in each by default.")] = None,
+    refit: Annotated[int | None, typer.Option("--refit", metavar="K", help="Relearn in every K-th fold; in each one by default.")] = None,
     window: Annotated[
-        Window | None, typer.Option("--window", help="Learn from all sessions before (the default), or from as many as the first fold has.")
+        Window | None, typer.Option("--window", help="Learn from all earlier sessions (the default), or from as many as the first fold.")
     ] = None,
-    gap: Annotated[int | None, typer.Option("--gap", metavar="G", help="Sessions between learning and the first forecast; 0.")] = None,
+    gap: Annotated[
+        int | None, typer.Option("--gap", metavar="G", help="Sessions between learning and the first forecast; 0 by default.")
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--start", metavar="DATE", help="First date of the test span, or its number in a file without dates.")
     ] = None,
     warm_start: Annotated[
         int | None,
-        typer.Option("--warm-start", metavar="EPOCHS", help="Go on from the last refit's weights for so many epochs, instead of afresh."),
+        typer.Option("--warm-start", metavar="EPOCHS", help="Start each refit from the last one's weights, for so many epochs."),
     ] = None,
     baselines: Annotated[
         Baselines | None, typer.Option("--baselines", help="`all` adds ARIMA and Theta, which take minutes, to the default ones.")
@@ -154,7 +156,7 @@ def backtest(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Walk through the test span fold by fold, learning anew from what is before each, beside all baselines.
+    """Walk forward through the test span fold by fold, relearning from the past before each, and score it beside all baselines.
 
     Example: stockrnn backtest --folds 50 --refit 10
     """
@@ -171,9 +173,9 @@ def tune(
     space: Annotated[
         str | None, typer.Option("--space", help="A YAML file of what to try, else the name of a shipped one; recommended.yaml by default.")
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="How many to try; 40 by default, without --time.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", metavar="N", help="Settings to try; 40 by default, without --time.")] = None,
     time: Annotated[float | None, typer.Option("--time", metavar="SECONDS", help="Begin no more trials after so many seconds.")] = None,
-    folds: Annotated[int | None, typer.Option("--folds", metavar="N", help="Walk-forward folds a config is scored over; 4.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="N", help="Folds that score each config; 4 by default.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Folder of the search; runs/<date>-<config>-tune by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in --run, else with the newest unfinished one in runs/.")
@@ -182,7 +184,7 @@ def tune(
     address: Address = None,
     json: Json = False,
 ) -> None:
-    """Search the settings with the lowest CRPS before the calibration span, and write them as a config.
+    """Search for the settings with the lowest CRPS on the data before the calibration span, and write them as a config.
 
     Example: stockrnn tune --config lstm.yaml --data prices.csv --trials 40
     """
@@ -239,7 +241,7 @@ def explain(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Show which features and which sessions back a run's network listens to.
+    """Show which features, and which sessions before the cutoff, a run's network relies on.
 
     Example: stockrnn explain --output pictures
     """
@@ -271,7 +273,7 @@ def runs_list(json: Json = False) -> None:
 
 @runs_app.command("show")
 def runs_show(run: RunArgument = None, json: Json = False) -> None:
-    """Show what a run was made of and how it scored.
+    """Show what a run was made from and how it scored.
 
     Example: stockrnn runs show
     """
@@ -324,7 +326,7 @@ def configs_schema() -> None:
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    if os.name != "posix":  # locks and writing that cannot be cut in half are POSIX's
+    if os.name != "posix":  # locks and atomic writes need POSIX
         _leave("The system must be Linux or macOS. Received: Windows. Run it in WSL 2: https://learn.microsoft.com/windows/wsl/install", 2)
     sys.excepthook = _report_bug
     atexit.register(_end)  # first, so that it is called last
@@ -335,7 +337,7 @@ def main() -> None:
         sys.stdout.flush()
     except InterruptedRunError as error:
         _say(str(error))
-        os._exit(error.exit_code)  # all is on disk; taking TensorFlow apart would take seconds
+        os._exit(error.exit_code)  # all is on disk; unloading TensorFlow would take seconds
     except StockRNNError as error:
         _leave(str(error), error.exit_code)
     except typer.TyperException as error:
@@ -344,10 +346,10 @@ def main() -> None:
         _leave(f"{error.format_message().rstrip('.')}.{hint}", 2)
     except (KeyboardInterrupt, typer.Abort):
         _leave("Interrupted.", 130)
-    except BrokenPipeError:  # the reader of a pipe left early: `| head`
-        os._exit(0)  # anything else would flush what nobody reads
+    except BrokenPipeError:  # the reader of a pipe left early, as in `| head`
+        os._exit(0)  # any other exit would flush into the closed pipe
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer makes 1 of it
+        if isinstance(end.__context__, BrokenPipeError):  # typer turns it into exit code 1
             os._exit(0)
         raise
     except OSError as error:  # such as a full disk behind standard output
@@ -356,19 +358,19 @@ def main() -> None:
 
 
 _codes: list[int] = []
-"""The exit code of a command that is done, or failed."""
+"""The exit code, once a command is done or has failed."""
 
 
 def _end() -> None:
-    """Leave once all that was to be done at the end is done: taking TensorFlow apart takes a fifth of a second, if it ever ends."""
+    """Leave at once, after all other exit handlers: unloading TensorFlow would take 0.2 s, or hang."""
     if _codes:
-        with contextlib.suppress(OSError):  # a full disk: that was said
+        with contextlib.suppress(OSError):  # a full disk, which was reported before
             sys.stdout.flush()
         os._exit(_codes[0])
 
 
 def _exit(code: int) -> None:
-    gc.freeze()  # all goes with the process: nothing is worth looking for
+    gc.freeze()  # the process ends: nothing is worth collecting
     _codes.append(code)
     sys.exit(code)
 

@@ -27,15 +27,15 @@ class FeatureConfig(Section):
     """What the network sees of each session."""
 
     columns: tuple[ColumnName, ...] = Field(default=(), strict=False)
-    """Columns as they are: open, high, low, close, volume, or a column of the price file by its header. It is seen up to
-    the cutoff, never ahead; where it is empty, the last value stands."""
+    """Columns used as they are: open, high, low, close, volume, or another column of the price file, by its header. They are
+    seen up to the cutoff, never ahead; an empty cell takes the last value before it."""
     indicators: tuple[Indicator, ...] = Field(default=("log_return", "abs_return", "range", "overnight"), strict=False)
-    """Causal columns made from prices: log return, its size, log(high/low), log(open/previous close), log volume less its mean
-    over the last 60 sessions."""
+    """Computed from prices up to each session, in this order: log return, its absolute value, log(high/low), log(open/previous
+    close), log volume minus its mean over the 60 sessions before, place of the close between low (-1) and high (1)."""
     known_ahead: tuple[ColumnName, ...] = Field(default=(), strict=False)
-    """What is known of the sessions to come and enters the steps ahead, of daily files: `day_of_week`, `month_end` (its month's last) and
-    `days_since_last_session` of the planned session, or a column of the price file by its header, such as a day of earnings. The file has a
-    value in every row, and rows of the sessions to come with a date, that value and no price."""
+    """What is known in advance about the sessions to forecast, in daily files: `day_of_week`, `month_end` (the last session of its month)
+    and `days_since_last_session` of the planned session, or a column of the price file, by its header, such as earnings dates. That column
+    needs a value in every row, and the file needs rows for the coming sessions, with date and value but no prices."""
     scaler: Literal["minmax", "standard", "robust"] = "standard"
     """Scaling of features and target, fitted on the training span."""
 
@@ -61,10 +61,10 @@ class WindowConfig(Section):
     """The shape of one sample."""
 
     lookback: Annotated[int, Field(ge=1, le=10_000)] = 20
-    """Sessions (timesteps) a window holds; the last one is the cutoff."""
+    """Sessions (timesteps) in a window; the last one is the cutoff."""
     shortest: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Fewest sessions of a window: those missing before a ticker's first session are masked, so that tickers younger than `lookback`
-    are learned from and forecast; null for `lookback`."""
+    """Fewest sessions in a window: those missing before a ticker's first session are masked, so that tickers with less history than
+    `lookback` can be learned from and forecast; null means `lookback`."""
     horizon: Annotated[int, Field(ge=1, le=1000)] = 1
     """Sessions forecast after the cutoff."""
 
@@ -73,12 +73,12 @@ class SplitConfig(Section):
     """Fractions of time, in time order: the rest, at the start, is for training."""
 
     validation: Fraction = 0.15
-    """Early stopping and the choice of settings."""
+    """Share for early stopping and for choosing settings."""
     calibration: Fraction = 0.1
-    """Where intervals are calibrated, on forecasts of sessions not learned from: a `point` head takes its quantiles from there,
-    those of other heads, and the forecast at their median, are shifted by split conformal; 0 leaves it out."""
+    """Share for calibrating intervals, on forecasts of sessions not learned from: a `point` head takes its quantiles from there; those
+    of other heads, and with them the median forecast, are shifted by split conformal prediction; 0 for no calibration."""
     test: Fraction = 0.15
-    """Scored once, at the end."""
+    """Share that is scored, once, at the end."""
 
     @model_validator(mode="after")
     def _leaves_training(self) -> SplitConfig:
@@ -93,18 +93,18 @@ class ModelConfig(Section):
     cell: Cell = "lstm"
     """The recurrent cell."""
     architecture: Literal["many_to_one", "many_to_many", "encoder_decoder", "one_to_many"] = "many_to_one"
-    """`many_to_one` gives the whole horizon from the last state; `many_to_many` learns from every timestep of a window;
-    `encoder_decoder` forecasts step after step, each from the one before; `one_to_many` sees the cutoff's session alone."""
+    """`many_to_one` forecasts the whole horizon from the last state; `many_to_many` learns from every timestep of a window;
+    `encoder_decoder` forecasts step by step, each from the one before; `one_to_many` sees the cutoff's session only."""
     units: tuple[Units, ...] = Field(default=(32,), min_length=1, strict=False)
     """Units of each stacked recurrent layer."""
     bidirectional: bool = False
-    """Read the window forward and backward; it ends at the cutoff, so nothing of the future is read."""
+    """Read the window forward and backward; it ends at the cutoff, so nothing after that is read."""
     attention: Literal["none", "additive", "dot"] = "none"
-    """Weigh the states of all timesteps: by Bahdanau's `additive` score or Luong's `dot` product."""
+    """Weigh the states of all timesteps, by Bahdanau's `additive` score or Luong's `dot` product."""
     layer_norm: bool = False
     """Normalise the output of each recurrent layer."""
     residual: bool = False
-    """Add the input of a recurrent layer to its output, from the second layer on, where their widths are equal."""
+    """From the second layer on, add the input of a recurrent layer to its output where their widths are equal."""
     dropout: Fraction = 0.0
     """Share of a layer's inputs dropped in training."""
     recurrent_dropout: Fraction = 0.0
@@ -114,46 +114,46 @@ class ModelConfig(Section):
     l2: Annotated[float, Field(ge=0.0)] = 0.0
     """L2 penalty on input and recurrent kernels."""
     head: Literal["point", "quantile", "student_t", "direction"] = "quantile"
-    """`point` forecasts one value and takes its intervals from calibration residuals, which may lie to one side of it; `quantile`
+    """`point` forecasts one value, with intervals from the calibration residuals, which may all lie on one side of it; `quantile`
     forecasts q05 … q95; `student_t` location, scale and degrees of freedom; `direction` the probability of a price above the cutoff's."""
     ticker_embedding: Annotated[int, Field(ge=0, le=64)] = 0
-    """Width of a vector that one network of several tickers learns of each and sees beside every session, so that they may differ in more
-    than scale; 0 for none. A ticker it did not learn gets the mean of the vectors."""
+    """Width of a vector learned for each ticker of a shared network and seen beside every session, so that tickers may differ in more
+    than scale; 0 for none. A ticker that was not learned gets the mean of the vectors."""
     anchor: Literal["none", "ewma", "har"] = "none"
-    """Scale that the network starts from, so that it learns what a volatility model leaves out: `ewma` (RiskMetrics), or `har`, a
-    regression on past ranges, returns and volume, on closings that the exchange planned and on news that recur every 13 weeks as earnings
-    do, learned on the training span. `har` starts a little below the last close where that was near the session's high, and above it near
-    the low, as far as the past has come back from there."""
+    """Volatility model that the network starts from, so that it only learns what that leaves out: `ewma` (RiskMetrics), or `har`, a
+    regression, fitted on the training span, on past ranges, returns and volume, on planned closings of the exchange and on news that recurs
+    every 13 weeks, as earnings do. `har` also starts a little below the last close where that was near the session's high, and above it
+    where it was near the low, by as much as prices came back from there in the past."""
     anchor_renewal: Annotated[int, Field(ge=0)] = 0
-    """Sessions, counted from the end of training, after which `har` is learned anew from all that is known by then; 0 for never."""
+    """Refit `har` each time so many sessions have passed since training, on all that is known by then; 0 for never."""
     location_shrinkage: Fraction = 0.0
-    """Share of what a network says of an anchored change's location that is taken back, as which way the price goes is mostly noise."""
+    """Share by which the centre of an anchored forecast is pulled back to where the network started: direction is mostly noise."""
     filtered_history: Fraction = 0.0
-    """Share of a forecast's quantiles taken from the last changes, in units of the anchor's scale at their time; fewer count for less."""
+    """Weight of the quantiles of the last changes, in units of the anchor's scale at their time, in a forecast's; less for few changes."""
     filtered_sessions: tuple[Count, ...] = Field(default=(250,), min_length=1, strict=False)
-    """How many changes that is; of several numbers, the mean of their quantiles is taken."""
+    """How many changes that is; for several numbers, their quantiles are averaged."""
 
 
 class EarlyStoppingConfig(Section):
-    """When training stops; the best weights are put back."""
+    """When training stops before its last epoch."""
 
     patience: Count = 10
-    """Epochs without improvement of the validation loss."""
+    """Epochs without a lower validation loss after which training stops."""
     min_delta: Annotated[float, Field(ge=0.0)] = 0.0
-    """The least improvement that counts."""
+    """How much lower the loss must be to count."""
 
 
 class TeacherForcingConfig(Section):
     """What a decoder is fed with in training: the actual of the step before, or its own forecast of it."""
 
     start: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
-    """Share of actuals in the first epoch."""
+    """Share of actual values in the first epoch."""
     epochs: Count = 20
-    """Epochs over which the share falls to zero, in a straight line."""
+    """Epochs over which the share falls to zero, linearly."""
 
 
 class MemberConfig(Section):
-    """How one network of an ensemble differs from `model` and `window`; what is not given is theirs."""
+    """How one network of an ensemble differs from `model` and `window`; keys left out are as there."""
 
     cell: Cell | None = None
     """The recurrent cell."""
@@ -184,7 +184,7 @@ class TrainConfig(Section):
     """How the network learns."""
 
     epochs: Count = 100
-    """Most passes over the training windows."""
+    """Most passes over the training windows; early stopping may end sooner."""
     batch_size: Count = 32
     """Windows per update."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adamw"] = "adam"
@@ -194,28 +194,28 @@ class TrainConfig(Section):
     schedule: Literal["constant", "cosine", "plateau"] = "constant"
     """`cosine` lets the step size fall to zero over all epochs; `plateau` halves it after 5 epochs without improvement."""
     warmup: Annotated[int, Field(ge=0)] = 0
-    """Epochs over which the step size rises to `learning_rate`, in a straight line."""
+    """Epochs over which the step size rises to `learning_rate`, linearly."""
     loss: Literal["auto", "mse", "mae", "huber", "pinball", "nll", "cross_entropy"] = "auto"
     """`auto` is `mse` for a `point` head, `pinball` for `quantile`, `nll` for `student_t`, `cross_entropy` for `direction`."""
     clip_norm: Positive | None = 1.0
     """Largest norm of the whole gradient; null for none."""
     clip_value: Positive | None = None
-    """Largest size of one entry of the gradient, before `clip_norm`; null for none."""
+    """Largest absolute value of one entry of the gradient, applied before `clip_norm`; null for none."""
     teacher_forcing: TeacherForcingConfig = TeacherForcingConfig()
     """What the decoder of an `encoder_decoder` is fed with in training."""
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     """When training stops."""
     restore: Literal["best", "last"] = "best"
-    """Whose weights a network has afterwards: those of the epoch of lowest validation loss, or of the last one."""
+    """Which weights a network keeps: those of the epoch with the lowest validation loss, or of the last epoch."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every random number derives from it."""
     ensemble: Ensemble = 1
-    """Networks trained from different seeds; their quantiles are averaged. A list gives each network's differences from `model`
-    and `window`: cell, units, dropout, recurrent_dropout, lookback."""
+    """How many networks are trained, from different seeds, and averaged by quantile; or a list that says how each one differs from
+    `model` and `window`: cell, units, dropout, recurrent_dropout, lookback."""
     mc_dropout: Annotated[int, Field(ge=0, le=64)] = 0
-    """Samples of dropout that each network also forecasts with, averaged like an ensemble; 0 drops in training alone."""
+    """Dropout samples of each network that a forecast averages, like an ensemble; 0 uses dropout in training only."""
     workers: Workers = "auto"
-    """Processes that train tickers, folds, members or halves of large batches at the same time, to the same result; `auto`: what pays."""
+    """Processes that train tickers, folds, members or halves of large batches in parallel, to the same result; `auto`: as many as pay."""
 
     @property
     def members(self) -> tuple[MemberConfig, ...]:

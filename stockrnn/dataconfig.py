@@ -30,7 +30,7 @@ class MissingConfig(Section):
 
     policy: Literal["error", "drop", "ffill", "interpolate"] = "drop"
     """`error` refuses the file, `drop` leaves the session out, `ffill` repeats the last close, `interpolate` draws a line
-    (a forecast never starts or scores inside an interpolated gap: its other end lies in the future)."""
+    (no forecast starts or is scored inside an interpolated gap, as its other end lies in the future)."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 5
     """Longest gap, in sessions, that `ffill` and `interpolate` may fill; a longer one is dropped."""
 
@@ -39,7 +39,7 @@ class OutlierConfig(Section):
     """What happens to returns that stand out. Limits are fitted on the training span; actuals are never altered."""
 
     method: Literal["none", "hampel", "iqr", "zscore"] = "hampel"
-    """`hampel` compares a return with the median and MAD of the sessions before it, `iqr` and `zscore` with the training span."""
+    """`hampel` compares a return with the sessions before it (median and MAD), `iqr` and `zscore` with the training span."""
     action: Literal["flag", "clip", "replace", "drop"] = "flag"
     """`flag` only reports; `clip` moves the return to the limit, `replace` to the centre; `drop` leaves the session out of training."""
     threshold: Positive = 8.0
@@ -79,13 +79,13 @@ class DataConfig(Section):
     ticker: str | None = None
     """Use this ticker only."""
     panel: Literal["together", "separate"] = "together"
-    """Several tickers train one network, or one each."""
+    """Several tickers share one network, or have one each."""
     start: Date | None = None
     """First date used."""
     end: Date | None = None
     """Last date used."""
     calendar: str = "auto"
-    """Exchange calendar of the future sessions: `auto`, `24/7`, or a name such as XNYS, XKRX."""
+    """Exchange calendar for future sessions: `auto`, `24/7`, or a name such as XNYS, XKRX."""
     adjust: Literal["auto", "none"] = "auto"
     """`auto` scales open, high, low and close by the adjusted close where the file has one; `none` takes prices as written."""
     missing: Annotated[MissingConfig, _named("policy")] = MissingConfig()
@@ -95,7 +95,7 @@ class DataConfig(Section):
     encoding: str = "auto"
     """Text encoding, such as utf-8, cp949, utf-16."""
     separator: str = "auto"
-    """What stands between cells, such as `,` or `;`; `tab` for a tab."""
+    """The mark between cells, such as `,` or `;`; `tab` for a tab."""
     decimal: Literal["auto", "point", "comma"] = "auto"
     """The decimal mark of numbers."""
     date_format: str = "auto"
@@ -103,11 +103,11 @@ class DataConfig(Section):
     order: Literal["auto", "ascending", "descending"] = "auto"
     """Order of the rows of a file without dates."""
     duplicates: Literal["error", "first", "last"] = "error"
-    """A date that stands twice for a ticker in a file: an error, or the first or the last of its rows is used."""
+    """For a date that a file has twice for a ticker: `error` refuses the file, `first` and `last` use that row."""
     columns: ColumnsConfig = ColumnsConfig()
     """Which column is what."""
     sheet: str | None = None
-    """Sheet of a workbook; the first one that holds a table when not given."""
+    """Sheet of a workbook; by default the first one that holds a table."""
 
 
 @dataclass(frozen=True)

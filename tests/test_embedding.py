@@ -189,7 +189,7 @@ def test_a_run_forecasts_its_tickers_and_one_that_it_never_saw(run, folder, tmp_
     after = predict(run, str(tmp_path))
     assert set(after.rows["ticker"]) == {"AAA", "BBB", "NEW"}
     pd.testing.assert_frame_equal(after.rows[after.rows["ticker"] != "NEW"].reset_index(drop=True), before.rows)
-    assert any("through what its tickers share" in note and "NEW" in note for note in after.notes)
+    assert any("by what its tickers have in common" in note and "NEW" in note for note in after.notes)
     assert any("Not forecast" in note and "YOUNG" in note for note in after.notes)
     alone = predict(run, str(tmp_path / "NEW.csv")).rows
     pd.testing.assert_frame_equal(alone, after.rows[after.rows["ticker"] == "NEW"].reset_index(drop=True))

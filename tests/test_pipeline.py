@@ -292,14 +292,14 @@ def test_rows_that_teach_nothing_as_a_column_begins_later_are_told_by_ticker():
     pipeline = fitted(prices, "features.indicators=[log_return, range]")
     parts = {"": SimpleNamespace(fitted=SimpleNamespace(pipeline=pipeline))}
     learned = Learned(BASELINES["naive"](2), parts, (), Calibration.none(2))
-    said = "Training rows teach nothing before all columns that features need have begun: the first 30 of 120 of LATE (high)."
+    said = "Training rows before the first value of a column that features need teach nothing: the first 30 of 120 of LATE (high)."
     assert learning._late(learned, prices, spans_of(prices)) == (said,)
     assert learning._late(learned, whole, spans_of(prices)) == ()
     assert learning._absent(learned) == ()
     parts[""].fitted.pipeline = fitted(prices.assign(low=np.nan), "features.indicators=[log_return, range]")
-    assert learning._absent(learned) == ("Left out, as most training rows come before their columns begin, if ever: range.",)
+    assert learning._absent(learned) == ("Features left out, as most training rows lack the columns they need: range.",)
     parts["LATE"] = parts.pop("")
-    assert learning._absent(learned) == ("Left out, as most training rows of LATE come before their columns begin, if ever: range.",)
+    assert learning._absent(learned) == ("Features left out, as most training rows of LATE lack the columns they need: range.",)
 
 
 def test_a_horizon_that_no_stretch_of_observed_sessions_holds_is_refused():

@@ -64,7 +64,8 @@ def test_a_forecast_from_before_the_end_of_learning_is_said_to_be_no_test():
     dates = pd.read_csv(PRICES, parse_dates=["date"])["date"]
     before = dates[dates < start]
     for cutoff, told in ((before.iloc[-2], True), (before.iloc[-1], False), (dates.iloc[-1], False)):
-        said = f"The run learnt from what came before {start}, also after {cutoff:%Y-%m-%d}: a forecast from then is no test of it."
+        day = f"{cutoff:%Y-%m-%d}"
+        said = f"The run learned from all days before {start}, also from those after {day}: a forecast from {day} is no test of it."
         assert (said in prediction.predict(RUN, str(PRICES), cutoff).notes) == told
         assert any("is no test" in note for note in prediction.predict(RUN, str(PRICES), cutoff).notes) == told
 

@@ -279,7 +279,7 @@ def test_numbers_count_from_the_first_row_everywhere(spoke):
     assert metrics["test"]["end"] == metrics["folds"][-1]["end"] == last
     assert metrics["folds"][0]["start"] == forecasts["cutoff"].min() + 1 == metrics["folds"][0]["calibration_end"] + 1
     assert f"Test span session {metrics['test']['start']} to session {last}" in told["walk"]
-    assert not [note for note in told["predict"].splitlines() if "learnt from what came before" in note]
+    assert not [note for note in told["predict"].splitlines() if "learned from all days before" in note]
 
 
 @pytest.mark.network
@@ -291,7 +291,7 @@ def test_a_number_says_from_where_to_forecast_and_from_where_to_walk(spoke):
         patch.chdir(folder)
         then = said(commands.predict, "one", None, "60", None, False)
         assert "forecast from session 60" in then
-        assert re.search(r"learnt from what came before session \d+, also after session 60", then)
+        assert re.search(r"learned from all days before session \d+, also from those after session 60", then)
         for option, call in {
             "--asof": lambda: commands.predict("one", None, "2020-01-02", None, False),
             "--start": lambda: commands.backtest(

@@ -122,15 +122,15 @@ def learn_network(config: Config, history: pd.DataFrame, spans: Spans, context: 
 
 
 def _absent(learned: Learned) -> tuple[str, ...]:
-    """That features are left out, as what they need begins late or never."""
+    """A note on the features that are left out, as a column they need begins late or never."""
     absent = {ticker: part.fitted.pipeline.absent for ticker, part in learned.parts.items() if part.fitted.pipeline.absent}
     names, tickers = sorted({*itertools.chain(*absent.values())}), [ticker for ticker in absent if ticker]
     whose = f" of {_some(tickers)}" if tickers else ""
-    return (f"Left out, as most training rows{whose} come before their columns begin, if ever: {', '.join(names)}.",) if names else ()
+    return (f"Features left out, as most training rows{whose} lack the columns they need: {', '.join(names)}.",) if names else ()
 
 
 def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, ...]:
-    """That many training rows teach nothing, as a column that features need begins after them."""
+    """A note where many training rows teach nothing, as a column that features need begins after them."""
     late = []
     for part, _, table in learned.each(history):
         for ticker, rows in ticker_slices(table[TICKER]).items():
@@ -139,12 +139,12 @@ def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, .
             count, columns = late_columns(past, part.fitted.pipeline.names)
             if count > MUCH * len(past):
                 late.append(f"the first {count} of {len(past)} of {ticker} ({', '.join(columns)})")
-    said = f"Training rows teach nothing before all columns that features need have begun: {_some(late)}."
+    said = f"Training rows before the first value of a column that features need teach nothing: {_some(late)}."
     return (said,) if late else ()
 
 
 def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
-    """That some sessions are not learned from, as the file does not tell what is known ahead of them."""
+    """A note on sessions that are not learned from, as the file does not tell what is known ahead of them."""
     days = [
         day
         for part, _, table in learned.each(history)
@@ -152,7 +152,9 @@ def _untold(learned: Learned, history: pd.DataFrame) -> tuple[str, ...]:
         for day in part.fitted.pipeline.ahead.untold(table.iloc[rows], ticker, part.horizon)
     ]
     days = sorted(set(days))
-    said = f"No row tells what is known ahead of {_some(days)}, which the calendar plans as sessions: no forecast looks past them."
+    said = (
+        f"The file has no row for {_some(days)}, planned sessions whose `features.known_ahead` it should tell: no forecast looks past them."
+    )
     return (said,) if days else ()
 
 

@@ -156,16 +156,16 @@ def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipelin
 
 
 def _hindsight(run: Run, forecasts: pd.DataFrame) -> list[str]:
-    """That the network has learned from sessions after the cutoff, where it has: its forecast proves nothing then."""
+    """A warning where the network has learned from sessions after the cutoff: its forecast proves nothing then."""
     first, cutoff = _first_unlearned(run), forecasts["cutoff"].max()
     if first is None or forecasts.loc[forecasts["step"] == 1, DATE].max() >= first:
         return []
     learnt, known = dated(first, run.step), dated(cutoff, run.step)
-    return [f"The run learnt from what came before {learnt}, also after {known}: a forecast from then is no test of it."]
+    return [f"The run learned from all days before {learnt}, also from those after {known}: a forecast from {known} is no test of it."]
 
 
 def _beside(forecasts: pd.DataFrame) -> list[str]:
-    """That a forecast lies outside its own interval, which a point head takes from its residuals, where it does."""
+    """A warning where a forecast lies outside its own interval, which a point head takes from its residuals."""
     outside = forecasts[(forecasts["forecast"] < forecasts["q05"]) | (forecasts["forecast"] > forecasts["q95"])]
     if outside.empty:
         return []
@@ -197,7 +197,7 @@ def _why(reasons: Mapping[str, str]) -> str:
 
 def _notes(unknown: Sequence[str], newcomers: Sequence[str], stand_ins: Mapping[str, str]) -> list[str]:
     notes = [f"Not forecast, because the run did not learn them: {listed(list(unknown))}."] if unknown else []
-    shared = "Not learned by the run, and forecast through what its tickers share, scaled by their own history"
+    shared = "Unknown to the run, and forecast by what its tickers have in common, scaled by their own history"
     notes += [f"{shared}: {listed(list(newcomers))}."] if newcomers else []
     return [
         *notes,
