@@ -150,7 +150,8 @@ def _cell(each: Figure) -> str:
 
 def _goals(cases: Mapping[str, Sequence[Figure]]) -> str:
     """The goals of a row, which are the same on every machine."""
-    goals = ("" if each.goal is None else f"{'≥' if each.at_least else '≤'} {each.goal:g}" for found in cases.values() for each in found)
+    figures = (each for found in cases.values() for each in found if each.goal is not None)
+    goals = (f"{'≥' if each.at_least else '≤'} {each.goal:g}" for each in figures)
     return " · ".join(dict.fromkeys(goals))
 
 
