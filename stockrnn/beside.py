@@ -19,9 +19,9 @@ _NOTHING = object()
 
 
 def begin(engine: Engine, function: Callable[..., Result], *given: Any) -> Callable[[], Result]:
-    """Begin an errand, and get what waits for its result; to be called once.
+    """Begin an errand; what is returned waits for its result, and is to be called once.
 
-    A worker that is ready, or gets ready, does it in its turn. Where none has begun it when it is asked for, it is done then and there.
+    A worker does it as soon as one is free. If none has begun it by the time its result is asked for, it is done in this process.
 
     Args:
         engine: that of a command.
@@ -48,7 +48,7 @@ class Beside(Local):
         return functools.partial(self._fetch, number)
 
     def close(self) -> None:
-        """Stop the workers; errands that they had in hand wait again."""
+        """Stop the workers; errands that they had begun wait again."""
         super().close()
         self._errands.recall()
 
@@ -84,7 +84,7 @@ class _Errands(Run):
         super().__init__(_do, None, self._calls, None, None)
 
     def add(self, *call: Any) -> int:
-        """Let one more wait; its number."""
+        """Add an errand to those that wait, and return its number."""
         self._calls.insert(0, call)
         self.results.insert(0, _NOTHING)
         self.waiting.append(-len(self._calls))
@@ -95,14 +95,14 @@ class _Errands(Run):
         return self.results[number] is not _NOTHING
 
     def withdraw(self, number: int) -> bool:
-        """Let one wait no longer; whether it did."""
+        """Take an errand back; False if it was begun already."""
         with contextlib.suppress(ValueError):
             self.waiting.remove(number)
             return True
         return False
 
     def recall(self) -> None:
-        """Let all wait that have no result."""
+        """Put all errands without a result back in the queue."""
         self.waiting = deque(number for number in range(-1, -len(self._calls) - 1, -1) if not self.has(number))
 
 

@@ -249,8 +249,8 @@ class Config(Section):
     def asked(self) -> Asked:
         """What the features need of the price file beside prices."""
         past = tuple(name for name in self.features.columns if name not in OURS)
-        calendar, ahead = (tuple(name for name in self.features.known_ahead if (name in CALENDAR) == ours) for ours in (True, False))
-        return Asked(calendar, past, ahead, self.target.column)
+        ahead = tuple(name for name in self.features.known_ahead if name not in CALENDAR)
+        return Asked(tuple(name for name in self.features.known_ahead if name in CALENDAR), past, ahead, self.target.column)
 
     @property
     def samples(self) -> int:

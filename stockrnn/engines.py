@@ -29,7 +29,7 @@ POLL_S = 0.05
 
 
 class Engine(abc.ABC):
-    """Runs units. A run inside a unit runs where the unit does; an engine that is sent away is `ALONE` where it arrives.
+    """Runs units. A unit that runs units of its own runs them in its own process: a pickled engine arrives there as `ALONE`.
 
     Attributes:
         notes: what a user should know of units that were run again, a sentence each.
@@ -86,15 +86,18 @@ class Engine(abc.ABC):
         return False
 
     def prepare(self, units: int, modules: Sequence[str]) -> None:  # noqa: B027  most start nothing
-        """Start what will take some of so many units that are sure to come, and let it load these modules meanwhile."""
+        """Start workers early, for so many units that are sure to come, and let them load these modules meanwhile."""
 
     @contextlib.contextmanager
     def beside(self, function: Unit, shared: Any) -> Iterator[Callable[[], bool]]:
-        """Let another process of this machine run a function for as long as this one works: whether none does, or not any more.
+        """Let another process of this machine run a function while the block runs.
 
         Args:
-            function: called there with `shared`, None and whom to tell; it ends of itself, and returns what a user should know, or "".
+            function: called there with `shared`, None and whom to tell; it must end by itself, and returns what a user should know, or "".
             shared: what it is given.
+
+        Yields:
+            What tells whether no process runs it: because none could, or because it has ended.
         """
         del function, shared
         yield lambda: True
@@ -103,7 +106,7 @@ class Engine(abc.ABC):
         """Stop what was started."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What arrives elsewhere."""
+        """Pickle as `ALONE`."""
         return _alone, ()
 
 

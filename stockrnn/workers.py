@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 WORTH_S = 15.0
-"""Least work left, in seconds, for which `auto` starts workers: one takes 4 to 6 s to load TensorFlow, 2 to 4 s to compile. A first
-one that is prepared loads it while this process does."""
+"""Seconds of work that must be left for `auto` to start workers: each takes 4 to 6 s to load TensorFlow and 2 to 4 s to compile. A first
+one that was prepared loads it while this process does."""
 MOST_LOSSES = 3
-"""Workers lost one after the other, without a unit done between, after which this process goes on alone."""
+"""Workers lost in a row, without a finished unit in between, after which this process goes on alone."""
 MANY = 4
-"""Units that wait for each worker, above which it is given its next before it asks: short units would else wait for this process."""
+"""With more units waiting for each worker than this, a worker gets its next one in advance: short ones would else wait for this process."""
 _LENT = 1 << 62  # in place of a unit's number: a worker is lent to the unit of this process
 GRACE_S = 1.5
 """How long a worker that is told to stop may take to save its state."""
 
 
 class Local(Engine):
-    """This process and worker processes beside it take units from one line.
+    """This process and worker processes beside it take units from one queue.
 
-    This process works from the start, so that starting workers can only gain. A worker that dies takes the others with it
-    (joblib's loky cannot know what state their queues are in); what they had in hand is run again.
+    This process works from the start, so that starting workers can only save time. A worker that dies takes the others with it
+    (joblib's loky cannot know what state their queues are in); the units they were running are run again.
     """
 
     def __init__(self, workers: int | Literal["auto"]) -> None:
@@ -58,7 +58,7 @@ class Local(Engine):
 
     @contextlib.contextmanager
     def beside(self, function: Unit, shared: Any) -> Iterator[Callable[[], bool]]:
-        """As `Engine.beside`: the first worker, unless this process runs a unit, or leaves all units to workers."""
+        """As `Engine.beside`, on the first worker; on none if this process is running a unit, or leaves all units to workers."""
         if not (alone := self._busy or self._worn()):
             self.prepare(2, ())
         if alone or self._pool is None:
@@ -73,7 +73,7 @@ class Local(Engine):
                 self._take_back(lent)
 
     def _take_back(self, lent: Future[Any]) -> None:
-        """After a worker was lent: in the place of one that died another starts, where one is needed again."""
+        """Note how a lent worker ended; if it died, all are stopped, and new ones start when they are needed."""
         if isinstance(error := lent.exception(), _lost_errors()):
             self.close()
             self._lost("A worker process died while it helped to train, which went on without it.")
@@ -111,7 +111,7 @@ class Local(Engine):
         self._attend(run)
 
     def _attend(self, run: Run, wait_s: float = 0.0) -> None:
-        """Give work to the workers and take what they have; wait for it no longer than this."""
+        """Give work to the workers and take their reports and results, waiting at most so long for one."""
         if self._worth(run):
             self._start(self._size(run))
         pool = self._pool
@@ -127,7 +127,7 @@ class Local(Engine):
             self._lose(run, [number for number in lost if number is not None])
 
     def _start(self, size: int, modules: Sequence[str] = ()) -> None:
-        """Have so many workers; where the system refuses what they need (no place in /dev/shm, no more files), none is added any more."""
+        """Grow to so many workers; if the system refuses what they need (/dev/shm is full, too many open files), no more are tried."""
         try:
             self._pool = self._pool or _Pool(modules)
             self._pool.grow(size)
@@ -163,7 +163,7 @@ class Local(Engine):
         self.notes += [said.strip()] if said else []
 
     def _worth(self, run: Run) -> bool:
-        """Whether to start workers: a unit that waits takes, as far as is known, as long as the mean of those before it."""
+        """Whether starting workers pays, if the units that wait take as long as the mean of those done."""
         there = 0 if self._pool is None else self._pool.size
         if not run.waiting or self._losses >= MOST_LOSSES or self._size(run) <= there:
             return False
@@ -204,10 +204,10 @@ def _lost_errors() -> tuple[type[BaseException], ...]:
 
 
 class _Pool:
-    """Worker processes, each with one unit at a time, and one more in hand while `MANY` wait.
+    """Worker processes, each with one unit at a time, and one more in advance while `MANY` wait.
 
-    A pipe brings their reports: lines short enough to be written whole, by whoever writes, without a lock that a killed worker
-    could keep. The end of another pipe tells them to stop; the kernel closes it when this process dies, however it dies.
+    One pipe carries their reports, each short enough to be written in one piece: that needs no lock, which a killed worker could
+    keep. The end of another pipe tells them to stop; the kernel closes it when this process dies, however it dies.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -266,7 +266,7 @@ class _Pool:
         return list(self._executor._processes.values())  # noqa: SLF001  loky tells them nowhere else
 
     def _kill(self) -> None:
-        """End all workers, and what one was sending: loky's thread would wait for the rest as long as somebody can write it."""
+        """Kill all workers, and close the pipe of results: else loky's thread waits for the rest of a message."""
         for each in self._processes():
             if each.exitcode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -319,7 +319,7 @@ class _Pool:
         return future
 
     def _land(self, number: int | None, future: Future[Any]) -> None:
-        """In a thread of loky's: a worker is idle again, or there is none any more."""
+        """Called in a thread of loky's when a worker is idle again, or gone."""
         with self._lock:
             self._flying.discard(future)
             whole = future.cancelled() or future.exception() is None
@@ -333,7 +333,7 @@ class _Pool:
 
 @contextlib.contextmanager
 def _handing_down() -> Iterator[None]:
-    """Let processes that start meanwhile leave signals to this one, and loky's tracker not list what it cleans up after a killed one."""
+    """Let processes that start in the block leave signals to this one; loky's tracker does not list what it cleans up."""
     warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"]))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -348,7 +348,7 @@ _stopping = threading.Event()
 
 
 def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection) -> None:
-    """Make a process a worker: it leaves with its parent, and loads what that had loaded."""
+    """Make a process a worker: it leaves with its parent, and loads the modules that the parent has loaded."""
     from joblib.externals.loky import process_executor
 
     global _to_parent  # noqa: PLW0603  a process has one parent
@@ -362,9 +362,9 @@ def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection
 
 
 def _leave_with_parent(alive: Connection, parent: int) -> None:
-    """Once the pipe ends: let the unit under way save its state, and wait for the end that a living parent makes of all workers.
+    """When the pipe ends, let the unit under way save its state, and wait to be stopped by the parent, or leave after it.
 
-    One that ended by itself would take the others along, as loky ends all where one is gone, also those that still save.
+    A worker that left by itself would take the others with it, also those that are still saving: loky stops all once one is gone.
     """
     alive.poll(None)
     _stopping.set()

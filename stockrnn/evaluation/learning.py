@@ -34,9 +34,9 @@ if TYPE_CHECKING:  # it loads TensorFlow
     from stockrnn.training.recurrent import RecurrentForecaster
 
 MOST_SENT = 100_000
-"""Rows of the largest table, some 25 MB, that is sent to another process to save time."""
-MUCH = 0.05
-"""Share of a ticker's training rows from which on a user is told that they teach nothing."""
+"""Most rows of a table that is sent to another process to save time: some 25 MB."""
+LATE_SHARE = 0.05
+"""If more than this share of a ticker's training rows teaches nothing, the user is told."""
 FAILURES = (StockRNNError, ArithmeticError, LookupError, RuntimeError, ValueError)
 """What a baseline may raise without stopping the run: no convergence, a missing package, an overflow."""
 
@@ -137,7 +137,7 @@ def _late(learned: Learned, history: pd.DataFrame, spans: Spans) -> tuple[str, .
             past = table.iloc[rows]
             past = past[past[DATE] <= spans.train_end]
             count, columns = late_columns(past, part.fitted.pipeline.names)
-            if count > MUCH * len(past):
+            if count > LATE_SHARE * len(past):
                 late.append(f"the first {count} of {len(past)} of {ticker} ({', '.join(columns)})")
     said = f"Training rows before the first value of a column that features need teach nothing: {_some(late)}."
     return (said,) if late else ()
@@ -163,14 +163,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def fit_baselines(models: Sequence[Forecaster], history: pd.DataFrame, spans: Spans) -> tuple[list[Forecaster], list[str]]:
-    """The baselines that could be fitted, and what there is to say of any, a sentence each. Raises as `fit_baseline`."""
+    """The baselines that could be fitted, and notes on any of them, a sentence each. Raises as `fit_baseline`."""
     tried = [(model.name, *fit_baseline(model, history, spans)) for model in models]
     notes = [said if fitted is not None else f"{name}: {said}" for name, fitted, said in tried if said]
     return [fitted for _, fitted, _ in tried if fitted is not None], notes
 
 
 def fit_baseline(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tuple[Forecaster | None, str]:
-    """The fitted baseline, or None; and what it said. What stops `naive`, which all scores are held against, is raised."""
+    """The fitted baseline, or None if it failed, and its warnings or its error. An error of `naive`, which all scores need, is raised."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -183,7 +183,7 @@ def fit_baseline(model: Forecaster, history: pd.DataFrame, spans: Spans) -> tupl
 
 
 def forecast_baselines(models: Sequence[Forecaster], prices: pd.DataFrame, rows: np.ndarray) -> tuple[list[pd.DataFrame], dict[str, str]]:
-    """The forecast tables of baselines from the same cutoff rows; and why one is missing. What stops `naive` is raised."""
+    """The forecast tables of baselines from the same cutoff rows, and why one is missing, by name. An error of `naive` is raised."""
     tables, failed = [], {}
     for model in models:
         try:

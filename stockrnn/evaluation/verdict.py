@@ -151,16 +151,10 @@ def _coverage(forecasts: pd.DataFrame, network: str) -> tuple[float, Outcome | N
 def _sentence(claim: _Claim, p: float) -> str:
     if claim.outcome is None and claim.ratio == 1:
         return f"{claim.what}: the same as {claim.rival}."
-    better = claim.ratio < 1
-    words = {
-        ("Point forecast", True, True): "better than",
-        ("Point forecast", True, False): "worse than",
-        ("Distribution", True, True): "sharper than",
-        ("Distribution", True, False): "worse than",
-        ("Direction", True, True): "better than",
-        ("Direction", True, False): "worse than",
-    }
-    word = words.get((claim.what, p < SIGNIFICANT, better), "no better than")
+    better, word = claim.ratio < 1, "no better than"
+    if p < SIGNIFICANT:
+        praise = "sharper than" if claim.what == "Distribution" else "better than"
+        word = praise if better else "worse than"
     percent = 100 * abs(1 - claim.ratio)
     size = f"{claim.score} {f'{percent:.1f}' if percent >= 0.05 else 'under 0.1'} % {'lower' if better else 'higher'}"
     size = size if np.isfinite(percent) else f"{claim.score} above its 0"

@@ -28,7 +28,7 @@ LEAST = 1e-6
 GREATEST = 5.0
 """Greatest log scale."""
 FARTHEST = 6.0
-"""Terms are held within this distance of their training mean."""
+"""Terms are clipped to this distance from their training mean."""
 TRUST = 300.0
 """Sessions of evidence that the prior weights count as."""
 MEMORY = 1000.0
@@ -60,14 +60,14 @@ REVERSAL = -0.08
 scale: what twelve daily series share (pooled, first 55 % of each, recent sessions weighing most)."""
 REVERSAL_TRUST = 3000.0
 """Sessions of evidence that it counts as."""
-WILDEST = 4.0
-"""A change beyond this many scales counts as one of so many in it."""
+SCALED_LIMIT = 4.0
+"""Changes are clipped to this many scales when the reversal is learned."""
 
-UNLEARNED = 20.0
-"""A change beyond this many mean ones counts as one of so many in what is learned."""
+CHANGE_LIMIT = 20.0
+"""Changes are clipped to this many mean ones when the weights are learned."""
 
 DIGITS = 9
-"""Decimals that are kept of what is learned anew, as the last bits of a matrix product are not the same on every machine."""
+"""Decimals kept of what is learned anew: the last bits of a matrix product differ from machine to machine."""
 
 USUAL_GAP = 0.25
 """An overnight gap that is no surprise, in units of the 22 sessions' range."""
@@ -124,7 +124,7 @@ class Anchor:
         return location, scale
 
     def _renewed(self, seen: _Seen) -> Iterator[tuple[int, Anchor]]:
-        """Each session from which weights that were learned anew hold, and the anchor with them; what is left out here stays out."""
+        """Each session from which new weights hold, with the anchor that has them; weights that are 0 in this one stay 0."""
         renewal, horizon = self.renewal, len(self.weights)
         if renewal is None:
             return
@@ -140,11 +140,11 @@ class Anchor:
             yield known - 1, replace(anchor, **{name: np.round(value, DIGITS) for name, value in place.items()})
 
     def without_location(self) -> Anchor:
-        """This scale, started from the last price."""
+        """This anchor without its location: it starts from the last price."""
         return replace(self, reversal=np.zeros_like(self.reversal))
 
     def without_agenda(self) -> Anchor:
-        """This one, if every session to come were like the mean one."""
+        """This anchor without the terms of `AGENDA`: as if every session to come were an average one."""
         weights = self.weights.copy()
         weights[:, 1 + len(PRIOR) :] = 0.0
         return replace(self, weights=weights)
@@ -260,16 +260,16 @@ def _fit_weights(seen: _Seen, rows: np.ndarray, changes: np.ndarray, centre: np.
 
 
 def _fit_step(x: np.ndarray, change: np.ndarray, age: np.ndarray, prior: np.ndarray, trust: np.ndarray) -> np.ndarray:
-    """The weights of one step, with changes held within `UNLEARNED` scales of the shared weights', shape (1 + terms,)."""
+    """The weights of one step, with changes clipped to `CHANGE_LIMIT` mean ones in units of the shared scale, shape (1 + terms,)."""
     shared = np.exp(x[:, 1:] @ prior)
-    limit = UNLEARNED * shared * np.average(np.abs(change) / shared, weights=age)
+    limit = CHANGE_LIMIT * shared * np.average(np.abs(change) / shared, weights=age)
     return _least_laplace(x, np.clip(change, -limit, limit), age, prior, trust)
 
 
 def _fit_reversal(anchor: Anchor, seen: _Seen, rows: np.ndarray, changes: np.ndarray) -> dict[str, Any]:
     """`middle` and `reversal` of an anchor, learned from these rows."""
     scale = _start(anchor, seen, slice(int(rows[-1]) + 1))[1]
-    change = np.clip(changes[rows] / scale[rows], -WILDEST, WILDEST)
+    change = np.clip(changes[rows] / scale[rows], -SCALED_LIMIT, SCALED_LIMIT)
     place, age = np.nan_to_num(seen.places[rows]), _ages(rows)
     middle = float(np.average(place, weights=age))
     x = (place - middle) * age

@@ -25,22 +25,27 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
     tickers = [str(ticker) for ticker in prices[TICKER].unique()]
     if len(tickers) == 1:
         return tickers, []
-    separate, need = config.data.panel == "separate", need_of(config)
-    needed = {0, 1, 2} if separate and config.split.calibration > 0 else {0, 1} if separate else {0}
-    fit = [
-        lesson.ticker
-        for part in ([prices.iloc[rows] for rows in ticker_slices(prices[TICKER]).values()] if separate else [prices])
-        for lesson in _lessons_of(part, spans, config)
-        if lesson.seen.sum() >= need
-        and lesson.table[config.target.column][lesson.seen].nunique() > 1
-        and needed <= lesson.spans(config.shortest)
-    ]
+    separate = config.data.panel == "separate"
+    needed = {0}  # the training span; and, of a network of its own, those that its training looks at afterwards
+    if separate:
+        needed = {0, 1, 2} if config.split.calibration > 0 else {0, 1}
+    parts = [prices.iloc[rows] for rows in ticker_slices(prices[TICKER]).values()] if separate else [prices]
+    fit: list[str] = []
+    for part in parts:
+        fit += [lesson.ticker for lesson in _lessons_of(part, spans, config) if _is_enough(lesson, needed, config)]
     if not fit:
         raise DataError(
-            f"One ticker must have {need} training rows with all features, between which its price changes. Received: none of "
+            f"One ticker must have {need_of(config)} training rows with all features, between which its price changes. Received: none of "
             f"{len(tickers)}. Shorten the window, give more history, ask for fewer folds, or leave features out."
         )
     return fit, [ticker for ticker in tickers if ticker not in fit]
+
+
+def _is_enough(lesson: Lesson, needed: set[int], config: Config) -> bool:
+    """Whether a ticker has enough training rows, its price changes in them, and these spans hold a whole window each."""
+    if lesson.seen.sum() < need_of(config) or lesson.table[config.target.column][lesson.seen].nunique() < 2:
+        return False
+    return needed <= lesson.spans(config.shortest)
 
 
 def _lessons_of(prices: pd.DataFrame, spans: Spans, config: Config) -> Iterator[Lesson]:

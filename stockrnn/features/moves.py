@@ -10,9 +10,9 @@ import pandas as pd
 
 from stockrnn.types import CLOSE, HIGH, LOW, OPEN, VOLUME
 
-UNHEARD = 10.0
-"""A return beyond this many root mean squares of those before it counts as one of so many in what is made of it: else a split that the
-file does not adjust for, or a slip of the pen, would set the scale of months."""
+RETURN_LIMIT = 10.0
+"""Returns are clipped to this many root mean squares of those before them: otherwise a split that the file does not adjust for, or a typing
+error, would set the scale of months."""
 ENOUGH = 0.9
 """Share of sessions whose highs and lows must be known, and tell a range where the price moved, for ranges to be used."""
 
@@ -24,11 +24,11 @@ def returns_of(prices: pd.DataFrame) -> np.ndarray:
 
 
 def tamed(returns: np.ndarray, floor: float) -> pd.Series:
-    """Returns within `UNHEARD` times the root mean square, half-life 40, of those before, or times the usual range where that is more."""
+    """Returns clipped to `RETURN_LIMIT` times the root mean square (half-life 40) of those before, or the usual range if more."""
     r = held = pd.Series(returns)
-    for _ in range(2):  # a slip is two jumps: the second is held within what the first, held, leaves of the mean
+    for _ in range(2):  # an error makes two jumps, there and back: the first one, clipped, must not raise the limit of the second
         before = np.sqrt((held**2).ewm(halflife=40).mean()).shift().fillna(np.inf)
-        limit = UNHEARD * np.maximum(before, 10.0 * np.exp(floor))
+        limit = RETURN_LIMIT * np.maximum(before, 10.0 * np.exp(floor))
         held = r.clip(-limit, limit)
     return held
 

@@ -82,7 +82,12 @@ class Pipeline:
     @property
     def beside(self) -> dict[str, tuple[str, ...]]:
         """What a network is given beside a window: the name of each input, and of its columns."""
-        return {**({AHEAD: self.ahead.columns} if self.ahead.names else {}), **({TICKER: (TICKER,)} if self.embedded else {})}
+        inputs: dict[str, tuple[str, ...]] = {}
+        if self.ahead.names:
+            inputs[AHEAD] = self.ahead.columns
+        if self.embedded:
+            inputs[TICKER] = (TICKER,)
+        return inputs
 
     def prepare(self, prices: pd.DataFrame) -> Prepared:
         """All windows of a price table.

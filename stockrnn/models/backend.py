@@ -29,10 +29,10 @@ _ENVIRONMENT = {
 _OPTIONAL = ("h5py", "matplotlib", "scipy", "sklearn")
 """What Keras loads where it is installed, for files, pictures and wrappers that nothing here uses: a quarter of the import's time."""
 _KNOWS_WIDE, _WIDE = {"2.21.0"}, "--xla_cpu_prefer_vector_width=512"
-"""Loops over the whole width of a processor's vectors, where XLA would take half of AVX-512's: 3 to 8 % of an epoch. A TensorFlow
-that does not know the option ends the process, so only those that were seen to know it are told."""
+"""An option that lets loops use the whole width of AVX-512, of which XLA uses half by default: 3 to 8 % of an epoch. A TensorFlow that does
+not know it would end the process, so only versions that were seen to know it get it."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _KEPT_BYTES = -1, -3, 1 << 30
-"""Options of glibc's allocator, as in its malloc.h, and the size of a block and of a heap's end from which on they ask the system."""
+"""Options of glibc's allocator, as in its malloc.h, and what both are set to: smaller blocks and heap ends stay with the process."""
 
 
 @contextlib.contextmanager
@@ -69,10 +69,10 @@ def spare_memory() -> None:
 
 
 def keep_memory() -> bool:
-    """Let freed memory stay with the process, where glibc asks the system for each large block anew; whether it does, elsewhere not.
+    """Let freed memory stay with the process instead of going back to the system; whether the C library (glibc) can do that.
 
-    XLA takes what it computes with at each call, and gives it back: every page is then cleared and mapped again, a fifth of an
-    epoch that has few, large updates. `spare_memory` still gives back what lies free.
+    XLA allocates its working memory at each call and frees it afterwards; from the system, every page would be cleared and mapped anew,
+    which takes a fifth of an epoch of few, large updates. `spare_memory` still gives free memory back.
     Source: https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
     change = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
@@ -81,7 +81,7 @@ def keep_memory() -> bool:
 
 @contextlib.contextmanager
 def _kept_objects() -> Iterator[None]:
-    """Collect no garbage while a million objects are made that stay, and never look through those again: a quarter of the import's time."""
+    """Collect no garbage while an import makes a million objects that stay, nor ever look through them: a quarter of the import's time."""
     gc.collect()
     collects = gc.isenabled()
     gc.disable()
@@ -95,7 +95,7 @@ def _kept_objects() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without(names: Sequence[str]) -> Iterator[None]:
-    """Let modules that are not loaded yet count as not installed meanwhile: who imports them gets a ModuleNotFoundError.
+    """Make modules that are not loaded yet look uninstalled in the block: importing them raises ModuleNotFoundError.
 
     Source: https://docs.python.org/3/reference/import.html#the-module-cache
     """
@@ -112,7 +112,7 @@ def _without(names: Sequence[str]) -> Iterator[None]:
 def _open_programs() -> tuple[Programs | None, str]:
     try:
         return open_programs(os.environ), ""
-    except StorageError as error:  # said where the user named the folder
+    except StorageError as error:  # reported only if the user named the folder
         return None, f"Compiled programs are not kept. {error}" if os.environ.get(VARIABLE) else ""
 
 
@@ -121,7 +121,7 @@ for _name, _value in _ENVIRONMENT.items():
 if importlib.metadata.version("tensorflow") in _KNOWS_WIDE and _WIDE.partition("=")[0] not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_WIDE}".strip()
 PROGRAMS, PROGRAMS_NOTE = _open_programs()
-CODE_MARK = code_mark()  # now, as the files may be others' by the time that a long command traces
+CODE_MARK = code_mark()  # now: an upgrade may replace the files before a long command traces
 with quiet_descriptor(), _kept_objects(), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
     import keras
     import tensorflow as tf

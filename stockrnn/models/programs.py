@@ -1,10 +1,11 @@
-"""Compiled programs and exported graphs kept from process to process: XLA's own cache, which reads what lies in its folder, made safe.
+"""A cache of compiled programs and exported graphs, from process to process: XLA's own persistent cache, made safe.
 
-XLA is shown a folder of this process alone, and in it the one program that is called first just then, checked: else an entry cut
-short would end every training of its shape, one of another processor would end the process, and one of somebody else's would run.
-What XLA writes there is kept as one file a program, written as a whole, beside its SHA-256, for this machine and these versions.
+XLA runs whatever lies in its cache folder. A truncated entry would end every training of its shape, one for another processor would
+end the process, and one of somebody else's would run. So XLA is shown a folder of this process alone, and in it only the one program
+that is about to be called for the first time, after a check. What XLA writes there is kept as one file a program, written as a
+whole, with its SHA-256, for this machine and these versions.
 
-Nothing here ends a command: where a folder cannot be made, written or trusted, programs are compiled.
+Nothing here ends a command: where a folder cannot be made, written or trusted, programs are compiled as if there were no cache.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ from stockrnn.models.marks import machine_mark
 from stockrnn.storage import make_folder, read_plain_file, sha256, storage_errors, write_bytes
 
 VARIABLE, OFF = "STOCKRNN_CACHE", "off"
-"""Where programs are kept, and what of it keeps none."""
+"""The environment variable that names the folder of the cache, and its value for no cache."""
 MOST_BYTES = 256 << 20
 """Size of all kept programs, beyond which those used longest ago are removed; one takes 0.2 to 3 MB."""
 MOST_ENTRY = 64 << 20
 ROOM = 16 << 20
 """Space that must be free where XLA writes: a full disk would end the training."""
 PATIENCE_S = 60.0
-"""How long a program that another process compiles is waited for: those of the largest networks take that long."""
+"""How long to wait for a program that another process is compiling: the largest networks take that long."""
 FLAGS, FLAG = "TF_XLA_FLAGS", "tf_xla_persistent_cache_directory"
 _FORMAT = b"stockrnn program 1"
 _SUFFIX, _GRAPHS, _AT_HAND, _SHOWN = ".program", ".graph", "at-hand", "shown"
 _GRAPH = "graph"
-"""The name of an entry that is no program of XLA's, but a graph that Keras exported, or a function that TensorFlow traced."""
+"""The name of entries that are not XLA's programs: graphs that Keras exported, and functions that TensorFlow traced."""
 _ENTRY = re.compile(r"xla_compile_cache__\d{1,20}__\d{1,20}__XLA_CPU_JIT\.pb")
 _KEPT = re.compile(rf"[0-9a-f]{{32}}/[0-9a-f]{{32}}\{_SUFFIX}")
 _CLAIM = ".claim"
@@ -74,7 +75,7 @@ def open_programs(variables: Mapping[str, str]) -> Programs | None:
         StorageError: the folder cannot be made, or is not the user's alone.
     """
     folder = cache_folder(variables)
-    own = FLAG in variables.get(FLAGS, "")  # a cache of the user's own
+    own = FLAG in variables.get(FLAGS, "")  # the user has set up XLA's cache already
     machine = None if folder is None or own or sys.platform != "linux" or "tensorflow" in sys.modules else machine_mark()
     if folder is None or machine is None:
         return None
@@ -137,14 +138,14 @@ class Entry:
 
 
 class Programs:
-    """What all processes of this user and machine keep in one folder.
+    """The cache that all processes of this user and machine share.
 
-    XLA is told one path for the life of the process: that of a descriptor, which leads to a folder of its own. That folder is
-    locked by the process; one without a lock is a dead one's, and the program that it was shown is not trusted again.
+    XLA takes one path for the life of the process: that of a descriptor, so that the folder behind it can be changed. The folder is
+    locked by its process. One without a lock was left by a process that died: the program shown in it is not trusted again.
     """
 
     def __init__(self, root: Path, folder: Path) -> None:
-        """Take a folder for XLA, of those where programs of all machines, and where those of this one lie. Raises StorageError."""
+        """Make a folder for XLA; `root` holds the programs of all machines, `folder` those of this one. Raises StorageError."""
         self.root, self.folder = root, folder
         self._process, self._lock = os.getpid(), threading.Lock()
         self._descriptor = self._new_folder(self.root)
@@ -157,7 +158,7 @@ class Programs:
         return {FLAGS: f"{os.environ.get(FLAGS, '')} --{FLAG}={self._shown}".strip()}
 
     def graph(self, name: str, export: Callable[[], bytes]) -> bytes:
-        """A graph that takes long to make, from what was kept.
+        """A graph that takes long to make: the kept one, or else a new one, which is kept.
 
         Args:
             name: tells the graph from all others.
@@ -180,14 +181,14 @@ class Programs:
         self._forget(self._place(name, _GRAPHS))
 
     def first_call(self, name: str, call: Callable[[], Result], again: Callable[[], Result]) -> Result:
-        """Make a call that compiles a program, or loads it where it was kept; one that another process compiles just now is waited for.
+        """Make a call that compiles a program, or loads it if it was kept; wait for it if another process is compiling it.
 
         Args:
-            name: tells the program from others; one that changed under its name is compiled, and kept in its place.
+            name: tells the program from others; if the program of a name has changed, it is compiled and replaces the kept one.
             call: makes it.
-            again: makes it with nothing of what was kept, where that cannot be used: TensorFlow does not forget an error.
+            again: makes it without anything kept, where that fails; not `call` again, as TensorFlow does not forget an error.
         """
-        if os.getpid() != self._process:  # a fork has its parent's folder
+        if os.getpid() != self._process:  # a forked process must not use its parent's folder
             return call()
         with self._lock, contextlib.ExitStack() as held:
             self._find_room()
@@ -204,7 +205,7 @@ class Programs:
 
     @contextlib.contextmanager
     def _alone(self, place: str) -> Iterator[bool]:
-        """Be the one process that compiles a program; whether another had to be waited for, which `PATIENCE_S` ends, and its death."""
+        """Be the only process that compiles a program: wait for one that does, `PATIENCE_S` at most. Yields whether there was a wait."""
         try:
             handle = os.open(self.root / f"{place}{_CLAIM}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -220,7 +221,7 @@ class Programs:
             os.close(handle)
 
     def _call(self, call: Callable[[], Result], place: str, entry: Entry | None) -> Result:
-        """Call while XLA is shown an entry; what it writes meanwhile is kept."""
+        """Make the call while XLA is shown an entry, and keep what it writes meanwhile."""
         shown = self._show(place, entry)
         try:
             result = call()
@@ -239,7 +240,7 @@ class Programs:
         return Path(f"/proc/self/fd/{self._descriptor}")
 
     def _find_room(self) -> None:
-        """Give XLA a folder on another disk where one is full."""
+        """Give XLA a folder on another disk if the one of its folder is full."""
         for base in () if self._is_roomy() else (self.root, Path(tempfile.gettempdir()), Path("/dev/shm")):  # noqa: S108  nobody else's
             with contextlib.suppress(StorageError):
                 handle = self._new_folder(base)
@@ -273,7 +274,7 @@ class Programs:
         return False
 
     def _find(self, place: str) -> Entry | None:
-        """What is kept there; what is damaged is removed."""
+        """The entry that is kept there, if any; a damaged one is removed."""
         path = self.root / place
         try:
             if path.lstat().st_uid != os.geteuid():
@@ -286,7 +287,7 @@ class Programs:
         return entry
 
     def _show(self, place: str, entry: Entry | None) -> str:
-        """Put an entry where XLA looks, and say whose it is; the name of its file, or nothing where there is none."""
+        """Put an entry where XLA looks, with a link that names its place; the name of its file, empty where there is none."""
         self._clear()
         if entry is None:
             return ""
@@ -318,7 +319,7 @@ class Programs:
             (self.root / place).unlink()
 
     def _trim(self) -> None:
-        """Remove what was used longest ago beyond `MOST_BYTES`, and what a dead process left half written."""
+        """Remove the entries used longest ago until `MOST_BYTES` are left, and files that a dead process left half written."""
         found = []
         for path in self.root.glob("*/*"):
             with contextlib.suppress(OSError):
@@ -347,13 +348,13 @@ class Programs:
 
 
 def _claim(handle: int) -> bool:
-    """Lock a file, where no other process has; whether it is locked, or cannot be."""
+    """Lock a file; False if another process holds the lock. A disk without locks counts as locked."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # a disk without locks
-        return True
+        pass
     return True
 
 

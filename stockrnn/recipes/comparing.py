@@ -35,7 +35,8 @@ def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
     if kind is not None and kind not in FORMATS:
         raise ConfigError(f"--output must end in {', '.join(FORMATS)}. Received: {output}. Name the picture so.")
     names = [run.name for run in runs]
-    names = names if len({*names, REFERENCE}) > len(names) else [str(run.folder) for run in runs]
+    if len({*names, REFERENCE}) <= len(names):  # two runs of one name, or one that is named like the reference
+        names = [str(run.folder) for run in runs]
     found = compare({name: (run.forecasts(), network_of(run)) for name, run in zip(names, runs, strict=True)}, _one_step(runs))
     if output is not None and kind is not None:
         (data,) = render_figures({"comparison": comparison_figure(found)}, kind).values()

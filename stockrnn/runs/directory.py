@@ -74,7 +74,7 @@ class Run:
 
     @property
     def step(self) -> str:
-        """What the rows that it learnt from were apart, by a name in `STEPS`; empty where it does not say."""
+        """The step of the rows that it learned from, a name in `STEPS`; empty where the manifest does not say."""
         held = self.manifest.get("data")
         said = held.get("step") if isinstance(held, dict) else None
         return said if isinstance(said, str) and said in STEPS else ""
@@ -107,7 +107,7 @@ class Run:
         return parse_json(self.read(name), self.folder / name)
 
     def recall_sessions(self) -> None:
-        """Let calendars answer from what the run keeps of them, instead of being loaded. Raises RunDamagedError."""
+        """Let calendars answer from the sessions that the run keeps, so that none is loaded. Raises RunDamagedError."""
         try:
             keep_sessions(self.manifest.get("sessions", NO_SESSIONS))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -166,7 +166,7 @@ def open_run(folder: Path) -> Run:
                 raise
         else:
             return run
-    raise RunDamagedError(f"{folder} must stay the same while it is read. Received: a writer. Try again.")  # pictures, drawn all the time
+    raise RunDamagedError(f"{folder} must stay the same while it is read. Received: a writer. Try again.")  # that draws again and again
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def list_runs() -> list[Path]:
 
 
 def in_runs(holds: Callable[[Path], bool]) -> list[Path]:
-    """The folders in runs/ that something holds of; of another user's, which nobody else may look into, none."""
+    """The folders in runs/ for which a condition holds; those of other users that cannot be read are passed over."""
     found, base = [], Path(RUNS)
     for folder in base.iterdir() if base.is_dir() else ():
         with contextlib.suppress(PermissionError):
@@ -308,7 +308,7 @@ def begin_state(folder: Path) -> Path:
 
 
 def begin_run(folder: Path, config: Config) -> None:
-    """Note what is being trained in a folder whose lock is held, so that it can go on after any death.
+    """Note the config of a training in a folder whose lock is held, so that it can go on however its process ends.
 
     Raises:
         ConfigError: another config than before, or a complete run.
@@ -324,7 +324,7 @@ def begin_run(folder: Path, config: Config) -> None:
 
 
 def note_data(folder: Path, data_hash: str, name: str) -> None:
-    """Note which data are learnt from. Raises ConfigError where an unfinished run has learnt from others."""
+    """Note which data are learned from. Raises ConfigError where the unfinished run has learned from others."""
     path = folder / CHECKPOINTS / DATA_HASH
     if path.is_file():
         before = read_plain_file(path, LARGEST[".json"]).decode("ascii", "replace")
@@ -337,7 +337,7 @@ def note_data(folder: Path, data_hash: str, name: str) -> None:
 
 
 def end_run(folder: Path) -> None:
-    """Drop the state of a training that is complete."""
+    """Remove the state of a training that is complete."""
     with storage_errors(folder, "writable"):
         if (folder / CHECKPOINTS).exists():
             shutil.rmtree(folder / CHECKPOINTS)
@@ -345,12 +345,12 @@ def end_run(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path, existed: bool, *, in_vain: bool = False) -> None:
-    """Take away what a failed run left: folders without any result or state of training. Leaves a folder in use alone.
+    """Remove what a failed run left: folders without any result or state of training. A folder in use is left alone.
 
     Args:
         folder: that of the run.
         existed: whether it was there before, and stays.
-        in_vain: whether a state of training, but not the trials of a search, goes as well.
+        in_vain: whether to remove a state of training too; the trials of a search always stay.
     """
     if not folder.is_dir():
         return
@@ -371,7 +371,7 @@ def remove_unfinished(folder: Path, existed: bool, *, in_vain: bool = False) -> 
 
 
 def _remove_temporary(folder: Path) -> None:
-    """Take away files that a process was writing when it died; the folder's lock is held, so nobody writes them now."""
+    """Remove files that a process was writing when it died; the folder's lock is held, so nobody writes them now."""
     with storage_errors(folder, "writable"):
         for place in (folder, folder / CHECKPOINTS, folder / PLOTS):
             for left in place.glob(f".*{TEMPORARY}"):
@@ -379,7 +379,7 @@ def _remove_temporary(folder: Path) -> None:
 
 
 def _holds_something(folder: Path) -> bool:
-    """Whether anything is in a folder besides what a process leaves that dies before it has begun."""
+    """Whether a folder holds more than what a process leaves that died before it began: a lock, temporary files, empty state."""
     entries = [entry for entry in folder.iterdir() if entry.name != LOCK_NAME and not entry.name.endswith(TEMPORARY)]
     return any(entry.name != CHECKPOINTS or not entry.is_dir() or _holds_something(entry) for entry in entries)
 

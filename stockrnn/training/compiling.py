@@ -14,19 +14,19 @@ from stockrnn.models.programs import Programs
 from stockrnn.storage import sha256
 
 _CALLED_BY_DEFINITION = {"2.21.0"}
-"""Versions of TensorFlow that were seen to call a function by its definition, which is no public part of them."""
+"""Versions of TensorFlow in which calling a function by its definition, which is not public, was seen to work."""
 _KEPT = None if HAS_GPU or tf.__version__ not in _CALLED_BY_DEFINITION else PROGRAMS
 _definitions: dict[str, bytes] = {}
-"""Those that this process knows: what has a name must stay the same."""
+"""The definitions that this process has registered by name: none may change under its name."""
 
 
 class Program:
-    """A function as one XLA program a shape; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already.
+    """A function as one XLA program for each shape; on a GPU a graph, whose layers are cuDNN's. Its loops are `tf.while_loop`s already.
 
-    Where programs are kept, so is what TensorFlow traced: half a second of Python for an epoch, and 10 ms to read.
+    Where programs are kept, so are the functions that TensorFlow traced: an epoch takes half a second to trace, and 10 ms to read back.
 
     Attributes:
-        ready: what computes it, by the shapes of its arguments.
+        ready: the compiled function, by the shapes of its arguments.
     """
 
     def __init__(self, function: Callable[..., Any], key: Any, variables: Callable[[], Sequence[Any]] = tuple) -> None:
@@ -58,7 +58,7 @@ class Program:
         return tf.function(self._python, autograph=False, jit_compile=not HAS_GPU).get_concrete_function(*arguments)
 
     def _first_call(self, programs: Programs, shapes: Any, arguments: tuple[Any, ...], traced: Callable[[], Any]) -> Any:
-        """Call it as the first process that needed it has traced and compiled it; by `traced` where that cannot be used."""
+        """Call it as an earlier process traced and compiled it, or trace and keep it now; by `traced` where that cannot be used."""
         name = f"traced {CODE_MARK} {self.key} {shapes!r}"
 
         def kept() -> Any:
@@ -77,10 +77,10 @@ class Program:
 
 
 def _definition(traced: Any, handles: Sequence[Any], name: str) -> bytes:
-    """A traced function without Python: a line that says how it is called, and its definition before those of what it calls.
+    """A traced function as bytes: a line that says how to call it, then its definition, then those of the functions it calls.
 
-    They get names of their own. XLA would take them for those just traced, which it knows with their lines of Python, and keep a program
-    that no other process finds.
+    The functions are renamed: under their old names XLA would take them for those just traced, whose lines of Python it knows, and keep a
+    program that no other process finds.
 
     Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/framework/function.proto
     """
@@ -101,7 +101,7 @@ def _definition(traced: Any, handles: Sequence[Any], name: str) -> bytes:
 
 
 def _by_definition(definition: bytes, handles: Sequence[Any]) -> Callable[..., Any]:
-    """What calls a function by its definition, with these variables."""
+    """A Python function that calls this definition with these variables."""
     from tensorflow.core.framework.function_pb2 import FunctionDefLibrary
     from tensorflow.python.eager.context import context
 
@@ -120,6 +120,6 @@ def _by_definition(definition: bytes, handles: Sequence[Any]) -> Callable[..., A
 
 
 def as_it_lies(array: np.ndarray) -> Any:
-    """An aligned array that nobody will write to as a tensor of the same memory; a GPU gets a copy."""
+    """An aligned array, which must not be written to any more, as a tensor of the same memory; a GPU gets a copy."""
     tensor = tf.experimental.dlpack.from_dlpack(array.__dlpack__())
     return tf.identity(tensor) if HAS_GPU else tensor

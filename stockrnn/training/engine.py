@@ -36,7 +36,7 @@ OPTIMIZERS = {
 
 FORECAST_BATCH = 256
 LEAST_STEPS, LEAST_FORECAST_STEPS = 32, 4
-"""As `LEAST_ROWS`, of batches."""
+"""Least numbers of batches that arrays are padded to, in training and in a forecast: short series then share a compiled shape."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class TrainingEngine(keras.Model):
         teaching: Callable[[int], float] = lambda _: 0.0,
         pair: Pair | None = None,
     ) -> None:
-        """Forget the training before: these weights and data, and a fresh optimizer.
+        """Begin a training: take these weights and data, and reset the optimizer.
 
         Args:
             network: gives the weights.
@@ -171,7 +171,7 @@ class TrainingEngine(keras.Model):
             self.halves.share(pair)
 
     def give_back(self) -> None:
-        """Let go of the data."""
+        """Let go of the data, so that another training can borrow the engine."""
         del self.train_data, self.score_data, self.score_batches, self.ends
         if self.halves is not None:
             self.halves.share(None)
@@ -195,13 +195,13 @@ class TrainingEngine(keras.Model):
         return self._run(epoch, lesson, (*self.score_data, *self.score_batches))
 
     def serve(self) -> None:
-        """Compute the second halves of each epoch that another process begins, until PartedError says that it is over."""
+        """Compute the second halves of each epoch that another process begins, until PartedError ends it."""
         if self.halves is not None:
             self.prepare(1)
             self.halves.serve(self.run_epoch)
 
     def prepare(self, epoch: int) -> None:
-        """Seed dropout; compile for these shapes by an epoch of no updates, which takes more memory than all the rest and is to be over."""
+        """Seed dropout, and compile for these shapes with an epoch of no updates: compiling takes more memory than all that follows."""
         seed, member = self.seeds
         for number, variable in enumerate(self.randomness):
             variable.assign([derive_seed(seed, "dropout", member, epoch, number), 0])
@@ -246,7 +246,7 @@ class TrainingEngine(keras.Model):
         return tf.stack([before, used], axis=-1)
 
     def loss_of(self, given: tuple[Any, ...], targets: Any, rows: Any, weights: Any, share: Any, seed: Any) -> tuple[Any, Any]:
-        """What a batch costs without penalties: the sum over its windows' steps, and how many are known. `seed` is of its teaching."""
+        """The loss of a batch without penalties: its sum over all known steps, and how many those are. `seed` draws what is taught."""
         seen_from = rows[:, None] + tf.range(1 - self.lookback, 1) if self.learning.every_timestep else rows
         inputs = _inputs(self.network.spec, given, rows, seen_from)
         if self.learning.taught:
@@ -254,7 +254,7 @@ class TrainingEngine(keras.Model):
         return self._summed_loss(tf.gather(targets, seen_from), call_network(self.learning.model, inputs, training=True), weights)
 
     def penalty(self) -> Any:
-        """What the last batch's weights cost by themselves."""
+        """The L1 and L2 penalties of the weights, as of the last batch."""
         return tf.add_n([tf.zeros(()), *self.learning.model.losses])
 
     def learn_from(self, gradients: list[Any]) -> Any:

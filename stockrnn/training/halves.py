@@ -1,8 +1,8 @@
-"""The epoch of a large network: each update is made of two halves of its batch, one after the other, or by two processes at once.
+"""The epoch of a large network: every batch is computed in two halves, one after the other, or by two processes at once.
 
-XLA's loop over time runs on one core, as its products are too small to be shared out step by step. Two halves of a batch
-need each other only where their gradients are added. Both are computed by one compiled function wherever they are, so that the
-bytes are the same with and without a second process.
+XLA's loop over time runs on one core, as its products are too small to be split at every step. The two halves of a batch meet
+only where their gradients are added. One compiled function computes both, in whatever process, so that the bytes are the same
+with and without a second one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from stockrnn.training.pairing import Pair
 _DRAWS = 1 << 20
 """Random numbers that a layer may draw in a half."""
 _FACTS = 3
-"""Behind the gradients in a row: the loss, summed; how many steps are known; how many windows there are."""
+"""Numbers after the gradients in a row: the summed loss, how many steps are known, how many windows there are."""
 
 
 class Learner(Protocol):
-    """What an engine brings: a network with its optimizer and seeds of dropout, and what a batch costs."""
+    """What `HalvedEpoch` needs of an engine: a network with its optimizer and seeds of dropout, and the loss of a batch."""
 
     spec: Any
     network: Any
@@ -34,7 +34,7 @@ class Learner(Protocol):
         """The loss, summed, and how many steps are known."""
 
     def penalty(self) -> Any:
-        """What the weights cost by themselves."""
+        """The penalties of the weights."""
 
     def learn_from(self, gradients: list[Any]) -> Any:
         """Update the weights: the norm of the gradients."""
@@ -46,8 +46,8 @@ class Learner(Protocol):
 class HalvedEpoch:
     """What an engine calls for an epoch in place of one program: (lesson, validation) → means.
 
-    All weights are one vector to the optimizer, as a call takes some 15 µs a variable. The turns of an epoch are numbered: turn
-    2 k + h computes half h of batch k, and the update is made at the beginning of the turn after both.
+    The optimizer sees all weights as one vector, as each call takes some 15 µs a variable. An epoch is made of turns: turn 2 k + h
+    computes half h of batch k, and the update is made at the beginning of the turn after both.
 
     Attributes:
         vector: the weights.
@@ -76,7 +76,7 @@ class HalvedEpoch:
             run_epoch(epoch)
 
     def __call__(self, epoch: int, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
-        """An epoch's updates, and the validation loss after them; of no updates only what compiles them."""
+        """Run an epoch's updates, and the validation after them; without updates, only compile."""
         turns, batches = 2 * int(lesson[4]), int(validation[4])
         pair = self._begin(epoch, turns > 0)
         pair, held, told = self._learn(pair, turns, lesson)
@@ -87,7 +87,7 @@ class HalvedEpoch:
         return {"loss": loss, "gradient_norm": norm, "val_loss": total / tf.reduce_sum(validation[3])}
 
     def _begin(self, epoch: int, learns: bool) -> Pair | None:
-        """Take the network's weights, and the other process where it waits; the second has its state from the first."""
+        """Take the network's weights, and begin with the other process if that is ready; the second side has its state from the first."""
         pair = self.pair if learns else None
         if pair is None or pair.half == 0:
             self.vector.assign(tf.concat([tf.reshape(weight, (-1,)) for weight in self.weights], axis=0))
@@ -97,7 +97,7 @@ class HalvedEpoch:
         return pair
 
     def _learn(self, pair: Pair | None, turns: int, lesson: tuple[Any, ...]) -> tuple[Pair | None, Any, Any]:
-        """All turns: who is still there, what the last update is made of, and what was told of those before it."""
+        """Compute all turns: the pair if it still is one, the row that the last update is made from, and the sums of those before it."""
         held, told, done, due, fresh = tf.zeros((_size(self.vector) + _FACTS,)), tf.zeros((2,)), 0, False, True
         while pair is not None and done < turns:
             own = done + pair.half
@@ -112,7 +112,7 @@ class HalvedEpoch:
         return pair, held, told
 
     def _score(self, pair: Pair | None, held: Any, told: Any, due: bool, batches: int, validation: tuple[Any, ...]) -> tuple[Any, Any]:
-        """What was told of all updates, after the last one, and the validation losses, summed over both halves of the batches."""
+        """Make the last update: the sums of all updates, and the validation losses summed over both halves of the batches."""
         spans, own = ((0, batches // 2), (batches // 2, batches)), 0 if pair is None else pair.half
         told, total = self._end(held, told, tf.constant((*spans[own], due)), *validation)
         both = None if pair is None else pair.swap(np.full(held.shape, total, np.float32))
@@ -141,7 +141,7 @@ class HalvedEpoch:
         Args:
             held: gradients and facts of the half before, or the sum of both, shape (weights + 3,).
             told: loss × windows and gradient norm, summed over the updates made, shape (2,).
-            span: the first turn, that after the last, whether an update is due before the first, and whether that holds nothing before.
+            span: the first turn; the turn after the last; whether an update is due before the first; whether the first begins a new row.
             lesson: as the engine's.
 
         Returns:
@@ -167,7 +167,7 @@ class HalvedEpoch:
             return told, self.engine.score_of(given, targets, rows, weights, span[0], span[1])
 
     def _updated(self, due: Any, held: Any, told: Any) -> Any:
-        """Make the update of what is held where it is due: what is told then."""
+        """Make the update from `held` if one is due; `told` with it added."""
 
         def update() -> Any:
             total, known, windows = tf.unstack(held[-_FACTS:])

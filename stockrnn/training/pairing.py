@@ -1,6 +1,7 @@
-"""Memory that two processes of this machine see, each with its half of an update; who is left alone goes on alone.
+"""Memory shared by two processes of this machine, each of which computes one half of every update.
 
-Linux on x86 alone: there a file without a name can be opened through /proc, and one core sees another's writes in their order
+If the second one is lost, the first goes on alone. Linux on x86 only: there, a file without a name can be opened through /proc, and
+one core sees another's writes in their order
 (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 3A, section 10.2.2; AMD64 Architecture Programmer's Manual,
 volume 2, section 7.2). Elsewhere there is no pair.
 """
@@ -22,17 +23,17 @@ import numpy as np
 from stockrnn.features.windows import aligned_zeros
 
 _CLOSED, _LAID, _READY, _BEGUN, _EPOCH, _DONE = range(0, 48, 8)
-"""Places of the marks, each on a cache line of its own: whether it is over; the size of all; whether the second is ready; how many epochs
-were begun; the number of the last one; how many rows each has shown."""
+"""Places of the marks, each on a cache line of its own: whether the pair is closed; the size of its memory; whether the second side is
+ready; how many epochs were begun; the number of the last one; how many rows each side has shown."""
 _HEAD_BYTES, _LINE_BYTES = 512, 64
 _LOOKS, _NAP_S, _LONGEST_NAP_S = 2000, 50e-6, 5e-3
-"""Looks at a mark, a millisecond of them, before this process sleeps between two: first so long, then longer, up to so long."""
+"""Looks at a mark, for about a millisecond, before this process sleeps between two looks; its first sleep, and its longest."""
 PATIENCE_S = 5.0
-"""How long the first waits for the other's half before it goes on alone: the other may be stopped, or have no core."""
+"""How long the first side waits for the other's half before it goes on alone: the other may be stopped, or have no core."""
 
 
 class PartedError(Exception):
-    """The first of a pair wants nothing more of the second."""
+    """Tells the second side of a pair that it is no longer needed."""
 
 
 def can_pair() -> bool:
@@ -42,22 +43,22 @@ def can_pair() -> bool:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the first side of a pair is found: a path, and the file that must be there."""
+    """Where the second side finds the first: a path, and the identity of the file that must be there."""
 
     path: str
     identity: tuple[int, int]
 
 
 class Pair:
-    """What one of the two sees.
+    """One side of a pair.
 
     Attributes:
-        half: which half of each batch it computes: 0 for the first, which began, tells of the training and may be without the other.
-        gone: whether the process of the second is.
+        half: which half of each batch it computes: 0 for the first side, which reports on the training and can do without the other.
+        gone: tells whether the process of the second side is gone.
     """
 
     def __init__(self, handle: int, half: int) -> None:
-        """Take a file without a name; `first` and `second` open one."""
+        """Take the descriptor of a file without a name, which `first` and `second` open."""
         self.half, self._handle = half, handle
         self._begun = self._shown = 0
         self.gone: Callable[[], bool] = lambda: False
@@ -65,7 +66,7 @@ class Pair:
 
     @classmethod
     def first(cls) -> Pair | None:
-        """A new one; None where the system has none."""
+        """The first side of a new pair; None where the system cannot have one."""
         with contextlib.suppress(OSError):
             if can_pair():
                 handle = os.memfd_create("stockrnn", os.MFD_CLOEXEC)
@@ -75,7 +76,7 @@ class Pair:
 
     @classmethod
     def second(cls, address: Address) -> Pair:
-        """The other side of one. Raises PartedError where that is closed, and OSError."""
+        """The second side of the pair at an address. Raises PartedError where that is closed, and OSError."""
         try:
             handle = os.open(address.path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError as error:
@@ -87,17 +88,17 @@ class Pair:
 
     @property
     def address(self) -> Address:
-        """Where another process of this user finds it."""
+        """Where another process of this user finds this side."""
         return Address(f"/proc/{os.getpid()}/fd/{self._handle}", _identity(self._handle))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What arrives elsewhere: nobody."""
+        """Pickle as None: a side means nothing in another process."""
         return _nobody, ()
 
     def share(self, row: int, state: int) -> None:
-        """Lay out the memory, alike on both sides: rows of so many float32, two of each side, and so many bytes of state.
+        """Lay out the memory, alike on both sides: two rows of so many float32 for each side, and so many bytes of state.
 
-        Where the system refuses it to the first, that is over; then, or where it is over before, the second raises PartedError.
+        If the system refuses the memory to the first side, the pair is closed. On a closed pair the second side raises PartedError.
         """
         row_bytes = -(-4 * row // _LINE_BYTES) * _LINE_BYTES
         size = _HEAD_BYTES + 4 * row_bytes + state
@@ -114,7 +115,7 @@ class Pair:
         self._state = np.frombuffer(memory, np.uint8, state, _HEAD_BYTES + 4 * row_bytes)
 
     def _laid(self, size: int) -> mmap.mmap:
-        """All of the memory: the first has so much made, and the second waits for it."""
+        """The whole memory: the first side makes it so large, and the second waits for that."""
         if self.half == 0:
             os.ftruncate(self._handle, size)
             self._marks[_LAID] = size
@@ -123,22 +124,22 @@ class Pair:
         return mmap.mmap(self._handle, size)
 
     def close(self) -> None:
-        """Tell the other that it is over."""
+        """Close the pair, which the other side sees."""
         self._marks[_CLOSED] = 1
         os.close(self._handle)
 
     def is_ready(self) -> bool:
-        """Whether the second waits for an epoch."""
+        """Whether the second side waits for an epoch."""
         return bool(self._marks[_READY]) and not self._marks[_CLOSED] and not self.gone()
 
     def begin(self, epoch: int, state: Sequence[np.ndarray]) -> None:
-        """The first: begin an epoch from this state."""
+        """On the first side: begin an epoch from this state."""
         self._state[:] = np.concatenate([array.reshape(-1).view(np.uint8) for array in state])
         self._marks[_EPOCH] = epoch
         self._marks[_BEGUN] += 1
 
     def next_epoch(self) -> int:
-        """The second: wait for the next epoch. Raises PartedError when it is over."""
+        """On the second side: wait for the next epoch, and return its number. Raises PartedError when the pair is closed."""
         self._marks[_READY] = 1
         self._begun += 1
         if not self._wait(_BEGUN, self._begun, math.inf):
@@ -152,9 +153,9 @@ class Pair:
         return [part.copy().view(array.dtype).reshape(array.shape) for part, array in zip(parts, like, strict=True)]
 
     def swap(self, own: np.ndarray) -> np.ndarray | None:
-        """Show the other this row, and get the sum of both, which lies there until the next swap.
+        """Show the other side this row, and return the sum of both, whose memory is used again at the next swap.
 
-        None where the second is gone. Raises PartedError where the first is.
+        None where the second side is gone. Raises PartedError where the first is.
         """
         self._shown += 1
         rows = self._rows[self._shown % 2]
@@ -169,7 +170,7 @@ class Pair:
         return None
 
     def _wait(self, mark: int, value: int, patience_s: float) -> bool:
-        """Wait until a mark has a value; whether it has."""
+        """Wait until a mark has reached a value; False if the pair, or this side's patience, ended before."""
         marks, looks, nap, until = self._marks, 0, _NAP_S, time.monotonic() + patience_s
         while marks[mark] < value:
             looks += 1
