@@ -354,7 +354,7 @@ def test_times_of_day_are_told_where_rows_have_them(spoke):
     assert re.search(r"forecast from 2024-01-04 10:\d\d to 2024-01-04 10:\d\d", told["compare"])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert "also after 2024-01-03 10:00" in said(commands.predict, "one", None, "2024-01-03T10:00", None, False)
+        assert "also from those after 2024-01-03 10:00" in said(commands.predict, "one", None, "2024-01-03T10:00", None, False)
         with pytest.raises(DataError, match=r"Received: 2024-01-02 09:00, but the first bar is 2024-01-02 09:30"):
             commands.predict("one", None, "2024-01-02T09:00", None, False)
 
