@@ -196,7 +196,8 @@ def predict(run: str | None, data: str | None, asof: str | None, output: Path | 
     _tell(predicted.notes)
     rows = predicted.rows
     if json:
-        _print_json({"format": 1, "forecasts": [{**row, DATE: told(row[DATE], step)} for row in rows.to_dict("records")]})
+        told_rows = ({**row, **{name: told(row[name], step) for name in ("cutoff", DATE)}} for row in rows.to_dict("records"))
+        _print_json({"format": 1, "forecasts": list(told_rows)})
         return
     ends = dict.fromkeys(dated(predicted.table["cutoff"].agg(end), step) for end in ("min", "max"))
     tickers = rows[TICKER].nunique()

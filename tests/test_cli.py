@@ -163,6 +163,7 @@ def test_prediction_names_the_next_sessions_with_ordered_intervals(place):
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["forecasts"]
     assert [row["date"] for row in rows] == ["2008-10-15", "2008-10-16"]
+    assert [row["cutoff"] for row in rows] == ["2008-10-14"] * 2
     for row in rows:
         assert row["lower_90"] <= row["lower_80"] <= row["forecast"] <= row["upper_80"] <= row["upper_90"]
         assert 0 <= row["p_up"] <= 1

@@ -109,7 +109,10 @@ def test_the_same_forecasts_are_the_same():
     found = compare({"a": run_of(), "b": run_of()})
     assert found.sentences == ("Distribution: a is the same as b.",)
     assert found.pairs[0].p_holm == {"crps": None, "absolute": None}
-    json.dumps(found.to_dict(), allow_nan=False)
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    lacking = {metric for scores in told["runs"].values() for metric, value in scores.items() if value is None}
+    assert "mase" in lacking
+    assert lacking == set(told["undefined"])
 
 
 def test_few_sessions_allow_no_claim():

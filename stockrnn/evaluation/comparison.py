@@ -12,7 +12,7 @@ import pandas as pd
 
 from stockrnn.errors import DataError
 from stockrnn.evaluation.metrics import KEYS, REFERENCE
-from stockrnn.evaluation.scores import Table, score_table
+from stockrnn.evaluation.scores import Table, reasons, score_table
 from stockrnn.evaluation.significance import cosine_count, diebold_mariano, holm, losses_by_date, skill_interval
 from stockrnn.evaluation.verdict import SIGNIFICANT, least_sessions, p_text
 from stockrnn.prices.steps import dated, row_name
@@ -22,6 +22,8 @@ LOSSES = ("crps", "absolute")
 SAME_PRICE = 1e-6
 """Relative difference up to which two runs' actual prices are the same."""
 SEED = 0
+UNSCALED = "runs may have learned from unlike spans, whose changes are the scale"
+"""Why runs side by side have no MASE."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Comparison:
         pairs = [{"runs": [pair.first, pair.second], "ratio": dict(pair.ratios), "p_holm": dict(pair.p_holm)} for pair in self.pairs]
         of_all = {"sessions": self.sessions, "forecasts": len(self.forecasts) // len(self.scores), "best": self.best}
         intervals = {run: interval and list(interval) for run, interval in self.intervals.items()}
-        return {"format": 1, **of_all, "runs": self.scores, "skill_crps_95": intervals, "pairs": pairs, "sentences": list(self.sentences)}
+        undefined = reasons([self.scores]) | dict.fromkeys(("mase", "skill_mase"), UNSCALED)
+        said = {"pairs": pairs, "sentences": list(self.sentences)}
+        return {"format": 1, **of_all, "runs": self.scores, "undefined": undefined, "skill_crps_95": intervals, **said}
 
 
 def compare(runs: Mapping[str, tuple[pd.DataFrame, str]], step: str = "") -> Comparison:

@@ -35,7 +35,7 @@ class Predicted:
 
     Attributes:
         table: the forecast table; nothing is known of `actual`.
-        rows: what a person reads: ticker, step, date, forecast, lower_80, upper_80, lower_90, upper_90, p_up.
+        rows: what a person reads: ticker, cutoff, step, date, forecast, lower_80, upper_80, lower_90, upper_90, p_up.
         data_step: what the rows of the prices are apart, by a name in `STEPS`.
         notes: where the dates come from, and what else a user should know.
     """
@@ -247,5 +247,5 @@ def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) 
 
 def _readable(forecasts: pd.DataFrame, last: np.ndarray) -> pd.DataFrame:
     bounds = {"lower_80": "q10", "upper_80": "q90", "lower_90": "q05", "upper_90": "q95"}
-    rows = forecasts[[TICKER, "step", DATE, "forecast"]].assign(**{name: forecasts[q] for name, q in bounds.items()})
+    rows = forecasts[[TICKER, "cutoff", "step", DATE, "forecast"]].assign(**{name: forecasts[q] for name, q in bounds.items()})
     return rows.assign(p_up=probability_above(forecasts[list(QUANTILE_COLUMNS)].to_numpy(), last))
