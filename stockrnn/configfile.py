@@ -41,7 +41,7 @@ def _overridden(tree: dict[str, Any], overrides: Iterable[str], origin: str) -> 
     for item in overrides:
         path, mark, text = item.partition("=")
         if not mark or not path.strip():
-            raise ConfigError(f"--set must read section.key=value. Received: {item!r}")
+            raise ConfigError(f"--set must read section.key=value. Received: {item!r}. Write it so, such as --set train.epochs=10.")
         put(tree, path.strip(), parse_scalar(text), "--set")
     return build_config(tree, origin)
 

@@ -29,7 +29,7 @@ class Place:
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         if self.address is not None and self.engine != "ray":
-            raise ConfigError(f"--address must stand with `--engine ray`. Received: --address {self.address} alone. Add it.")
+            raise ConfigError(f"--address must stand with `--engine ray`. Received: --address {self.address} alone. Add --engine ray.")
 
 
 LOCAL = Place()

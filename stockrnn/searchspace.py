@@ -151,7 +151,7 @@ def space_of(tree: Mapping[str, Any], origin: str) -> Space:
             raise ConfigError(f"{origin}: `{key}` must stand once. Received: twice. Remove one.")
         domains[key] = _domain(key, given, f"{origin}: `{key}`")
     if not domains:
-        raise ConfigError(f"{origin} must name a key of the config. Received: none. Such as model.dropout: [0.0, 0.2].")
+        raise ConfigError(f"{origin} must name a key of the config. Received: none. Give one, such as model.dropout: [0.0, 0.2].")
     return Space(dict(sorted(domains.items())))
 
 
@@ -163,7 +163,7 @@ def _keys(tree: Mapping[str, Any], prefix: str, origin: str) -> Iterator[tuple[s
         if path in kinds:
             why = next((why for fixed, why in FIXED.items() if _within(path, fixed)), None)
             if why is not None and not any(_within(path, free) for free in FREE):
-                raise ConfigError(f"{origin}: `{path}` must stay as it is: {why}. Received: {given!r}. Give it by --set.")
+                raise ConfigError(f"{origin}: `{path}` must stay as it is: {why}. Received: {given!r}. Change it with --set.")
             yield path, given
         elif any(_within(key, path) for key in kinds):
             if not isinstance(given, dict):
@@ -197,13 +197,13 @@ def _domain(key: str, given: Any, origin: str) -> Domain:
         return _choices(key, given, origin)
     if isinstance(given, dict):
         return _range(key, given, origin)
-    raise ConfigError(f"{origin} must be a list of choices or a range {{low, high}}. Received: {given!r}. One value is given by --set.")
+    raise ConfigError(f"{origin} must be a list of choices or a range {{low, high}}. Received: {given!r}. Give a single value with --set.")
 
 
 def _choices(key: str, given: list[Any], origin: str) -> Choices:
     distinct = [value for place, value in enumerate(given) if not any(_same(value, other) for other in given[:place])]
     if len(distinct) < len(given) or len(given) < 2:
-        raise ConfigError(f"{origin} must have two or more different choices. Received: {given}. One value is given by --set.")
+        raise ConfigError(f"{origin} must have two or more different choices. Received: {given}. Give a single value with --set.")
     for value in given:
         _check(key, value, origin)
     domain = Choices(tuple(given))

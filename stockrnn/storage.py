@@ -96,7 +96,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         finally:
             os.close(handle)
     if not plain or max(found.st_size, len(data)) > most:
-        received = f"more, {found.st_size} or without an end" if plain else "something else, such as a folder, a pipe or a device"
+        received = f"more: {found.st_size}, or without an end" if plain else "something else, such as a folder, a pipe or a device"
         raise StorageError(f"{path} must be a file of at most {most} bytes. Received: {received}. Give another file.")
     return data
 
@@ -174,7 +174,9 @@ def _refuse_special(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         stream = path.is_symlink() and os.readlink(path).startswith("/proc/")  # /dev/stdout, be it a file at its end
         if stream or not stat.S_ISREG(path.stat().st_mode):
-            raise StorageError(f"{path} must be a file or new. Received: a folder, a pipe or a device. Choose another name.")
+            raise StorageError(
+                f"{path} must be a plain file, or not exist yet. Received: a folder, a pipe or a device. Choose another name."
+            )
 
 
 def _write_out(handle: int, data: bytes) -> None:

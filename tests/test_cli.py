@@ -476,7 +476,7 @@ def test_a_file_of_another_step_than_the_run_learnt_is_refused(place, tmp_path):
     hours[["date", "open", "high", "low", "close"]].to_csv(tmp_path / "hours.csv", index=False)
     done = stockrnn("predict", "--data", tmp_path / "hours.csv", cwd=place)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "the step that the run learnt, daily. Received: intraday" in done.stderr
+    assert "the step that the run learned from, daily. Received: intraday" in done.stderr
 
 
 def test_a_file_without_what_features_need_is_told_what_it_lacks(place, tmp_path):

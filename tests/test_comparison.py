@@ -167,7 +167,7 @@ def test_one_run_the_same_run_twice_and_no_picture_format_are_refused(two, tmp_p
     for chosen in (two[:1], [two[0], two[0]], [two[0], open_run(tmp_path / "two" / ".." / "one")]):
         with pytest.raises(ConfigError, match="two or more runs"):
             compare_runs(chosen)
-    with pytest.raises(ConfigError, match=r"must end in png, svg, pdf\. Received: .*picture.bmp"):
+    with pytest.raises(ConfigError, match=r"must end in one of \.png, \.svg, \.pdf\. Received: .*picture.bmp"):
         compare_runs(two, tmp_path / "picture.bmp")
     assert not list(tmp_path.glob("picture*"))
 

@@ -51,7 +51,7 @@ def test_changes_name_the_key_and_both_values_of_a_list_as_one():
 
 def test_an_unfinished_run_names_what_its_config_differs_in(tmp_path):
     begin_run(tmp_path, load_config(None, ["model.units=[32, 16]"]))
-    with pytest.raises(ConfigError, match=r"difference: `model\.units` was \[32, 16\] and is \[16, 32\]\.$"):
+    with pytest.raises(ConfigError, match=r"difference: `model\.units` was \[32, 16\] and is \[16, 32\]\. Ask for the same"):
         begin_run(tmp_path, load_config(None, ["model.units=[16, 32]"]))
     begin_run(tmp_path, load_config(None, ["model.units=[32, 16]"]))
 

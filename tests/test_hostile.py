@@ -1096,7 +1096,7 @@ def test_a_price_path_that_waits_or_never_ends_is_refused_in_one_line(case, tmp_
 def test_a_file_is_read_as_far_as_it_may_be(tmp_path):
     (tmp_path / "f").write_bytes(b"12345")
     assert storage.read_bytes(tmp_path / "f", 5) == b"12345"
-    with pytest.raises(StorageError, match=r"at most 4 bytes\. Received: more, 5 or"):
+    with pytest.raises(StorageError, match=r"at most 4 bytes\. Received: more: 5, or"):
         storage.read_bytes(tmp_path / "f", 4)
     (tmp_path / "link").symlink_to("f")
     assert storage.read_bytes(tmp_path / "link", 5) == b"12345"

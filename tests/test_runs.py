@@ -197,7 +197,7 @@ def test_a_chosen_folder_must_be_new_or_empty(run, place):
     assert new_run_folder("new", "lstm", TODAY) == Path("new")
     (place / "file").write_text("")
     for name in (str(run), "file"):
-        with pytest.raises(ConfigError, match=f"{name}, which holds something"):
+        with pytest.raises(ConfigError, match=f"{name}, which is neither"):
             new_run_folder(name, "lstm", TODAY)
     empty = place / "empty"
     (empty / CHECKPOINTS).mkdir(parents=True)
@@ -206,12 +206,12 @@ def test_a_chosen_folder_must_be_new_or_empty(run, place):
     (empty / CHECKPOINTS / ".1-1.tmp").write_text("")
     assert new_run_folder(str(empty), "lstm", TODAY) == empty
     (empty / CHECKPOINTS / "x").write_text("")
-    with pytest.raises(ConfigError, match="holds something"):
+    with pytest.raises(ConfigError, match="which is neither"):
         new_run_folder(str(empty), "lstm", TODAY)
     odd = place / "odd"
     odd.mkdir()
     (odd / CHECKPOINTS).write_text("a file")
-    with pytest.raises(ConfigError, match="holds something"):
+    with pytest.raises(ConfigError, match="which is neither"):
         new_run_folder(str(odd), "lstm", TODAY)
     begin_run(place / "begun", config)
     with pytest.raises(ConfigError, match=r"an unfinished run\. Add --resume"):

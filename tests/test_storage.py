@@ -61,7 +61,7 @@ def test_a_pipe_a_device_and_a_folder_are_not_replaced_by_a_file(tmp_path, kind)
         if kind != "pipe":
             path.symlink_to(tmp_path / "pipe")
     before = path.lstat()
-    with pytest.raises(StorageError, match=r"f must be a file or new\. Received: a folder, a pipe or a device"):
+    with pytest.raises(StorageError, match=r"f must be a plain file, or not exist yet\. Received: a folder, a pipe or a device"):
         write_bytes(path, b"new")
     assert path.lstat()[:6] == before[:6]
     assert {each.name for each in tmp_path.iterdir()} <= {"f", "pipe"}
@@ -71,7 +71,7 @@ def test_a_pipe_a_device_and_a_folder_are_not_replaced_by_a_file(tmp_path, kind)
 def test_a_link_to_a_stream_such_as_dev_stdout_stays_one_though_a_file_is_behind_it(tmp_path):
     with (tmp_path / "behind").open("wb") as stream:
         (tmp_path / "f").symlink_to(f"/proc/self/fd/{stream.fileno()}")
-        with pytest.raises(StorageError, match=r"f must be a file or new\. Received: a folder, a pipe or a device"):
+        with pytest.raises(StorageError, match=r"f must be a plain file, or not exist yet\. Received: a folder, a pipe or a device"):
             write_bytes(tmp_path / "f", b"new")
     assert (tmp_path / "f").is_symlink()
 
@@ -80,7 +80,7 @@ def test_a_link_to_a_stream_such_as_dev_stdout_stays_one_though_a_file_is_behind
 def test_a_folder_by_any_name_is_not_written(path, tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StorageError, match=r"must be a file or new\. Received: a folder"):
+    with pytest.raises(StorageError, match=r"must be a plain file, or not exist yet\. Received: a folder"):
         write_bytes(Path(path), b"new")
 
 

@@ -80,7 +80,8 @@ def split_available(prices: pd.DataFrame, columns: Sequence[str], indicators: Se
     missing = [name for name in needs if empty & set(needs[name])]
     if len(missing) == len(needs):
         raise DataError(
-            f"`features` must name at least one column the file has. Received: {', '.join(missing)}; empty: {', '.join(sorted(empty))}."
+            f"`features` must name at least one column the file has. Received: {', '.join(missing)}; empty: {', '.join(sorted(empty))}. "
+            "Name others."
         )
     return [name for name in needs if name not in missing], missing
 

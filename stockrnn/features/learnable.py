@@ -35,7 +35,7 @@ def learnable_tickers(prices: pd.DataFrame, spans: Spans, config: Config) -> tup
         fit += [lesson.ticker for lesson in _lessons_of(part, spans, config) if _is_enough(lesson, needed, config)]
     if not fit:
         raise DataError(
-            f"One ticker must have {need_of(config)} training rows with all features, between which its price changes. Received: none of "
+            f"At least one ticker must have {need_of(config)} training rows with all features and a price that changes. Received: none of "
             f"{len(tickers)}. Shorten the window, give more history, ask for fewer folds, or leave features out."
         )
     return fit, [ticker for ticker in tickers if ticker not in fit]

@@ -151,5 +151,7 @@ def _statsforecast() -> Any:
     try:
         from statsforecast import models
     except ImportError as error:
-        raise MissingExtraError("`arima` and `theta` need the package statsforecast. Received: it is not installed. Install it.") from error
+        raise MissingExtraError(
+            "`arima` and `theta` need the package statsforecast. Received: it is not installed. Install it: pip install 'stockrnn[arima]'"
+        ) from error
     return models

@@ -98,7 +98,7 @@ class Baseline(Forecaster):
             mine = wanted[series.ticker]
             at = np.searchsorted(series.rows, rows[mine], side="right") - 1
             if at.size and at.min() < 0:
-                raise DataError(f"A cutoff must have a price at or before it. Received: a row of {series.ticker} without. Start later.")
+                raise DataError(f"A cutoff must have a price at or before it. Received: a row of {series.ticker} without one. Start later.")
             change, spread = self._rule_of(series.ticker)(series, at)
             last = series.price[at]
             point[mine] = last[:, None] * np.exp(change)

@@ -139,7 +139,10 @@ def _begin(state: Path, plan: Plan, data_hash: str) -> None:
         changed = [f"{key}: {before[key]} before, {value} now" for key, value in plan.to_dict().items() if before[key] != value]
         changed += ["other prices in the data"] if noted.get("data") != data_hash else []
         if changed:
-            raise ConfigError(f"--resume needs the plan and data of the unfinished backtest. Received a difference: {'; '.join(changed)}.")
+            raise ConfigError(
+                f"--resume needs the plan and data of the unfinished backtest. Received a difference: {'; '.join(changed)}. "
+                "Ask for the same, or for another --run."
+            )
     elif {entry.name for entry in state.iterdir()} != {"config.yaml"}:
         raise ConfigError(f"--run must be a new or empty folder. Received: {state.parent}, an unfinished training. Choose another.")
     write_bytes(path, to_json(now))
@@ -154,7 +157,7 @@ def _plan_in(document: Any, path: Path) -> Plan:
     try:
         return Plan.from_dict(document["plan"])
     except (KeyError, TypeError, ConfigError) as error:
-        raise RunDamagedError(f"{path} must hold the plan of a backtest. Received: {error!r}. Walk anew in another --run.") from None
+        raise RunDamagedError(f"{path} must hold the plan of a backtest. Received: {error!r}. Start again in another --run.") from None
 
 
 @contextlib.contextmanager

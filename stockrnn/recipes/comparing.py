@@ -30,10 +30,11 @@ def compare_runs(runs: Sequence[Run], output: Path | None = None) -> Comparison:
     folders = [run.folder.resolve() for run in runs]
     if len(runs) < 2 or len(set(folders)) < len(runs):
         received = ", ".join(str(run.folder) for run in runs)
-        raise ConfigError(f"`runs compare` needs two or more runs, each once. Received: {received}. Name another.")
+        raise ConfigError(f"`runs compare` needs two or more runs, each once. Received: {received}. Name two or more.")
     kind = None if output is None else output.suffix.lstrip(".")
     if kind is not None and kind not in FORMATS:
-        raise ConfigError(f"--output must end in {', '.join(FORMATS)}. Received: {output}. Name the picture so.")
+        endings = ", ".join(f".{name}" for name in FORMATS)
+        raise ConfigError(f"--output must end in one of {endings}. Received: {output}. Give it one of them.")
     names = [run.name for run in runs]
     if len({*names, REFERENCE}) <= len(names):  # two runs of one name, or one that is named like the reference
         names = [str(run.folder) for run in runs]
@@ -49,7 +50,7 @@ def _one_step(runs: Sequence[Run]) -> str:
     steps = {run.step: run.name for run in runs if run.step}
     if len(steps) > 1:
         told = ", ".join(f"{name} of {'rows without dates' if step == UNDATED else f'{step} rows'}" for step, name in steps.items())
-        raise DataError(f"The runs must have learnt rows of one step. Received: {told}. Compare others.")
+        raise DataError(f"The runs must have learned from rows of one step. Received: {told}. Compare runs of one step.")
     return next(iter(steps), "")
 
 

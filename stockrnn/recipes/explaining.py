@@ -83,7 +83,7 @@ def explain_run(
     if not subjects:
         first, last = (dated(cutoffs["cutoff"].agg(end), run.step) for end in ("min", "max"))
         what = f"{row_name(run.step, 2)} of the run's test span, {first} to {last}"
-        raise DataError(f"The data must hold {what}. Received: none in {path}. Give it those.")
+        raise DataError(f"The data must hold {what}. Received: none in {path}. Give data that hold them.")
     found = explain(subjects, run.config.train.seed, tell)
     title = titled(list(dict.fromkeys(str(ticker) for subject in subjects for ticker in subject.tickers)))
     figures = insight_figures(found, read_history(run.read("history.csv")), title, run.step)

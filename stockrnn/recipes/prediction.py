@@ -138,7 +138,7 @@ def _possible_rows(run: Run, table: pd.DataFrame, pipeline_of: Callable[[dict[st
 def _refuse_step(run: Run, step: str) -> None:
     """A network of days says nothing of hours. Raises DataError."""
     if run.step and run.step != step:
-        raise DataError(f"The data must have the step that the run learnt, {run.step}. Received: {step} rows. Train with them.")
+        raise DataError(f"The data must have the step that the run learned from, {run.step}. Received: {step} rows. Train a run on them.")
 
 
 def _newcomers(run: Run, table: pd.DataFrame, known: Known) -> dict[str, Pipeline]:
@@ -240,7 +240,7 @@ def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) 
         return table, []
     if len(unknown) == len(here):
         raise DataError(
-            f"The data must hold a ticker the run learnt ({listed(sorted(learnt))}). Received: {listed(here)}. Train with them."
+            f"The data must hold a ticker that the run learned ({listed(sorted(learnt))}). Received: {listed(here)}. Train a run on them."
         )
     return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
 

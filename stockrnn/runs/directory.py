@@ -245,7 +245,7 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
         if is_unfinished(folder) or (folder / CHECKPOINTS / SEARCH).is_file():
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. Add --resume to go on with it.")
         if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
-            raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which holds something. Choose another.")
+            raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which is neither. Choose another.")
         return folder
     stem = f"{today:%Y-%m-%d}-{config_name}"
     numbered = (Path(RUNS) / (stem if k == 1 else f"{stem}-{k}") for k in itertools.count(1))
@@ -319,7 +319,10 @@ def begin_run(folder: Path, config: Config) -> None:
         before = read_plain_file(path, LARGEST[".yaml"]).decode()
         changes = config_changes(parse_yaml(before.encode(), str(path)), config) if before != text else []
         if changes:
-            raise ConfigError(f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(changes)}.")
+            raise ConfigError(
+                f"--resume needs the config of the unfinished run. Received a difference: {'; '.join(changes)}. "
+                "Ask for the same, or for another --run."
+            )
     write_bytes(path, text.encode())
 
 

@@ -50,7 +50,9 @@ def load_forecaster(run: Run, pipeline_of: Callable[[dict[str, Any]], Pipeline] 
         try:
             pipeline, readout = pipeline_of(part["pipeline"]), Readout.from_dict(part["readout"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunDamagedError(f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}.") from None
+            raise RunDamagedError(
+                f"{run.folder / 'scaler.json'} must hold pipelines and readouts. Received: {error!r}. Train again."
+            ) from None
         model, origin = run.read(part["model"]), run.folder / part["model"]
         check_model(model, origin, max(config.window.lookback, config.window.horizon))
         parts[part["ticker"]] = OnnxForecaster(config, pipeline, readout, model, origin)
@@ -125,7 +127,9 @@ def open_session(model: bytes, most: int | None = None, seconds: float = LEAST_S
         with _stopped_after(seconds if most is not None else None, functools.partial(options.set_load_cancellation_flag, True)):
             return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], disabled_optimizers=optimizers)
     except _refusals() as error:
-        raise RunDamagedError(f"model.onnx must be a model ONNX Runtime opens. Received: {str(error).splitlines()[0][:200]}.") from None
+        raise RunDamagedError(
+            f"model.onnx must be a model that ONNX Runtime opens. Received: {str(error).splitlines()[0][:200]}. Train again."
+        ) from None
 
 
 def run_session(session: Any, windows: Windows, batch: int = BATCH, seconds: float | None = None) -> np.ndarray:

@@ -123,7 +123,10 @@ def begin_search(folder: Path, terms: Terms, trials: int | None) -> Results:
     for before in filter(None, (ledger, _read_terms(folder))):
         changed = terms.differences(before)
         if changed:
-            raise ConfigError(f"--resume needs the config, space and data of the search. Received a difference: {'; '.join(changed)}.")
+            raise ConfigError(
+                f"--resume needs the config, space and data of the search. Received a difference: {'; '.join(changed)}. "
+                "Ask for the same, or for another --run."
+            )
     done = len(ledger["trials"]) - 1 if ledger is not None else 0
     if trials is not None and trials < done:
         raise ConfigError(f"--trials must be at least those that are done. Received: {trials}, but {done} are. Ask for as many or more.")
