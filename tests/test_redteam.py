@@ -298,3 +298,50 @@ def test_jumps_across_missing_closes_are_seen_and_halts_are_none(tmp_path):
 def test_tickers_that_are_also_words_in_small_letters_are_series(tmp_path):
     text = csv("Date,AAPL_Close,MA_Close,X_Close", DAYS, TABLE.close, TABLE.open, TABLE.high)
     assert read(tmp_path, text).table.ticker.unique().tolist() == ["AAPL", "MA", "X"]
+
+
+CODED = {
+    "dates": "Date,005930,000660\n",
+    "no_word": ",2330,2317\n",
+    "japanese": "日付,7203,6758\n",
+    "names_below": "Date,7203,6758\n,Motors,Games\n",
+}
+
+
+@pytest.mark.parametrize("header", CODED.values(), ids=CODED)
+def test_numbers_that_name_stocks_are_the_header_of_a_table_of_closes(tmp_path, header):
+    text = header + csv("", DAYS, TABLE.close, TABLE.open).lstrip("\n")
+    first, second = header.split("\n")[0].split(",")[1:]
+    prices = read(tmp_path, text)
+    assert_same(prices, TABLE, ("close",), ticker=first)
+    assert_same(prices, TABLE.assign(close=TABLE.open), ("close",), ticker=second)
+
+
+STACKED = {
+    "yfinance": "Price,Close,Close,Open,Open\nTicker,005930,000660,005930,000660\nDate,,,,\n",
+    "pandas": ",Close,Close,Open,Open\n,005930,000660,005930,000660\nDate,,,,\n",
+}
+
+
+@pytest.mark.parametrize("header", STACKED.values(), ids=STACKED)
+def test_numbers_that_name_stocks_may_stand_below_the_fields(tmp_path, header):
+    columns = (TABLE.close, TABLE.close * 2, TABLE.open, TABLE.open * 2)
+    prices = read(tmp_path, header + csv("", DAYS, *columns).lstrip("\n"))
+    assert_same(prices, TABLE, ("open", "close"), ticker="005930")
+    assert_same(prices, TABLE.assign(open=TABLE.open * 2, close=TABLE.close * 2), ("open", "close"), ticker="000660")
+
+
+def test_a_row_of_whole_prices_without_a_date_is_no_header(tmp_path):
+    text = csv("Date,Open,Close,Volume", DAYS, TABLE.open, TABLE.close, TABLE.volume)
+    assert "row 2, column 'Date'" in refused(tmp_path, text.replace("\n", "\n,50000,51000,123456\n", 1))
+
+
+def test_a_header_in_brackets_names_the_columns_where_no_other_does(tmp_path):
+    prices = read(tmp_path, csv(r"Period\Unit:,[Dollar ],[Lev ]", DAYS, TABLE.close, TABLE.open))
+    assert_same(prices, TABLE, ("close",), ticker="[Dollar ]")
+
+
+@pytest.mark.parametrize("marks", [1, 2])
+def test_marks_of_utf_8_are_no_part_of_the_first_name(tmp_path, marks):
+    prices = read(tmp_path, "\ufeff" * marks + csv("Date,Close", DAYS, TABLE.close), columns={"date": "Date"})
+    assert prices.readings[0].columns["date"] == "Date"

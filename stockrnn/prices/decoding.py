@@ -123,7 +123,8 @@ def decode(raw: bytes, path: Path, encoding: str = "auto") -> tuple[bytes, str]:
         text = raw if encoding == "auto" else _text(raw, name, path).encode()
     else:
         text = _text(raw, name, path).encode("utf-8", "replace")
-    text = text.removeprefix(codecs.BOM_UTF8)
+    while text.startswith(codecs.BOM_UTF8):  # programs that add a mark add another one to a file that has one
+        text = text.removeprefix(codecs.BOM_UTF8)
     nul = text.find(b"\0")
     if nul >= 0:
         row = text[:nul].count(b"\n") + 1

@@ -14,6 +14,8 @@ from stockrnn.prices.numerals import is_nothing, looks_like_number
 from stockrnn.prices.quality import shown
 from stockrnn.prices.words import meanings
 
+CODE_NUMBER = re.compile(r"\d{4,6}")
+"""A number that names a stock."""
 _MANY = 5
 """More dates than these in a row are days across the columns."""
 
@@ -47,9 +49,22 @@ def _is_data(row: Sequence[str], width: int) -> bool:
     return typed > 0 and ((typed + nothing) * 2 >= len(cells) or dated) and not named
 
 
+def _names_codes(row: Sequence[str], above: Sequence[str]) -> bool:
+    """Whether a row names columns by the numbers that exchanges of Asia give to stocks: `Date,005930,000660`.
+
+    A row without a word for the dates is one at the top of the file, or below fields that repeat, a field for each stock.
+    """
+    first, codes, fields = row[0], [cell for cell in row[1:] if cell], [cell for cell in above if cell]
+    worded = any(word.role in ("date", "ticker") for word in meanings(first)) and not is_typed(first)
+    bare = not first and (not fields or len(set(fields)) < len(fields))
+    return (worded or bare) and bool(codes) and all(CODE_NUMBER.fullmatch(code) for code in codes)
+
+
 def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
     """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one."""
-    values = [(i, _is_data(row, width)) for i, row in enumerate(rows) if any(row)]
+    held = [(i, row) for i, row in enumerate(rows) if any(row)]
+    above = [(), *(row for _, row in held)]
+    values = [(i, _is_data(row, width) and not _names_codes(row, before)) for (i, row), before in zip(held, above, strict=False)]
     found = [k for k, (_, data) in enumerate(values) if data]
     followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
     return values[(followed or found)[0]][0] if found else None
@@ -106,8 +121,8 @@ def _joined(row: Sequence[str]) -> str:
 
 def _last_wide(block: Sequence[Sequence[str]], width: int) -> int | None:
     """A header of unknown words: the last line above the data that is as wide as the data."""
-    wide = [i for i, row in enumerate(block) if len(row) >= max(2, width - 1) and not row[0].startswith("#") and not _is_units(row)]
-    return wide[-1] if wide else None
+    wide = [i for i, row in enumerate(block) if len(row) >= max(2, width - 1) and not row[0].startswith("#")]
+    return next((i for i in reversed(wide) if not _is_units(block[i])), wide[-1] if wide else None)
 
 
 def _is_units(row: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from stockrnn.errors import DataError
 from stockrnn.prices.coherence import is_worth, like_bars, near_always
 from stockrnn.prices.dates import counts_time
 from stockrnn.prices.grid import Grid, kind_of, sample
+from stockrnn.prices.header import CODE_NUMBER
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
 from stockrnn.prices.stems import PRICE_ROLES, VALUE_ROLES, find_stems, is_currency, is_letter, parts_of
@@ -269,7 +270,8 @@ def _wide(
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
         priced = any(word.role == "close" and not is_letter(word) for part in parts_of(header) for word in meanings(part))
-        return wide if priced or _CODE.fullmatch(header) or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
+        coded = _CODE.fullmatch(header) or CODE_NUMBER.fullmatch(header)
+        return wide if priced or coded or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
     if any(_names_value(part) for i in wide for part in parts_of(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
