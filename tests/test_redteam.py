@@ -345,3 +345,21 @@ def test_a_header_in_brackets_names_the_columns_where_no_other_does(tmp_path):
 def test_marks_of_utf_8_are_no_part_of_the_first_name(tmp_path, marks):
     prices = read(tmp_path, "\ufeff" * marks + csv("Date,Close", DAYS, TABLE.close), columns={"date": "Date"})
     assert prices.readings[0].columns["date"] == "Date"
+
+
+@pytest.mark.parametrize("second", ["Datum|1 USD|1 AUD", "Datum|1 AUD|1 EUR", "Datum|1 USD"])
+def test_a_header_farther_down_that_names_other_columns_is_refused(tmp_path, second):
+    """The yearly file of the Czech national bank, after a currency is given up; files that were put together of several."""
+    lines = [f"{day:%d.%m.%Y}|{close}|{other}" for day, close, other in zip(TABLE.date, TABLE.close, TABLE.open, strict=True)]
+    first = "Datum|1 AUD|1 USD"
+    same = "\n".join([first, *lines[:30], first, *lines[30:]]) + "\n"
+    assert_same(read(tmp_path, same), TABLE, ("close",), ticker="1 AUD")
+    below = [line.rsplit("|", 1)[0] for line in lines[30:]] if second.count("|") == 1 else lines[30:]
+    message = refused(tmp_path, "\n".join([first, *lines[:30], second, *below]) + "\n")
+    assert "row 32: a header that repeats must name the same columns. Received: '1 " in message
+
+
+def test_a_short_row_of_a_table_of_closes_is_told(tmp_path):
+    lines = csv("Date,AAA,BBB", DAYS, TABLE.close, TABLE.open).split("\n")
+    lines[31] = lines[31].rsplit(",", 1)[0]
+    assert kinds(read(tmp_path, "\n".join(lines)))["short_row"] == 1

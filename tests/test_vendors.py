@@ -175,6 +175,12 @@ def test_the_first_of_many_sheets_is_named(tmp_path):
     assert prices.readings[0].sureness == "sheet 'One', the first of 2"
 
 
+def test_a_refused_workbook_names_its_sheet(tmp_path):
+    content = workbook(tmp_path, Economy=dated(TABLE.close, TABLE.open, names=("GDP growth", "CPI growth")), Quotes=dated(TABLE.close))
+    message = refused(tmp_path, content, name="a.xlsx")
+    assert "sheet 'Economy', the first of 2 (`data.sheet`): the file must have a price column" in message
+
+
 @pytest.mark.parametrize("title", ["成交量", "Volume", "Turnover", "Returns"])
 def test_a_sheet_whose_name_says_otherwise_holds_no_closes(tmp_path, title):
     rows = dated(TABLE.close, TABLE.open, names=("AAA", "BBB"))

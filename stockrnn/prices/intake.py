@@ -29,7 +29,7 @@ from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
 from stockrnn.prices.readings import Rows
 from stockrnn.prices.stems import VALUE_ROLES
 from stockrnn.prices.swaps import refuse_swapped
-from stockrnn.prices.words import COMMA_LANGUAGES, meanings
+from stockrnn.prices.words import COMMA_LANGUAGES, meanings, normalise
 
 _MOST_SPARE = 50
 _CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
@@ -45,13 +45,14 @@ def read_files(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Iterator
         DataError: one does not hold prices, or may be read in more than one way.
         StorageError: it cannot be read.
     """
-    name = path
+    name, sheet = path, ""
     try:
         for name, grid, encoding in open_grids(path, data):
+            sheet = f", {grid.evidence} (`data.sheet`)" if grid.title and grid.evidence else ""
             named = data.columns.date is not None or grid.headerless
             yield _Reader(name, data, asked, grid if named else join_date_parts(grid), encoding).read()
     except DataError as error:
-        raise error if str(name) in str(error) else DataError(f"{name}: {error}") from None
+        raise error if str(name) in str(error) else DataError(f"{name}{sheet}: {error}") from None
 
 
 class _Reader:
@@ -234,6 +235,7 @@ class _Reader:
             cell = str(cells[codes[i]]).strip()
             outside = i > good[-1] or i < good[0]
             if cell == header:
+                self._refuse_other_header(i)
                 reasons.setdefault("repeated_header", []).append(i)
             elif is_nothing(cell) and self._valueless(i, layout):
                 reasons.setdefault("blank_row", []).append(i)
@@ -248,6 +250,16 @@ class _Reader:
             places = tuple(Place(str(self.path), int(self.grid.rows[i]), None, header, shown(cells[codes[i]])) for i in found[:MOST_PLACES])
             self.findings.append(Finding(kind, len(found), places, "left out"))
         self.grid = self.grid.take(~bad)
+
+    def _refuse_other_header(self, row: int) -> None:
+        """A file that was put together of several, or whose source changed, may name other columns farther down. Raises DataError."""
+        for name, column in zip(self.grid.headers, self.grid.columns, strict=True):
+            cell = str(column[row].as_py() or "").strip()
+            if cell and name and normalise(cell) != normalise(name):
+                raise DataError(
+                    f"{self.path} row {self.grid.rows[row]}: a header that repeats must name the same columns. Received: {shown(cell)} in "
+                    f"column {shown(name)}. Put the columns in one order, or split the file there."
+                )
 
     def _valueless(self, row: int, layout: Layout) -> bool:
         """Whether a row holds no close."""
@@ -313,13 +325,13 @@ class _Reader:
                 f"an adjusted close needs the close that open, high and low belong to. Received: {shown(headers['close'])} alone. "
                 "Set `data.columns.close`."
             )
-        if self.grid.short and len(layout.series) == 1:
-            self._check_short(values)
+        if self.grid.short:
+            self._check_short(values if len(layout.series) == 1 else {})
 
     def _check_short(self, values: dict[str, np.ndarray]) -> None:
         """A row with too few cells may have lost one before its close; the last one of a broken download is no row."""
         short = self.grid.short
-        row = misplaced_close(values, short)
+        row = misplaced_close(values, short) if values else None
         if row == len(self.grid.rows) - 1 and self.grid.unfinished:
             values["close"] = np.where(np.arange(len(self.grid.rows)) == row, np.nan, values["close"])
             self.findings.append(Finding("cut_row", 1, (Place(str(self.path), int(self.grid.rows[row])),), "left out"))
