@@ -363,3 +363,17 @@ def test_a_short_row_of_a_table_of_closes_is_told(tmp_path):
     lines = csv("Date,AAA,BBB", DAYS, TABLE.close, TABLE.open).split("\n")
     lines[31] = lines[31].rsplit(",", 1)[0]
     assert kinds(read(tmp_path, "\n".join(lines)))["short_row"] == 1
+
+
+DAILY = {
+    "coindesk": "Currency,Date,Closing Price (USD),24h Open (USD),24h High (USD),24h Low (USD),Volume",
+    "vienna": "Name,Datum,Schlusspreis,Eröffnungskurs,Tageshöchst,Tagestief,Stück",
+    "casablanca": "Ticker,Séance,Dernier Cours,Ouverture,+haut du jour,+bas du jour,Nombre de titres échangés",
+}
+
+
+@pytest.mark.parametrize("header", DAILY.values(), ids=DAILY)
+def test_the_words_of_a_day_s_range_are_known(tmp_path, header):
+    columns = (TABLE.close, TABLE.open, TABLE.high, TABLE.low, TABLE.volume)
+    prices = read(tmp_path, csv(header, ["ACME"] * 60, [f"{d:%d/%m/%Y}" for d in TABLE.date], *columns))
+    assert_same(prices, TABLE)

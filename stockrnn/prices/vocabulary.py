@@ -69,7 +69,7 @@ WORDS: dict[str, dict[str, str]] = {
         "en": (
             "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
             "bid open, day open, opnprc, opnindex, tdd opnprc, "
-            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, ch opening price, o"
+            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, ch opening price, 24h open, o"
         ),
         "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
@@ -105,14 +105,15 @@ WORDS: dict[str, dict[str, str]] = {
     "high": {
         "en": (
             "high, high price, highest, highest price, px high, high rate, bid high, day high, hiprc, hiindex, "
-            "hgh pric, high pric, stck hgpr, tdd hgprc, high fixed, highfixed, high 1, prchd, ch trade high price, max, maximum, askhi, h"
+            "hgh pric, high pric, stck hgpr, tdd hgprc, high fixed, highfixed, high 1, prchd, ch trade high price, max, maximum, "
+            "askhi, 24h high, h"
         ),
         "ko": "고가, 최고가, 최고, hipr",
         "ja": "高値, 最高価格, 最高値",
         "zh": "最高, 最高价, 高, 最高價, 最高点",
         "pt": "máxima, máximo, máx, preço máximo, premax",
-        "de": "hoch, tageshoch, höchst, höchstkurs, höchster, tageshöchstkurs",
-        "fr": "plus haut, haut, + haut",
+        "de": "hoch, tageshoch, höchst, höchstkurs, höchster, tageshöchst, tageshöchstkurs",
+        "fr": "plus haut, haut, + haut, plus haut du jour, +haut du jour",
         "it": "massimo",
         "tr": "yüksek, en yüksek, en yüksek",
         "ru": "макс, максимум, максимальная цена, максим цена",
@@ -140,14 +141,14 @@ WORDS: dict[str, dict[str, str]] = {
     "low": {
         "en": (
             "low, low price, lowest, lowest price, px low, low rate, bid low, day low, loprc, loindex, lw pric, "
-            "low pric, stck lwpr, tdd lwprc, low fixed, lowfixed, low 1, prcld, ch trade low price, min, minimum, bidlo, l"
+            "low pric, stck lwpr, tdd lwprc, low fixed, lowfixed, low 1, prcld, ch trade low price, min, minimum, bidlo, 24h low, l"
         ),
         "ko": "저가, 최저가, 최저, lopr",
         "ja": "安値, 最低価格, 最安値",
         "zh": "最低, 最低价, 低, 最低價, 最低点",
         "pt": "mínima, mínimo, mín, preço mínimo, premin",
-        "de": "tief, tagestief, tiefst, tiefstkurs, tiefster, tagestiefstkurs",
-        "fr": "plus bas, bas, + bas",
+        "de": "tief, tagestief, tiefst, tiefstkurs, tiefster, tagestiefst, tagestiefstkurs",
+        "fr": "plus bas, bas, + bas, plus bas du jour, +bas du jour",
         "tr": "düşük, en düşük",
         "ru": "мин, минимум, минимальная цена, миним цена",
         "pl": "najniższy",
@@ -241,6 +242,7 @@ WORDS: dict[str, dict[str, str]] = {
         "pt": "quantidade negociada, volume negociado, quatot, q títs, quantidade, qtde negociada",
         "es": "volumen",
         "de": "stuecke, stücke, stück, umsatz in stück, volumen, umsatz stk, volumen stk",
+        "fr": "nombre de titres échangés, quantité négociée, titres échangés",
         "tr": "hacim, hac, toplam işlem adedi, işlem adedi, işlem miktarı",
         "ru": "объем, объём, объем торгов контр, объем торгов шт",
         "pl": "wolumen, wol",
