@@ -189,8 +189,10 @@ def _time_format(tokens: list[str], start: int) -> str | None:
             return None
         text = day + lead + ("%I" if half else "%H") + (":%M" if minute else "") + (":%S" if second else "")
         return text + (f"{fraction[0]}%f" if fraction else "") + (f"{gap}%p" if half else gap)
-    packed = re.fullmatch(r"\d{4}|\d{6}", rest) if day.endswith(" ") else None
-    return day + ("%H%M" if len(rest) == 4 else "%H%M%S") if packed else None
+    packed = re.fullmatch(r"(T?)(\d{4}(?:\d\d)?)", rest)
+    if packed is None or not (packed[1] or day.endswith(" ")):
+        return None
+    return day + packed[1] + ("%H%M" if len(packed[2]) == 4 else "%H%M%S")
 
 
 def parse(cells: pd.Series, date_format: str) -> pd.Series:

@@ -113,8 +113,12 @@ def _split(lines: Sequence[str], separator: str) -> list[list[str]]:
 
 
 def _reunited(row: list[str]) -> list[str]:
-    """A header that is separated otherwise than its rows, by tabs or wide gaps, as brokers' programs in China write it."""
-    parts = re.split(r"\t\s*|\s{2,}", row[0]) if len(row) == 1 else []
+    """A header that is separated otherwise than its rows, by tabs or gaps, as brokers' programs in China write it."""
+    if len(row) != 1:
+        return row
+    parts, words = re.split(r"\t\s*|\s{2,}", row[0]), row[0].split()
+    if len(words) > 3 and all(map(meanings, words)):
+        return words
     return parts if sum(bool(meanings(part)) for part in parts) >= 3 else row
 
 

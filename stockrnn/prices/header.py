@@ -12,6 +12,7 @@ from stockrnn.errors import DataError
 from stockrnn.prices.dates import looks_like_date
 from stockrnn.prices.numerals import is_nothing, looks_like_number
 from stockrnn.prices.quality import shown
+from stockrnn.prices.stems import CODE
 from stockrnn.prices.words import meanings
 
 CODE_NUMBER = re.compile(r"\d{4,6}")
@@ -91,7 +92,7 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     width = max(width, len(rows[first]))
     above_data = rows[:first]
     block = [[_uncommented(row[0]), *row[1:]] if row else [] for row in above_data]
-    scores = [sum(bool(meanings(cell)) for cell in row) for row in block]
+    scores = [sum(bool(meanings(cell)) for cell in (row[:1] if _holds_tickers(row) else row)) for row in block]
     likely = max(range(len(block)), key=lambda i: (scores[i], len(block[i]) == width), default=0)
     at = likely if scores and scores[likely] > 0 else _last_wide(above_data, width)
     if at is None:
@@ -102,7 +103,21 @@ def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
     beside = [list(row) for i, row in enumerate(above_data) if abs(i - at) == 1 and any(row)]
     above = next((tuple(row + [""] * (width - len(row))) for row in beside if _is_second_header(row, names)), ())
     preamble = tuple(_joined(row) for row in others if tuple(row + [""] * (width - len(row))) != above and not _is_name_row(row, width))
-    return Head(first, tuple(names), above, preamble, len(names), headerless=False)
+    return Head(first, tuple(_spread(names, above)), above, preamble, len(names), headerless=False)
+
+
+def _holds_tickers(row: Sequence[str]) -> bool:
+    """Whether a line holds tickers, of which some may be words as well: `Ticker,AAPL,LOW,MO,MSFT`."""
+    cells = [cell for cell in row[1:] if cell]
+    return 2 * sum(bool(CODE.fullmatch(cell)) and not meanings(cell) for cell in cells) >= max(2, len(cells))
+
+
+def _spread(names: Sequence[str], above: Sequence[str]) -> list[str]:
+    """The fields, each of which may stand once for all its tickers below it (merged cells): `Close,,High,` over `A,B,A,B`."""
+    found: list[str] = []
+    for i, name in enumerate(names):
+        found.append(name or (found[-1] if i > 1 and above[i : i + 1] not in ((), ("",)) else ""))
+    return found
 
 
 def _is_numbered(rows: Sequence[Sequence[str]]) -> bool:

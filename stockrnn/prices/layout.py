@@ -18,11 +18,10 @@ from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.header import CODE_NUMBER
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
-from stockrnn.prices.stems import PRICE_ROLES, VALUE_ROLES, find_stems, is_currency, is_letter, parts_of
-from stockrnn.prices.words import Word, meanings, names_no_price, normalise
+from stockrnn.prices.stems import CODE, PRICE_ROLES, VALUE_ROLES, find_codes, find_stems, is_currency, is_letter, parts_of
+from stockrnn.prices.words import Word, is_exchange_rate, meanings, names_no_price, normalise
 
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
-_CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
 _BLOOMBERG = re.compile(r"[A-Z0-9][A-Z0-9./]{0,11}(?: [A-Z]{2})? (?:Index|Equity|Comdty|Curncy|Corp|Govt)")
 _COMPOUNDS = ("preis", "kurs")
 """How German writes the price of something as one word: Goldpreis, Wechselkurs."""
@@ -80,7 +79,8 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Numbers, own: Collect
     cells = [sample(column, depth) for column in grid.columns]
     kinds = [kind_of(part) for part in cells]
     letters = {"o", "h", "l", "c"} <= {header.strip().lower() for header in grid.headers}
-    words = [_usable(meanings(header), letters=letters) for header in grid.headers]
+    codes = find_codes(grid.headers, kinds)
+    words = [() if i in codes else _usable(meanings(header), letters=letters) for i, header in enumerate(grid.headers)]
     date = named.get("date", _date_column(grid, words, kinds))
     if grid.headerless and "close" not in named:
         guess = guess_columns(grid, kinds, date, numbers)
@@ -181,7 +181,7 @@ def _series(
         if found and all("close" in roles for roles in found.values()):
             return tuple(found.items()), "tickers in the second header line"
     roles = _roles(free, words, kinds, cells, values, grid, numbers)
-    close = roles.get("close", _value_in_range(grid, free, roles, numbers))
+    close = roles.get("close", _value_in_range(grid, free, kinds, roles, numbers))
     if close is not None:
         evidence = "" if "close" in roles else f"{shown(grid.headers[close])} lies between low and high"
         roles, counted = _with_shares({**roles, "close": close}, free, words, kinds, numbers)
@@ -233,16 +233,20 @@ def _with_shares(
 
 def _one_bar(stems: Mapping[str, Mapping[str, int]], numbers: Numbers) -> bool:
     """Whether what stands beside a word for a price in small letters names prices of one bar, and no tickers: `kurs otwarcia`."""
-    if len(stems) < 2 or any(len(roles) > 1 for roles in stems.values()) or any(_CODE.fullmatch(name) for name in stems):
+    if len(stems) < 2 or any(len(roles) > 1 for roles in stems.values()) or any(CODE.fullmatch(name) for name in stems):
         return False
     return near_always([numbers(roles["close"]) for roles in stems.values()])
 
 
-def _value_in_range(grid: Grid, free: Sequence[int], roles: Mapping[str, int], numbers: Numbers) -> int | None:
-    """The one column that is called a value, where none is called a close and it lies between low and high."""
+def _value_in_range(grid: Grid, free: Sequence[int], kinds: Sequence[str], roles: Mapping[str, int], numbers: Numbers) -> int | None:
+    """The one column called a value, or something's price, that lies between low and high, where none is called a close."""
+    if not {"high", "low"} <= roles.keys():
+        return None
     found = [i for i in free if normalise(grid.headers[i]) in _VALUE]
     found = found or [i for i in free if "close" in map(str.lower, parts_of(grid.headers[i])) and i not in roles.values()]
-    if len(found) != 1 or not {"high", "low"} <= roles.keys():
+    if not found and len(stems := list(find_stems(grid.headers, free, kinds).values())) == 1 and stems[0].keys() == {"close"}:
+        found = [stems[0]["close"]]
+    if len(found) != 1:
         return None
     value, high, low = numbers(found[0]), numbers(roles["high"]), numbers(roles["low"])
     known = (value > 0) & (high > 0) & (low > 0)
@@ -265,14 +269,15 @@ def _wide(
     wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
     if len(wide) == 1 and normalise(grid.headers[wide[0]]) in _VALUE and not any(words[i] for i in free if i != wide[0]):
         return wide
-    if any(words[i] for i in free) or any(names_no_price(grid.headers[i]) for i in free):
+    codes = find_codes(grid.headers, kinds)
+    if any(words[i] for i in free) or any(names_no_price(grid.headers[i]) for i in free if i not in codes):
         return []
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
         priced = any(word.role == "close" and not is_letter(word) for part in parts_of(header) for word in meanings(part))
-        coded = _CODE.fullmatch(header) or CODE_NUMBER.fullmatch(header)
+        coded = CODE.fullmatch(header) or CODE_NUMBER.fullmatch(header) or is_exchange_rate(header)
         return wide if priced or coded or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
-    if any(_names_value(part) for i in wide for part in parts_of(grid.headers[i])):
+    if any(_names_value(part) for i in wide if i not in codes for part in parts_of(grid.headers[i])):
         return []
     return [] if 4 <= len(wide) <= 8 and like_bars([numbers(i) for i in wide]) else wide
 

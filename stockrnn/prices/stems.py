@@ -19,6 +19,25 @@ _CURRENCIES = (
 )
 
 
+CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
+"""A ticker as exchanges and vendors write it."""
+_FEW, _MANY = 5, 20
+
+
+def find_codes(headers: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
+    """Columns of prices whose headers are tickers and words as well, in a table with a column for each of many: LOW, MO, BAS.DE, DAY.
+
+    A name of what is no price, such as PCT, is a ticker only among many of them. None where a column is called a close.
+    """
+    short = [i for i, name in enumerate(headers) if kinds[i] == "number" and CODE.fullmatch(name) and len(name.split(".")[0]) <= 5]
+    means = {i: {word.role for word in meanings(headers[i]) if not is_letter(word)} for i in range(len(headers))}
+    plain = [i for i in short if not means[i] and not names_no_price(headers[i])]
+    both = [i for i in short if means[i] and not means[i] & {"volume", "other"}]
+    other = [i for i in short if not means[i] and names_no_price(headers[i])] if len(plain) >= _MANY else []
+    closes = [i for i in means if "close" in means[i] and not (i in both and len(headers[i]) <= 3)]
+    return frozenset(both + other) if len(plain) >= max(_FEW, 4 * len(both + other)) and not closes else frozenset()
+
+
 def is_currency(stem: str) -> bool:
     """Whether what stands beside a field's name says in what its prices are, and of what not: `Close USD`."""
     return stem.lower() in _CURRENCIES.split()
@@ -33,11 +52,17 @@ _LETTERS = {(word.role, word.rank) for letter in "ohlcv" for word in meanings(le
 
 
 def find_stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close."""
+    """Series from names like `AAPL.Close`, `Close_AAPL`, `('Close', 'AAPL')`; empty unless every series has a close.
+
+    A name that is a word as well, such as LOW, is a ticker beside two others of the same fields.
+    """
     stems: dict[str, dict[str, int]] = {}
+    words: dict[str, dict[str, int]] = {}
     for i in free:
         for name, role in () if kinds[i] in ("text", "blank") else _fields(parts_of(headers[i])):
-            stems.setdefault(name, {}).setdefault(role, i)
+            (words if meanings(name) else stems).setdefault(name, {}).setdefault(role, i)
+    alike = [tuple(roles) for roles in stems.values()]
+    stems |= {name: roles for name, roles in words.items() if alike.count(tuple(roles)) > 1}
     for roles in stems.values():
         if "close" not in roles and "adj_close" in roles:
             roles["close"] = roles.pop("adj_close")
@@ -58,8 +83,10 @@ def _fields(parts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _is_name(name: str, stem: Sequence[str]) -> bool:
-    """Whether what stands beside a field's name can be a ticker."""
-    return not meanings(name) and not any(names_no_price(part) or re.fullmatch(_NOT_A_TICKER, part) for part in stem)
+    """Whether what stands beside a field's name can be a ticker; LOW and MO are words, too."""
+    if meanings(name) and not (name.isupper() and len(name) <= 5):
+        return False
+    return not any(names_no_price(part) or re.fullmatch(_NOT_A_TICKER, part) for part in stem)
 
 
 def parts_of(header: str) -> list[str]:

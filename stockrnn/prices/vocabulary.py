@@ -69,7 +69,7 @@ WORDS: dict[str, dict[str, str]] = {
         "en": (
             "first, open, open price, opening price, opening, opn pric, open pric, stck oprc, px open, open rate, "
             "bid open, day open, opnprc, opnindex, tdd opnprc, "
-            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, ch opening price, 24h open, o"
+            "start price, start, open fixed, openfixed, openprc, open prc, prcod, openp, ch opening price, 24h open, topen, o"
         ),
         "ko": "시가, 오픈, 시작가, 시초가, mkp",
         "ja": "始値, 開始価格, 始まり値, 寄付値",
@@ -178,7 +178,7 @@ WORDS: dict[str, dict[str, str]] = {
             "settle, settlement price, last, last price, latest, last traded price, ltp, trade price, clsprc, clsindex, "
             "cls pric, cur prc, stck clpr, stck prpr, tdd clsprc, closep, hst close, trdprc 1, prccd, prc, "
             "market price, spot price, stock price, share price, unit price, price, prices, ch closing price, "
-            "nav, nav per share, net asset value, c"
+            "nav, nav per share, net asset value, tclose, c"
         ),
         "ko": "종가, 현재가, 마감가, 체결가, 매매기준율, clpr, 가격, 기준가, 기준가격",
         "ja": "終値, 現在値, 終了価格, 価格, 基準価額",

@@ -109,12 +109,21 @@ _NO_PRICE = frozenset(map(normalise, _NO_PRICE_WORDS.split(", ")))
 
 _RATIO = re.compile("(?<![汇匯])率|(?<!환)[률율](?:$|[^가-힣])")
 """What Chinese, Japanese and Korean write in words for a ratio or a rate, the rate of exchange left out."""
+_EXCHANGE = re.compile(
+    r"\b(?:(?:exchange|fx|forex|currency) rates?|tipo de cambio|t(?:asa|axa|aux) de (?:cambio|change)|tasso di cambio|wechselkurs)\b"
+)
+"""What the rate of exchange is called, which is a price."""
 _TENOR = re.compile(r"\d+ ?(?:mo|m|yr|y)")
 
 
 def names_no_price(header: str) -> bool:
     """Whether a header, or a word in it, names something that is no price, such as a rate, a ratio or a forecast."""
-    key = normalise(header[:_LONGEST])
+    key = _EXCHANGE.sub("", normalise(header[:_LONGEST])).strip()
     if _RATIO.search(key):
         return True
     return key in _NO_PRICE or not _NO_PRICE.isdisjoint(key.split()) or bool(_TENOR.fullmatch(key))
+
+
+def is_exchange_rate(header: str) -> bool:
+    """Whether a header names a rate of exchange."""
+    return bool(_EXCHANGE.search(normalise(header[:_LONGEST])))
