@@ -97,7 +97,17 @@ def test_the_tests_stand_with_their_statistics_and_corrected_p():
     (row,) = (line.split() for line in shown.splitlines() if line.startswith("GARCH"))
     named = (document[name]["GARCH"] for name in ("pesaran_timmermann", "kupiec", "christoffersen"))
     assert row[1:] == [shown_p(each) for each in named]
-    assert ("A dash" in shown) == ("\N{EN DASH}" in row)
+    assert ("Where a dash stands" in shown) == ("\N{EN DASH}" in row)
+
+
+def test_a_test_that_is_not_defined_is_a_dash_with_its_reason():
+    table = forecasts_of(garch_path(300), 100, MODELS)
+    table.loc[table["model"] == "lstm", ["q05", "q95"]] = 0.0, 1e9  # no miss
+    document = significance_document(table, "lstm", 0)
+    assert document["christoffersen"] == {"GARCH": None}
+    assert document["undefined"]["christoffersen"].startswith("the interval holds all")
+    assert "clusters: the interval holds all actual prices" in " ".join(proof_of(document).split())
+    assert "kupiec" not in document["undefined"]
 
 
 def test_tests_of_many_tickers_are_counted():

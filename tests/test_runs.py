@@ -482,6 +482,7 @@ METRICS = {
     "a text for tests": {"significance": "none"},
     "a test of a word": {"significance": {"kupiec": {"AAPL": {"statistic": 1.0, "p_holm": "small"}}}},
     "a test without its p": {"significance": {"diebold_mariano": {"naive": {"crps": {"statistic": 1.0}}}}},
+    "a reason for a test that is a list": {"significance": {"undefined": {"kupiec": []}}},
     "an interval with one end": {"significance": {"skill_interval_95": {"crps": [0.1]}}},
 }
 SPANS = {"start": "a", "end": "b", "n": 1, "models": {"lstm": {}}}

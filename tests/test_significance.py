@@ -330,7 +330,9 @@ def test_the_document_holds_every_test_corrected_and_json_able():
     forecasts = table(panel(), 2)
     document = significance_document(forecasts, "ewma", seed=0)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document.keys() == {"diebold_mariano", "skill_interval_95", "pesaran_timmermann", "kupiec", "christoffersen"}
+    assert document.keys() == {"diebold_mariano", "skill_interval_95", "pesaran_timmermann", "kupiec", "christoffersen", "undefined"}
+    assert document["diebold_mariano"]["naive"]["squared"] is None  # both forecast the last close
+    assert document["undefined"].keys() == {"diebold_mariano", "pesaran_timmermann"}
     tests = [t for losses in document["diebold_mariano"].values() for t in losses.values() if t]
     assert set(document["diebold_mariano"]) == {"naive", "drift"}
     assert all(t["p_value"] <= t["p_holm"] <= 1 for t in tests)
@@ -340,6 +342,7 @@ def test_the_document_holds_every_test_corrected_and_json_able():
 def test_the_document_agrees_with_the_single_tests():
     forecasts = table(random_walk(), 1)
     document = significance_document(forecasts, "drift", seed=3)
+    assert ("undefined" in document) == (document["pesaran_timmermann"]["WALK"] is None)
     losses = losses_by_date(forecasts, "squared")
     single = diebold_mariano(losses["drift"], losses["ewma"], 1, cosine_count(len(losses)))
     assert document["diebold_mariano"]["ewma"]["squared"]["statistic"] == single.statistic

@@ -232,6 +232,7 @@ def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> d
         `skill_interval_95`: `{loss: [low, high]}` of the skill against naive.
         `pesaran_timmermann`, `kupiec`, `christoffersen`: `{ticker: {"statistic", "p_value", "p_holm"}}` of the one-step
         forecasts, for the direction (one-sided) and for the 90 % interval; Holm over the tickers of each.
+        `undefined`: `{test: reason}` of those that are None somewhere; absent where none is.
     """
     losses = {loss: losses_by_date(forecasts, loss) for loss in LOSSES}
     horizon = int(forecasts["step"].max())
@@ -239,11 +240,24 @@ def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> d
     rivals = [(model, loss) for model in losses["crps"] if model != network for loss in LOSSES]
     compared = _corrected({key: diebold_mariano(losses[key[1]][network], losses[key[1]][key[0]], horizon, cosines) for key in rivals})
     tables = by_model(forecasts[forecasts["model"].isin([network, REFERENCE])])
-    return {
+    found: dict[str, dict[Any, Any]] = {
         "diebold_mariano": {model: {loss: compared[model, loss] for loss in LOSSES} for model, _ in rivals[:: len(LOSSES)]},
         "skill_interval_95": {loss: _interval(table, network, seed, horizon) for loss, table in losses.items()},
         **_ticker_tests(tables[network][tables[network]["step"] == 1]),
     }
+    outcomes: dict[str, dict[Any, Any]] = found | {"diebold_mariano": compared}
+    undefined = {name: why for name, why in UNDEFINED.items() if None in outcomes[name].values()}
+    return {**found, **({"undefined": undefined} if undefined else {})}
+
+
+UNDEFINED = {
+    "diebold_mariano": "the losses always differ by the same, or there are no more dates than steps",
+    "skill_interval_95": "naive loses nothing in some of the resampled spans",
+    "pesaran_timmermann": "the actual prices, or the forecasts, all go one way",
+    "kupiec": "no forecast is one step ahead",
+    "christoffersen": "the interval holds all actual prices but the last, or none of them",
+}
+"""Why a test can be None."""
 
 
 def losses_by_date(forecasts: pd.DataFrame, loss: str) -> pd.DataFrame:

@@ -88,8 +88,8 @@ def significance_tables(tests: Mapping[str, Any], network: str) -> Iterator[Tabl
         table.add_row(*map(literal, [plain_text(ticker, 32), *cells]))
     yield _titled(table, f"Tests of {network}, one step ahead")
     meant = "; ".join(f"{header.partition(chr(10))[0].lower()}: {meaning}" for header, _, meaning in map(OF_ONE_STEP.__getitem__, named))
-    undefined = any(each is None for outcomes in named.values() for each in outcomes.values())
-    dash = " A dash: not defined, as directions, or misses, are always the same." if undefined else ""
+    lacking = [f"{OF_ONE_STEP[name][1]}: {why}" for name, why in tests.get("undefined", {}).items() if name in named]
+    dash = f" Where a dash stands, a test is not defined: {'; '.join(lacking)}." if lacking else ""
     yield f"p, corrected by Holm for all tickers, that there is no more to it than luck. {meant[0].upper()}{meant[1:]}.{dash}"
 
 

@@ -179,7 +179,8 @@ def check_metrics(metrics: Any, origin: Path, step: str) -> None:
         groups = [test.get(f"{by}s", {}) for by in ("step", "year", "ticker")]
         tables = [test["models"], *(table for group in groups for table in group.values())]
         scores = [value for table in tables for model in table.values() for value in model.values()]
-        words = [*metrics["verdict"], *metrics["alarms"], *test["models"], *test.get("undefined", {}).values()]
+        words = [*metrics["verdict"], *metrics["alarms"], *test["models"]]
+        words += [why for lacking in (test, tests) for why in lacking.get("undefined", {}).values()]
         if skill := test.get("ticker_skill"):
             scores += [*(skill[key] for key in ("tickers", "above_0", "median")), *skill["best"].values(), *skill["worst"].values()]
         outcomes = [each for loss in tests.get("diebold_mariano", {}).values() for each in loss.values()]
