@@ -63,9 +63,9 @@ def _scaled(values: np.ndarray, after: np.ndarray, seed: int) -> np.ndarray:
 
 
 CHANGES: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None] = {"replaced": _replaced, "scaled": _scaled, "deleted": None}
-"""What is done to everything after a cutoff: (column, rows after it, seed) → column; None takes the rows away."""
+"""What is done to everything after a cutoff: (column, rows after it, seed) → column; None removes the rows."""
 UNSEEN = "none"
-"""The change of a check that looks at dates, or that a label does follow the price it names."""
+"""Named in place of a change by checks that make none: of dates, and of labels that must follow their price."""
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ class _Subject:
         return cls(config, data, files, prices, tickers, table, spans, learn(config, table, spans, TrainingContext(known=prices.known)))
 
     def changed(self, cutoff: pd.Timestamp, change: str) -> Prices | None:
-        """What the files would give, had everything after a cutoff been otherwise; None where too little is left to read as before.
+        """What the files would give if everything after a cutoff were different; None where too little is left to be read as before.
 
-        A lone bar does not tell that there are times of day.
+        A single bar, for example, does not tell whether there are times of day.
         """
         files = [_change(rows, self._dates(rows), cutoff, change, self.config.asked.ahead) for rows in self.files]
         with contextlib.suppress(DataError):
@@ -240,7 +240,7 @@ def _emptied(values: np.ndarray, after: np.ndarray, _: int) -> np.ndarray:
 
 
 def _cutoffs(subject: _Subject) -> list[pd.Timestamp]:
-    """The first sessions, the ends of the spans, some of the test span, and where something is missing: there a filler may look ahead."""
+    """The first sessions, the ends of the spans, some of the test span, and where something is missing, as filling might look ahead."""
     table, spans = subject.prices.table, subject.spans
     dates = np.sort(table[DATE].unique())
     test = np.flatnonzero(dates > spans.calibration_end.to_datetime64())
@@ -284,7 +284,7 @@ def _evidence(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Ti
 
 
 def _learning_ends(spans: Spans) -> list[pd.Timestamp]:
-    """After these dates everything is learnt afresh: later ones would only repeat what the last of them shows."""
+    """The cutoffs at which everything is learned again; at later ones that would only repeat what the last of these shows."""
     return [end for _, end in spans.ends()][:3]
 
 

@@ -120,9 +120,13 @@ class Widths:
     def apply(self, forecasts: pd.DataFrame) -> pd.DataFrame:
         """The table with wider or narrower quantiles; where the factors know one ticker only, they are any ticker's."""
         only = next(iter(self.factors.values())) if len(self.factors) == 1 else ()
-        places = zip(forecasts[TICKER], forecasts["step"], strict=True)
-        factors = [self.factors.get(ticker, only)[step - 1 : step] or (1.0,) for ticker, step in places]
-        return _widened(forecasts, np.array(factors, dtype=float).reshape(-1))
+
+        def factor(ticker: str, step: int) -> float:
+            steps = self.factors.get(ticker, only)
+            return steps[step - 1] if step <= len(steps) else 1.0
+
+        factors = [factor(ticker, step) for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
+        return _widened(forecasts, np.array(factors, dtype=float))
 
 
 def adapt(forecasts: pd.DataFrame, rate: float = RATE) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""What a trained network listens to: which features, which days back. Measured on windows it has not learned from.
+"""What a trained network relies on: which features, of which sessions. Measured on windows it has not learned from.
 
-Importance says what the forecast loses without a feature, gradients say how it moves with one: neither says why prices move.
+Importance says what the forecast loses without a feature, gradients how it moves with one: neither says why prices move.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # these load TensorFlow
 REPEATS = 10
 """Permutations of each feature; their standard deviation is shown."""
 RELATED = 0.5
-"""Rank correlation from which two features are permuted together as well: each could stand in for the other."""
+"""Features whose ranks correlate more than this are also permuted together: each could stand in for the other."""
 MOST_AT_ONCE = 16_384
-"""Windows, counted once a permutation, that are forecast together."""
+"""Most windows that are forecast together, each counted once for every permutation."""
 MOST_WINDOWS = 2048
 """Windows whose gradients are taken, evenly spaced over the test span."""
 ALL = "all features"
@@ -161,7 +161,7 @@ def explain(subjects: Sequence[Subject], seed: int, tell: Callable[[int, int], A
 
 
 def _anchor(subjects: Sequence[Subject]) -> dict[str, float]:
-    """`Explanation.anchor`: of the parts that any anchor has."""
+    """`Explanation.anchor`, of the parts that any of the anchors has."""
     found: dict[str, float] = {}
     for name, leave_out in ANCHOR_PARTS.items():
         before, after = [], []

@@ -1,4 +1,4 @@
-"""Which settings to try next, and which trials to end early. This file alone knows Optuna.
+"""Which settings to try next, and which trials to end early. Only this file knows Optuna.
 
 Settings come from a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS), and trials end by successive halving over
 their folds (Li et al. 2020, arXiv:1810.05934). What is asked and decided depends on the seed and on what was told before, in the
@@ -16,11 +16,11 @@ from stockrnn.models.seeds import derive_seed
 from stockrnn.searchspace import Choices, Domain, Range, Space
 
 KEPT = 2
-"""One of so many trials goes on past the 1st, 2nd, 4th … fold."""
+"""One trial in so many goes on after the 1st, 2nd, 4th … fold."""
 STARTUP = 8
-"""Trials drawn by chance before the estimator sets in."""
+"""Trials drawn at random before the estimator is used."""
 LEAST_TRIALS = 10
-"""Fewest trials from which an importance is made."""
+"""Fewest trials from which importances are computed."""
 
 
 class Search:
@@ -53,12 +53,12 @@ class Search:
         return {path: _value(domain, trial.params[path]) for path, domain in self._space.domains.items()}
 
     def goes_on(self, trial: int, folds: int, score: float) -> bool:
-        """Tell the mean score of a trial over its first `folds` folds; whether it is among the best so far."""
+        """Report the mean score of a trial over its first `folds` folds; whether it is among the best so far and goes on."""
         self._asked[trial].report(score, folds)
         return not self._asked[trial].should_prune()
 
     def end(self, trial: int, score: float | None) -> None:
-        """Tell that a trial has its score, or None where it was ended early or could not be."""
+        """Report the final score of a trial, or None if it was ended early or failed."""
         state = self._optuna.trial.TrialState
         if score is None:
             self._study.tell(self._asked[trial], state=state.PRUNED)

@@ -1,7 +1,7 @@
-"""What a search compares configs by: CRPS over walk-forward folds that end with the validation span. Reads and writes no file.
+"""How a search compares configs: by CRPS over walk-forward folds that end with the validation span. Reads and writes no file.
 
-Whatever lies after the validation span is cut away before a trial sees the prices. The span after it, that of calibration, is
-read once, by `make_check`, when the search is over; the test span never.
+All prices after the validation span are cut away before a trial sees them. The calibration span, which follows, is read once, by
+`make_check`, when the search is over; the test span never.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stockrnn.types import DATE, QUANTILE_COLUMNS, TICKER
 WALKED = 0.4
 """Share of the sessions up to the validation end that the folds forecast."""
 CHECKED = 0.1
-"""Share of the sessions, before the test span, that checks the winner of a config without a calibration span."""
+"""Share of the sessions, just before the test span, on which the winner is checked if the config has no calibration span."""
 FAILURES = (ConfigError, DataError, DivergedError)
 """What ends a trial and not the search: these settings cannot learn from these data."""
 CURVE_DIGITS = 5
@@ -64,7 +64,7 @@ class Arena:
 
 
 def searched_spans(config: Config, dates: pd.Series) -> Spans:
-    """The spans of a search: of a config without a calibration span, the end of the others is left to check the winner."""
+    """The spans of a search: without a calibration span in the config, `CHECKED` of the sessions are set aside to check the winner."""
     split = config.split
     return split_time(dates, split.validation, split.calibration or CHECKED, split.test)
 

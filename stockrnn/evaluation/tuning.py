@@ -1,7 +1,7 @@
 """A search, batch after batch: what is tried, trained, ended early and kept. Reads and writes no file.
 
-Settings are asked for and told of in batches of one size, in the order of their numbers, whoever computes them and however
-often the search stops and goes on: what is found depends on the space, the seed and the prices alone.
+Settings are drawn, and their scores reported, in batches of one size and in the order of their numbers, whoever computes them and
+however often the search is interrupted: the result depends on the space, the seed and the prices alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from stockrnn.storage import sha256
 from stockrnn.types import DATE
 
 BATCH = 8
-"""Trials that are asked for together: no fewer, so that machines have work; no more, so that the search learns."""
+"""Trials that are drawn together: fewer would leave machines without work, more would teach the search less."""
 SHOWN_TRIALS = 5
 """The best trials that a summary names."""
 OPEN, COMPLETE, PRUNED, FAILED = "open", "complete", "pruned", "failed"
@@ -194,7 +194,7 @@ class Hunt:
         return Found(own, tuple(self.trials), len(folds), importance, len(self.arena.scales) == 1)
 
     def _batch(self, numbers: Iterable[int]) -> None:
-        """Ask for some trials, and halve those that are left after 1, 2, 4 … folds; the rest are scored over all."""
+        """Draw some trials, end the worse half of them after 1, 2, 4 … folds, and score the rest over all folds."""
         asked = [self._ask(number) for number in numbers]
         ended = [trial for trial in asked if trial.state == FAILED]
         alive, done = [trial for trial in asked if trial.state != FAILED], 0
@@ -250,7 +250,7 @@ class Hunt:
         return tuple(self.results[config_digest(config), fold] for fold in range(folds))
 
     def _compute(self, wanted: Sequence[tuple[Config, int]], unit: Any) -> None:
-        """Find out what is not known yet: each config and fold once."""
+        """Compute the results that are not known yet, each config and fold once."""
         named = {(config_digest(config), fold): (config, fold) for config, fold in wanted}
         units = {name: each for name, each in named.items() if name not in self.results}
         names = list(units)

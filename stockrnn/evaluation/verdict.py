@@ -1,4 +1,4 @@
-"""What the numbers allow one to say: a verdict in plain sentences, and alarms where a result looks wrong.
+"""What the numbers allow one to say: a verdict in sentences, and alarms where a result looks wrong.
 
 Both read the forecast table alone. A sentence claims a difference only where a test at 5 %, corrected by Holm for all
 the tests of the verdict, shows it.
@@ -22,13 +22,13 @@ SIGNIFICANT = 0.05
 VOLATILITY_MODELS = ("ewma", "rolling", "garch", "har")
 """Baselines of the distribution, in the order of the sentences."""
 LEAST_SESSIONS = 20
-"""Fewer scored dates carry no claim at all; of more steps than that, `least_sessions`."""
+"""With fewer scored dates, nothing is claimed; for a long horizon see `least_sessions`."""
 FEW_SESSIONS = 60
-"""Fewer scored dates ring *few test sessions*: at 60, coverage of a 90 % interval is known to ± 7.6 points only."""
+"""Fewer scored dates raise the alarm *few test sessions*: at 60, coverage of a 90 % interval is known to ± 7.6 points only."""
 TOO_GOOD = 0.97
-"""RMSE ratio to naive below which a daily price forecast is more likely a leak: it means an R² of returns above 6 %."""
+"""RMSE ratio to naive below which a leak is likelier than skill on daily prices: it means an R² of returns above 6 %."""
 COPY_SLOPE, COPY_CORRELATION = 0.25, 0.5
-"""A copy passes at least a quarter of the last change on, and that change explains at least a quarter of its variance."""
+"""A copy repeats at least a quarter of the last change, which explains at least a quarter of its variance."""
 TRAILS = 0.8
 """Correlation of the forecast curve's changes with the last session's above which the curve is the price, one session late."""
 COLLAPSED = 1e-3
@@ -79,7 +79,7 @@ def verdict(
 
 
 def least_sessions(horizon: int) -> int:
-    """The fewest scored dates that carry a claim on so many steps: those of fewer all overlap."""
+    """Fewest scored dates that allow a claim at this horizon: the forecasts of fewer dates all overlap."""
     return max(LEAST_SESSIONS, horizon + 1)
 
 
@@ -182,7 +182,7 @@ def _ratio_to_naive(rows: pd.DataFrame) -> float | None:
 
 
 def _shifted_copy(rows: pd.DataFrame) -> str | None:
-    """The forecast change follows the last change, and no more the next one than luck: yesterday, shifted."""
+    """Where the forecast change follows the last change, and the next one no more than by chance: yesterday, shifted."""
     actual, forecast, before = _returns(rows)
     if len(before) < LEAST_SESSIONS or not before.std() or not actual.std():
         return None
@@ -202,7 +202,7 @@ def _shifted_copy(rows: pd.DataFrame) -> str | None:
 
 
 def _repeated_level(rows: pd.DataFrame, name: str) -> str | None:
-    """A level forecast is meant to be a price of its own; one that trails the price has learned to repeat its input."""
+    """Where a level forecast trails the price: it has learned to repeat its input."""
     lags, ratio = _lags(rows), _ratio_to_naive(rows)
     if lags is None or ratio is None or ratio < TOO_GOOD or not _trails(*lags):
         return None
@@ -238,7 +238,7 @@ def _too_good(rows: pd.DataFrame, step: str) -> str | None:
 
 
 def _collapsed(rows: pd.DataFrame, name: str) -> str | None:
-    """A constant level, or a constant change other than none (that is a copy)."""
+    """Where the forecast is a constant level, or a constant change other than zero (which is a copy)."""
     actual, forecast, _ = _returns(rows)
     if len(actual) < LEAST_SESSIONS:
         return None

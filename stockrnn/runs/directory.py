@@ -270,7 +270,7 @@ def unfinished_run(chosen: str | None) -> tuple[Path, Config]:
     """
     if chosen is not None and (Path(chosen) / MANIFEST).is_file():
         return Path(chosen), open_run(Path(chosen)).config
-    found = in_runs(is_unfinished) if chosen is None else [Path(chosen)] * is_unfinished(Path(chosen))
+    found = in_runs(is_unfinished) if chosen is None else [folder for folder in [Path(chosen)] if is_unfinished(folder)]
     if not found:
         raise ConfigError(f"--resume needs an unfinished run. Received: {chosen or 'none in ' + RUNS}. Train without --resume.")
     folder = max(found, key=lambda each: (each / CHECKPOINTS).stat().st_mtime_ns)

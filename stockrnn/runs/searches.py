@@ -96,7 +96,7 @@ def unfinished_search(chosen: str | None) -> tuple[Path, dict[str, Any]]:
     Raises:
         ConfigError: there is none.
     """
-    found = in_runs(_is_unfinished) if chosen is None else [Path(chosen)] * is_searching(Path(chosen))
+    found = in_runs(_is_unfinished) if chosen is None else [folder for folder in [Path(chosen)] if is_searching(folder)]
     if not found:
         raise ConfigError(f"--resume needs an unfinished search. Received: {chosen or 'none in ' + RUNS}. Tune without --resume.")
     folder = max(found, key=lambda each: each.stat().st_mtime_ns)

@@ -149,16 +149,23 @@ def check_state(state: Any, config: Config, origin: Path, models: Sequence[str])
         hold(all(isinstance(part["ticker"], str) for part in parts), origin, "name tickers", "others")
         for part in parts:
             _check_pipeline(part["pipeline"], config, origin)
-            readout = part["readout"]
-            hold(readout["head"] == config.model.head, origin, f"have the head {config.model.head}", readout["head"])
-            spread = _shape(readout["residuals"])
-            hold(spread == (horizon, len(QUANTILES)) or config.model.head != "point", origin, "have residuals of each step", spread)
-            drawn = readout.get("shrinkage", 0.0), _shape(readout["resting"]) if "resting" in readout else (horizon,)
-            hold(drawn == (config.model.location_shrinkage, (horizon,)), origin, "draw each step's location as the config says", drawn)
+            _check_readout(part["readout"], config, origin)
         hold(_shape(state["conformal"]) == (horizon, len(QUANTILES)), origin, "have conformal shifts of each step", "others")
         _check_widths(state.get("widths", {}), horizon, origin)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(origin, "hold pipelines, readouts and conformal shifts", repr(error)[:80]) from None
+
+
+def _check_readout(readout: Mapping[str, Any], config: Config, origin: Path) -> None:
+    """The head, the residuals of a `point` head, and what a location is drawn to are those of the config."""
+    head, horizon = config.model.head, config.window.horizon
+    hold(readout["head"] == head, origin, f"have the head {head}", readout["head"])
+    residuals = _shape(readout["residuals"])
+    hold(residuals == (horizon, len(QUANTILES)) or head != "point", origin, "have residuals of each step", residuals)
+    shrinkage = readout.get("shrinkage", 0.0)
+    resting = _shape(readout["resting"]) if "resting" in readout else (horizon,)
+    fits = shrinkage == config.model.location_shrinkage and resting == (horizon,)
+    hold(fits, origin, "draw each step's location as the config says", (shrinkage, resting))
 
 
 def _check_widths(widths: Mapping[str, Any], horizon: int, origin: Path) -> None:
