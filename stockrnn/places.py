@@ -1,4 +1,4 @@
-"""The choice of a command: this machine's processes, or a Ray cluster."""
+"""Where the work of a command runs: in processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How full of compiled programs a process is."""
+"""Whether a process holds so many compiled programs that another should take its place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 WORN = 0.5
-"""Share of the memory maps that the kernel grants a process (`vm.max_map_count`), beyond which it gets no more units: TensorFlow
-frees no program that it compiled, each takes some 250 maps, and where none is left the process aborts."""
+"""Share of the memory maps that the kernel grants a process (`vm.max_map_count`) beyond which it gets no more units: TensorFlow never
+frees a compiled program, each takes some 250 maps, and a process without maps left aborts."""
 LOOK_S = 5.0
 """How often this process counts its maps: that takes 4 ms, and none compiles more than a program or two a second."""
 

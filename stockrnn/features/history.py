@@ -44,15 +44,16 @@ def recent_quantiles(pipeline: Pipeline, prices: pd.DataFrame, rows: RowIndex, s
     share = np.zeros(quantiles.shape[:3])
     for ticker, its in ticker_slices(prices[TICKER]).items():
         mine = np.flatnonzero((rows >= its.start) & (rows < its.stop))
-        if len(mine):
-            past = cleaned.iloc[left[ticker]]
-            at = np.searchsorted(past.index.to_numpy(), rows[mine])
-            for step, changes in enumerate(pipeline.changes(past, ticker).T):
-                seen = np.flatnonzero(np.isfinite(changes))
-                known = np.searchsorted(seen + step + 1, at, side="right")
-                for number, most in enumerate(sessions):
-                    quantiles[mine, number, step] = _last_quantiles(changes[seen], known, most)
-                    share[mine, number, step] = np.minimum(known, most) / most
+        if not len(mine):
+            continue
+        past = cleaned.iloc[left[ticker]]
+        at = np.searchsorted(past.index.to_numpy(), rows[mine])
+        for step, changes in enumerate(pipeline.changes(past, ticker).T):
+            seen = np.flatnonzero(np.isfinite(changes))
+            known = np.searchsorted(seen + step + 1, at, side="right")  # a change over step + 1 sessions is known so much later
+            for number, most in enumerate(sessions):
+                quantiles[mine, number, step] = _last_quantiles(changes[seen], known, most)
+                share[mine, number, step] = np.minimum(known, most) / most
     return quantiles, share
 
 

@@ -97,24 +97,24 @@ class Pipeline:
         """
         cleaned = self.limits.altered(prices)
         places = self.places(cleaned)
-        rows = int(places[-1]) + 1 if len(places) else 0
-        series = with_room((rows, len(self.names)), np.nan if self.shortest < self.lookback else 0.0)
-        targets = with_room((rows, self.horizon), np.nan)
-        shapes = {AHEAD: (rows, self.horizon, len(self.ahead.columns)), TICKER: (rows, 1)}
+        size = int(places[-1]) + 1 if len(places) else 0
+        series = with_room((size, len(self.names)), np.nan if self.shortest < self.lookback else 0.0)
+        targets = with_room((size, self.horizon), np.nan)
+        shapes = {AHEAD: (size, self.horizon, len(self.ahead.columns)), TICKER: (size, 1)}
         beside = {name: with_room(shapes[name], 0.0) for name in self.beside}
-        usable, told = np.zeros((2, len(cleaned)), bool)
-        for mine, ticker, features, labels, ahead in self._scaled(cleaned):
-            whole, known = np.isfinite(features).all(axis=1), np.isfinite(ahead).all(axis=(1, 2))
-            usable[mine], told[mine] = whole, known
-            first = int(places[mine.start])
-            its = slice(first, first + len(features))
-            series[its][whole] = features[whole]
-            targets[its][whole & known] = labels[whole & known]
+        usable, foreseen = np.zeros((2, len(cleaned)), bool)
+        for rows, ticker, features, labels, ahead in self._scaled(cleaned):
+            complete, known = np.isfinite(features).all(axis=1), np.isfinite(ahead).all(axis=(1, 2))
+            usable[rows], foreseen[rows] = complete, known
+            first = int(places[rows.start])
+            placed = slice(first, first + len(features))  # where the ticker's rows stand in the series
+            series[placed][complete] = features[complete]
+            targets[placed][complete & known] = labels[complete & known]
             values = {AHEAD: np.nan_to_num(ahead), TICKER: self._number(ticker)}
             for name, array in beside.items():
-                array[its] = values[name]
+                array[placed] = values[name]
         ends = window_ends(usable, cleaned[TICKER].to_numpy(), self.shortest)
-        ends = ends[(told & ~cleaned[FILLED].to_numpy())[ends]]
+        ends = ends[(foreseen & ~cleaned[FILLED].to_numpy())[ends]]
         return Prepared(Windows(series, targets, places[ends], self.lookback, beside), cleaned.index.to_numpy()[ends], cleaned)
 
     def _scaled(self, cleaned: pd.DataFrame) -> Iterator[tuple[slice, str, np.ndarray, np.ndarray, np.ndarray]]:
@@ -163,17 +163,21 @@ class Pipeline:
         found = np.searchsorted(cutoffs, rows)
         found = np.minimum(found, max(len(cutoffs) - 1, 0))
         if len(cutoffs) == 0 or (cutoffs[found] != rows).any():
-            row = rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]
-            self.ahead.refuse_unknown(prices.iloc[[row]], str(prices[TICKER][row]), self.horizon)
-            past = prices.iloc[: row + 1][prices[TICKER][: row + 1] == prices[TICKER][row]]
-            lacking = unknown_columns(past, self.names, self.shortest) if len(past) > self.shortest else []
-            step = "" if self.ahead.known.dated else UNDATED
-            hint = f"Give a file with {', '.join(lacking)}" if lacking else "Give more history"
-            raise DataError(
-                f"A forecast needs {self.shortest} complete rows up to its cutoff, and one more where a feature is a change. "
-                f"Received: {len(past)} of {prices[TICKER][row]} up to {dated(prices[DATE][row], step)}. {hint}."
-            )
+            raise self._too_little(prices, int(rows[0] if len(cutoffs) == 0 else rows[cutoffs[found] != rows][0]))
         return prepared.windows.pick(found)
+
+    def _too_little(self, prices: pd.DataFrame, row: int) -> DataError:
+        """Why no window ends at a row: what it lacks of its past. Raises DataError itself where the future is not known."""
+        ticker = str(prices[TICKER][row])
+        self.ahead.refuse_unknown(prices.iloc[[row]], ticker, self.horizon)
+        past = prices.iloc[: row + 1][prices[TICKER][: row + 1] == ticker]
+        lacking = unknown_columns(past, self.names, self.shortest) if len(past) > self.shortest else []
+        day = dated(prices[DATE][row], "" if self.ahead.known.dated else UNDATED)
+        hint = f"Give a file with {', '.join(lacking)}" if lacking else "Give more history"
+        return DataError(
+            f"A forecast needs {self.shortest} complete rows up to its cutoff, and one more where a feature is a change. "
+            f"Received: {len(past)} of {ticker} up to {day}. {hint}."
+        )
 
     def to_prices(self, scaled: np.ndarray, prices: pd.DataFrame, rows: RowIndex) -> np.ndarray:
         """Scaled forecasts as prices in currency; any number of values a step.

@@ -98,7 +98,7 @@ _MOST_SHARED = 16
 
 
 def shared_network(spec: NetworkSpec) -> Any:
-    """The one network of a shape that a process keeps, as building takes a tenth of a second: whoever borrows it puts weights into it."""
+    """The one network of a spec that a process keeps, as building takes 0.1 s: whoever borrows it puts weights of its own into it."""
     return _shared[spec] if spec in _shared else _share(spec, build_network(**vars(spec), seed=0))
 
 
@@ -156,7 +156,7 @@ def set_network_weights(network: Any, weights: Mapping[str, np.ndarray]) -> None
 
 
 def rest_network(network: Any, targets: np.ndarray) -> None:
-    """Let a network say the distribution of its targets whatever it sees: where one with an anchor starts to learn.
+    """Make a network forecast the distribution of its targets, whatever it sees: where one with an anchor starts to learn.
 
     Args:
         network: of `build_network`.

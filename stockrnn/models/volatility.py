@@ -16,12 +16,12 @@ from stockrnn.models.rules import TINY, Baseline, BaselineWarning, Changes, Rule
 from stockrnn.types import QUANTILES
 
 MOST_SHOCK = 1000.0
-"""Mean square from which on the past's shocks are too large to be simulated with, as those of a price that hardly ever moves may be."""
+"""A fit is refused if the mean square of the past's shocks reaches this, as it may for a price that hardly ever moves."""
 MOST_USUAL = 2.0
-"""The same of all but the largest hundredth, which slips of the pen make: below 1 where the model fits (0.72 to 0.90 on twelve series)."""
+"""The same without the largest 1 % of squares, which typing errors make: below 1 where the model fits (0.72 to 0.90 on twelve series)."""
 MOST_LOSS = 1.1
-"""Pinball loss on the past, relative to that of a constant variance, from which on a model tells less than nothing: 0.95 to 1 on the
-twelve series, to 1.04 with a price ten times too large in them, and 1.2 to 9,000 where a price that seldom moves led it astray."""
+"""A fit is refused if its pinball loss on the past is over so many times that of a constant variance: 0.95 to 1 times on the twelve series,
+up to 1.04 with a price ten times too large in them, and 1.2 to 9,000 times where a price seldom moves."""
 
 
 class Ewma(Baseline):
@@ -134,7 +134,7 @@ class Gjr:
         return decayed(self.after(series.returns() - self.mean) / (1 - self.beta), self.beta, self.start)
 
     def fits(self, past: Series) -> bool:
-        """Whether the past's shocks, its returns in units of the deviation expected, are near unit size and their quantiles of use."""
+        """Whether the past's shocks (returns in units of their expected deviation) are near unit size, and their quantiles useful."""
         residuals = past.returns()[1:] - self.mean
         with np.errstate(all="ignore"):  # of a variance that is none, nothing is near or of use
             deviation = np.sqrt(self.next_variance(past)[:-1])

@@ -1,4 +1,4 @@
-"""How much work an update is, told by the config alone, before TensorFlow is loaded."""
+"""How much work an update is, from the config alone, before TensorFlow is loaded."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from stockrnn.config import Config, ModelConfig
 from stockrnn.models.shapes import GATES
 
 LARGE = 12_000_000
-"""Multiply-adds of an update's forward pass from which on two processes share it: some 0.8 ms of one core. Below ten million handing over
-takes longer than half an update."""
+"""Multiply-adds of an update's forward pass from which on two processes share it: some 0.8 ms of one core. Below ten million, exchanging
+results takes longer than half an update."""
 
 
 def is_halved(model: ModelConfig, features: int, lookback: int, batch: int, members: int) -> bool:
     """Whether the batches of a network are halved, so that a second process may take a half: a large one that is alone.
 
-    Cores, processes and time have no say in it, as halves have other last digits than the whole.
+    It does not depend on cores, processes or time, as halves give other last digits than the whole.
 
     Args:
         model: the network's section of the config.
         features: columns of a window.
         lookback: timesteps of a window.
         batch: windows an update.
-        members: networks of the ensemble, which else share the processes out.
+        members: networks of the ensemble; several keep the processes busy by themselves.
     """
     return members == 1 and batch % 2 == 0 and batch * lookback * _recurrent_weights(model, features) >= LARGE
 
