@@ -243,7 +243,8 @@ def new_run_folder(chosen: str | None, config_name: str, today: dt.date) -> Path
         folder = Path(chosen)
         refuse_used(folder)
         if is_unfinished(folder) or (folder / CHECKPOINTS / SEARCH).is_file():
-            raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. Add --resume to go on with it.")
+            ways = "Add --resume to go on with it, or choose another"
+            raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, an unfinished run. {ways}.")
         if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
             raise ConfigError(f"--run must be a new or empty folder. Received: {chosen}, which is neither. Choose another.")
         return folder

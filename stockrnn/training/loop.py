@@ -256,8 +256,7 @@ class _Watch(keras.callbacks.Callback):
         if not (math.isfinite(report.loss) and math.isfinite(report.validation_loss)):
             raise DivergedError(
                 f"The loss of epoch {report.epoch} must be finite. Received: {report.loss} in training, "
-                f"{report.validation_loss} in validation. Lower `train.learning_rate` ({self.config.learning_rate}), "
-                f"or set a smaller `train.clip_norm` ({self.config.clip_norm})."
+                f"{report.validation_loss} in validation. {calmer(self.config)}"
             )
 
     def _compare(self, report: EpochReport) -> None:
@@ -319,3 +318,9 @@ def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig,
     settings = config.model_dump(exclude={"workers"})  # whoever trains it, it is the same training
     halved = ["in halves"] if is_shared(network.spec, config) else []  # whose optimizer has one vector of weights
     return sha256(repr((network.spec, settings, seeds, digests, *halved)).encode())
+
+
+def calmer(config: TrainConfig) -> str:
+    """What to do about a training that diverged, a sentence."""
+    clip = "set `train.clip_norm`, such as 1" if config.clip_norm is None else f"set a smaller `train.clip_norm` ({config.clip_norm:g})"
+    return f"Lower `train.learning_rate` ({config.learning_rate:g}), or {clip}."

@@ -29,7 +29,7 @@ from stockrnn.prices.known import NOTHING_KNOWN, Known
 from stockrnn.training.checkpoint import Checkpoint
 from stockrnn.training.context import NO_CONTEXT, TrainingContext
 from stockrnn.training.fitted import Fitted, Start
-from stockrnn.training.loop import EpochReport, History, is_shared, predict_windows, train_beside, train_network
+from stockrnn.training.loop import EpochReport, History, calmer, is_shared, predict_windows, train_beside, train_network
 from stockrnn.training.pairing import Address, Pair, PartedError
 from stockrnn.types import RowIndex
 
@@ -86,14 +86,13 @@ class RecurrentForecaster(Forecaster):
 
     def forecast(self, prices: pd.DataFrame, rows: RowIndex) -> Forecast:
         """Forecast from each cutoff row, averaging the members' outputs. Raises DivergedError where that is beyond every price."""
-        fitted, train = self.fitted, self.config.train
+        fitted = self.fitted
         with np.errstate(over="ignore", invalid="ignore"):
             forecast = forecast_windows(fitted.pipeline, fitted.readout, self.outputs, prices, rows, self.config.model)
         largest = BEYOND * prices[self.column].to_numpy()[rows]
         if not (np.abs(forecast.quantiles) < largest[:, None, None]).all():  # nor where they are no numbers
             raise DivergedError(
-                f"The forecasts of a trained network must be prices. Received: numbers beyond every price. Lower `train.learning_rate` "
-                f"({train.learning_rate}), or set a smaller `train.clip_norm` ({train.clip_norm})."
+                f"The forecasts of a trained network must be prices. Received: numbers beyond every price. {calmer(self.config.train)}"
             )
         return forecast
 
