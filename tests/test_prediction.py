@@ -33,7 +33,7 @@ def test_what_is_no_date_of_the_file_s_own_clock_is_refused(asof):
 
 def test_a_file_of_another_ticker_than_the_run_s_only_one_is_said_to_stand_in_for_it(tmp_path):
     other = shutil.copyfile(PRICES, tmp_path / "other.csv")
-    said = "other is forecast as if it were prices, which the run learnt, and in its scale."
+    said = "other is forecast as if it were prices, which the run learned, and in its scale."
     assert said in prediction.predict(RUN, str(other)).notes
     assert not [note for note in prediction.predict(RUN, str(PRICES)).notes if "as if it were" in note]
 

@@ -18,7 +18,7 @@ import pandas as pd
 from stockrnn.config import Config
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError, DivergedError
-from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learnt_of, made_of, same_past
+from stockrnn.evaluation.evidence import adaptation_is_blind, forecasts_of, labels_move, learned_of, made_of, same_past
 from stockrnn.evaluation.learning import Learned, learn, table_of
 from stockrnn.evaluation.scoring import history_until
 from stockrnn.evaluation.trials import make_arena, searched_spans
@@ -167,7 +167,7 @@ class _Ledger:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is audited: the files in memory, and all that was learnt from them.
+    """What is audited: the files in memory, and all that was learned from them.
 
     Attributes:
         config: the shortened config.
@@ -257,7 +257,7 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
     """Change everything after one cutoff in every way."""
     spans, learned = subject.spans, subject.learned
     before = _evidence(learned, subject.table, spans, cutoff)
-    learnt = learnt_of(learned, subject.table, spans, cutoff) if cutoff in set(_learning_ends(spans)) else {}
+    learned_then = learned_of(learned, subject.table, spans, cutoff) if cutoff in set(_learning_ends(spans)) else {}
     for change in CHANGES:
         whole = subject.changed(cutoff, change)
         if whole is None:
@@ -269,10 +269,10 @@ def _probe(subject: _Subject, cutoff: pd.Timestamp, ledger: _Ledger) -> None:
         ledger.compare(cutoff, change, before, _evidence(learned, table, spans, cutoff))
         if change == "scaled":
             ledger.note("labels", cutoff, UNSEEN, labels_move(learned, subject.table, table, cutoff))
-        if learnt:
+        if learned_then:
             with contextlib.suppress(DataError, DivergedError):  # a deleted span leaves nothing to learn from, a wild one may lead astray
                 again = learn(subject.config, table, spans, TrainingContext(known=whole.known))
-                ledger.compare(cutoff, change, learnt, learnt_of(again, table, spans, cutoff))
+                ledger.compare(cutoff, change, learned_then, learned_of(again, table, spans, cutoff))
     if cutoff >= spans.calibration_end:
         ledger.note("calibration", cutoff, "scaled", adaptation_is_blind(learned, subject.table, spans.validation_end, cutoff))
 

@@ -37,9 +37,9 @@ class Plan:
 
     Attributes:
         folds: how many consecutive parts.
-        refit: learn anew in every `refit`-th fold; the folds between keep what was learnt and see the new data.
+        refit: learn anew in every `refit`-th fold; the folds between keep what was learned and see the new data.
         window: `expanding` learns from the first date on, `rolling` from as many sessions as the first fold has.
-        gap: sessions left out between what is learnt from and the first that is forecast.
+        gap: sessions left out between what is learned from and the first that is forecast.
         start: first date of the test span, as ISO 8601, or its number where the file has no dates, instead of what `split.test` gives.
         warm_start: epochs of each refit after the first, which then goes on from the weights before it; None starts afresh.
         baselines: a name in `BASELINE_SETS`.
@@ -230,7 +230,7 @@ def _place(name: str) -> int:
 
 
 def fold_document(fold: Fold, epochs: Sequence[int], step: str = "") -> dict[str, Any]:
-    """What metrics.json says of a fold: its dates, what it learnt from, and the epochs of each network it learnt itself."""
+    """What metrics.json says of a fold: its dates, what it learned from, and the epochs of each network it learned itself."""
     dates = {
         "start": fold.first,
         "end": fold.last,

@@ -84,8 +84,8 @@ def labels_move(learned: Learned, table: pd.DataFrame, scaled: pd.DataFrame, cut
     return bool((labels[0][known] != labels[1][known]).all())
 
 
-def learnt_of(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Timestamp) -> dict[str, str]:
-    """What was learnt of the spans that end at or before a cutoff; nothing where the training span does not."""
+def learned_of(learned: Learned, table: pd.DataFrame, spans: Spans, cutoff: pd.Timestamp) -> dict[str, str]:
+    """What was learned of the spans that end at or before a cutoff; nothing where the training span does not."""
     evidence = {}
     parts = [part.fitted for part in learned.parts.values()]
     if cutoff >= spans.train_end:

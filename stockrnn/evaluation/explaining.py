@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def fitted(self) -> Fitted:
-        """What the network learnt."""
+        """What the network learned."""
         return self.part.fitted
 
     @property

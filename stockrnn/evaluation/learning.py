@@ -1,4 +1,4 @@
-"""A config and a history → everything learnt from it: network, baselines and interval shifts, ready to forecast any cutoff.
+"""A config and a history → everything learned from it: network, baselines and interval shifts, ready to forecast any cutoff.
 
 `train` does this once, a walk-forward once a fold.
 """

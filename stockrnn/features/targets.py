@@ -1,4 +1,4 @@
-"""What is learnt: a price at step 1 … horizon as level, difference or log return, each with its inverse.
+"""What is learned: a price at step 1 … horizon as level, difference or log return, each with its inverse.
 
 `base` is the price at the cutoff. Knows arrays only.
 """

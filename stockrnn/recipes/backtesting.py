@@ -77,7 +77,7 @@ def backtest(
         folder: a new or empty folder, or one that holds an unfinished backtest of the same config, plan and data.
         on_epoch: called after each epoch; what it raises ends the backtest after its state was saved.
         on_fold: called after each fold; what it raises ends the backtest after the fold was saved.
-        place: where folds are learnt and forecast, or networks trained.
+        place: where folds are learned and forecast, or networks trained.
 
     Raises:
         StockRNNError: as `train`; nothing half-written stays but the state of an unfinished backtest.
@@ -173,7 +173,7 @@ def _dropping_unused(state: Path) -> Iterator[None]:
 
 
 def _drop_unused(state: Path) -> None:
-    """Take away the plan of a backtest that learnt nothing, and folders that hold no state of training."""
+    """Take away the plan of a backtest that learned nothing, and folders that hold no state of training."""
     if not state.is_dir():
         return
     with storage_errors(state, "writable"):
@@ -273,7 +273,7 @@ def _backtest(
 
 
 def _finish_folds(walk: _Walk, on_epoch: Callable[[EpochReport], None] | None, on_fold: Callable[[Fold], None] | None) -> Taught | None:
-    """Learn and forecast every fold that is not kept yet; what the last refit learnt, if it learnt now."""
+    """Learn and forecast every fold that is not kept yet; what the last refit learned, if it learned now."""
     missing = [fold for fold in walk.folds if walk.load(fold) is None]
     units = [[fold for fold in missing if fold.learned == learned] for learned in dict.fromkeys(fold.learned for fold in missing)]
 
@@ -301,7 +301,7 @@ def _finish_folds(walk: _Walk, on_epoch: Callable[[EpochReport], None] | None, o
 
 
 def _forecast_folds(walk: _Walk, folds: Sequence[Fold], tell: Tell) -> tuple[list[dict[str, Any]], Taught | None]:
-    """A unit of work: learn once, and forecast the folds that use it. What is kept of each; of the last refit, what it learnt too."""
+    """A unit of work: learn once, and forecast the folds that use it. What is kept of each; of the last refit, what it learned too."""
     taught = walk.teach(folds[0].learned, tell)
     spans = walk_spans(walk.folds)
     documents = [_fold(walk.config, taught, fold, *forecast_fold(taught, walk.config, spans, fold)) for fold in folds]

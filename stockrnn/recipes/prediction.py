@@ -160,8 +160,8 @@ def _hindsight(run: Run, forecasts: pd.DataFrame) -> list[str]:
     first, cutoff = _first_unlearned(run), forecasts["cutoff"].max()
     if first is None or forecasts.loc[forecasts["step"] == 1, DATE].max() >= first:
         return []
-    learnt, known = dated(first, run.step), dated(cutoff, run.step)
-    return [f"The run learned from all days before {learnt}, also from those after {known}: a forecast from {known} is no test of it."]
+    unlearned, day = dated(first, run.step), dated(cutoff, run.step)
+    return [f"The run learned from all days before {unlearned}, also from those after {day}: a forecast from {day} is no test of it."]
 
 
 def _beside(forecasts: pd.DataFrame) -> list[str]:
@@ -184,9 +184,9 @@ def _first_unlearned(run: Run) -> pd.Timestamp | None:
 
 
 def _stand_ins(run: Run, table: pd.DataFrame) -> dict[str, str]:
-    """A ticker of another name than the only one that the run learnt, by which it is forecast."""
-    here, learnt = list(table[TICKER].unique()), learnt_tickers(run)
-    return {} if set(here) <= learnt else dict(zip(here, learnt, strict=True))
+    """A ticker whose name the run does not know, with the only one that the run learned, as which it is forecast."""
+    here, learned = list(table[TICKER].unique()), learned_tickers(run)
+    return {} if set(here) <= learned else dict(zip(here, learned, strict=True))
 
 
 def _why(reasons: Mapping[str, str]) -> str:
@@ -201,7 +201,7 @@ def _notes(unknown: Sequence[str], newcomers: Sequence[str], stand_ins: Mapping[
     notes += [f"{shared}: {listed(list(newcomers))}."] if newcomers else []
     return [
         *notes,
-        *(f"{ticker} is forecast as if it were {learnt}, which the run learnt, and in its scale." for ticker, learnt in stand_ins.items()),
+        *(f"{ticker} is forecast as if it were {other}, which the run learned, and in its scale." for ticker, other in stand_ins.items()),
     ]
 
 
@@ -219,28 +219,28 @@ def _calibrated(run: Run, forecasts: pd.DataFrame) -> pd.DataFrame:
     return Widths.from_dict(state.get("widths", {})).apply(Calibration.from_list(state["conformal"]).apply(forecasts))
 
 
-def learnt_tickers(run: Run) -> set[str]:
-    """The tickers that a run learnt."""
+def learned_tickers(run: Run) -> set[str]:
+    """The tickers that a run learned."""
     return {ticker for part in run.json("scaler.json")["parts"] for ticker in part["pipeline"]["features"]}
 
 
 def known_tickers(run: Run, table: pd.DataFrame, newcomers: Iterable[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of tickers the run learnt and of `newcomers`, and the other tickers.
+    """The rows of tickers the run learned and of `newcomers`, and the other tickers.
 
     A run of one ticker takes a file of one, whatever its name.
 
     Raises:
         DataError: no such row.
     """
-    learnt = learnt_tickers(run)
-    known = learnt | set(newcomers)
+    learned = learned_tickers(run)
+    known = learned | set(newcomers)
     here = list(table[TICKER].unique())
     unknown = [ticker for ticker in here if ticker not in known]
     if not unknown or len(known) == len(here) == 1:
         return table, []
     if len(unknown) == len(here):
         raise DataError(
-            f"The data must hold a ticker that the run learned ({listed(sorted(learnt))}). Received: {listed(here)}. Train a run on them."
+            f"The data must hold a ticker that the run learned ({listed(sorted(learned))}). Received: {listed(here)}. Train a run on them."
         )
     return table[table[TICKER].isin(known)].reset_index(drop=True), unknown
 

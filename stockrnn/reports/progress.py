@@ -23,7 +23,7 @@ class WalkProgress:
     def __init__(self, folds: int, refit: int, bar: Progress | None) -> None:
         """Store how many folds there are, how many share a refit, and what shows them."""
         self.folds, self.refits, self.bar = folds, -(-folds // refit), bar
-        self.done = self.begun = self.learnt = 0
+        self.done = self.begun = self.learned = 0
         self.started: float | None = None
         self.task = None if bar is None else bar.add_task("fold", total=folds, facts="preparing")
 
@@ -37,14 +37,14 @@ class WalkProgress:
         self.done += 1
         if fold.refits:
             self.begun += 1
-            self.learnt += self.started is not None
+            self.learned += self.started is not None
         self._show("")
 
     def text(self, now: float) -> str:
         """The time left, from the mean of the refits so far; empty before the first."""
-        if self.started is None or not self.learnt:
+        if self.started is None or not self.learned:
             return ""
-        return f"about {clock((now - self.started) / self.learnt * (self.refits - self.begun))} left"
+        return f"about {clock((now - self.started) / self.learned * (self.refits - self.begun))} left"
 
     def _show(self, doing: str) -> None:
         if self.bar is not None and self.task is not None:
@@ -58,7 +58,7 @@ def walk_progress(folds: int, refit: int, stream: Any = None) -> Iterator[WalkPr
 
     Args:
         folds: how many there are.
-        refit: how many of them share what was learnt.
+        refit: how many of them share what was learned.
         stream: the text stream to show it on; stderr when None. Nothing is written where it is no terminal.
     """
     from rich.progress import BarColumn, Progress, TextColumn
@@ -168,8 +168,8 @@ class TickerCount:
 
     def left(self, now: float) -> str:
         """The time left, from the mean of the tickers so far; empty before the first."""
-        learnt = self.done - self.before
-        return f"about {clock((self.parts - self.done) * (now - self.started) / learnt)} left" if learnt else ""
+        learned = self.done - self.before
+        return f"about {clock((self.parts - self.done) * (now - self.started) / learned)} left" if learned else ""
 
 
 def progress_text(report: EpochReport, total_epochs: int) -> str:

@@ -27,7 +27,7 @@ def made_here(run: Run) -> bool:
 
 
 def prices_of_run(run: Run) -> str:
-    """The path of the prices that a run learnt from, to read what they are now.
+    """The path of the prices that a run learned from, to read what they are now.
 
     Raises:
         ConfigError: the run was not made in its folder, and they are no shipped file.

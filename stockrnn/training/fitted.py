@@ -1,4 +1,4 @@
-"""What a recurrent forecaster has learnt."""
+"""What a recurrent forecaster has learned."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class EpochReport:
         seconds: time the epoch took; the only number here that differs from run to run.
         last: whether the training ends with it; said to those who are told of it, and not kept.
         parts: tickers that have an ensemble of their own; 1 where all share one.
-        done: how many of them were learnt before this was told.
+        done: how many of them were learned before this was told.
     """
 
     member: int
