@@ -67,6 +67,16 @@ def test_prediction_names_the_next_sessions_of_each_known_ticker(trained):
     assert (predicted.rows.groupby("ticker")["date"].min() > last).all()
 
 
+def test_a_ticker_whose_prices_end_well_before_those_of_others_is_named(trained, file, tmp_path):
+    prices = pd.read_csv(file).sort_values(["Name", "Date"])
+    dates = sorted(prices["Date"].unique())
+    for lacking in (10, 11):
+        kept = prices[(prices["Name"] != "BBB") | (prices["Date"] < dates[-lacking])]
+        kept.to_csv(tmp_path / "ended.csv", index=False)
+        said = [note for note in predict(trained.run, str(tmp_path / "ended.csv")).notes if "before those of others" in note]
+        assert said == (["The prices of BBB end more than 10 sessions before those of others."] if lacking == 11 else [])
+
+
 def test_prediction_equals_the_scored_forecast_of_that_day(trained):
     forecasts = pd.read_csv(trained.run.folder / "forecasts.csv", parse_dates=["cutoff", "date"])
     cutoff = forecasts["cutoff"].unique()[10]

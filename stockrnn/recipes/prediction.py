@@ -26,7 +26,10 @@ from stockrnn.reports.tables import listed
 from stockrnn.runs.directory import Run
 from stockrnn.runs.inference import TOLERANCE, load_forecaster
 from stockrnn.runs.origin import made_here, prices_of_run
-from stockrnn.types import DATE, FILLED, INTRADAY, QUANTILE_COLUMNS, TICKER
+from stockrnn.types import DATE, FILLED, INTRADAY, QUANTILE_COLUMNS, TICKER, UNDATED
+
+BEHIND = 10
+"""Dates of a price file that a ticker may lack at its end without a word."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def predict(run: Run, data: str | None = None, asof: pd.Timestamp | None = None)
     future = _future(table, rows, forecaster.horizon, config.data.calendar, prices.step)
     forecasts[DATE] = [future[ticker].dates[step - 1] for ticker, step in zip(forecasts[TICKER], forecasts["step"], strict=True)]
     notes = _notes(unknown, list(newcomers), _stand_ins(run, table) if not newcomers else {}) + short
-    notes += [*_sources(future, prices.step), *_hindsight(run, forecasts), *_beside(forecasts)]
+    notes += [*_sources(future, prices.step), *_hindsight(run, forecasts), *_beside(forecasts), *_ended(table, forecasts, prices.step)]
     last = dict(zip(table[TICKER].to_numpy()[rows], table[forecaster.column].to_numpy()[rows], strict=True))
     return Predicted(forecasts, _readable(forecasts, forecasts[TICKER].map(last).to_numpy()), prices.step, tuple(notes))
 
@@ -171,6 +174,16 @@ def _beside(forecasts: pd.DataFrame) -> list[str]:
         return []
     who = listed(list(outside[TICKER].unique()))
     return [f"The forecast of {who} lies outside its 90 % interval: nearly all residuals of the calibration span were on one side of it."]
+
+
+def _ended(table: pd.DataFrame, forecasts: pd.DataFrame, step: str) -> list[str]:
+    """A warning where tickers' prices end well before those of others, as those of shares that are no longer traded."""
+    dates = np.sort(table[DATE].unique())
+    if step == UNDATED or len(dates) <= BEHIND:
+        return []
+    ended = forecasts[forecasts["cutoff"] < dates[-1 - BEHIND]][TICKER].unique()
+    names = row_name(step, 2)
+    return [f"The prices of {listed(list(ended))} end more than {BEHIND} {names} before those of others."] if len(ended) else []
 
 
 def _first_unlearned(run: Run) -> pd.Timestamp | None:
