@@ -377,3 +377,20 @@ def test_the_words_of_a_day_s_range_are_known(tmp_path, header):
     columns = (TABLE.close, TABLE.open, TABLE.high, TABLE.low, TABLE.volume)
     prices = read(tmp_path, csv(header, ["ACME"] * 60, [f"{d:%d/%m/%Y}" for d in TABLE.date], *columns))
     assert_same(prices, TABLE)
+
+
+@pytest.mark.parametrize(("start", "count"), [("2001-01-01", 144), ("2010-06-01", 11), ("1995-03-01", 60)])
+def test_six_digits_of_a_year_and_a_month_are_no_days_of_one_year(tmp_path, start, count):
+    """200101 to 201212, as central banks and data libraries write months, had been read as days of 2020."""
+    months = pd.DataFrame({"date": pd.date_range(start, periods=count, freq="MS"), "close": bars(144).close[:count]})
+    prices = read(tmp_path, csv("Date,Close", months.date.dt.strftime("%Y%m"), months.close))
+    assert_same(prices, months, ("close",))
+    assert prices.step == "monthly"
+
+
+@pytest.mark.parametrize("count", [6, 60])
+def test_six_digits_of_days_stay_days(tmp_path, count):
+    table = bars(60, start="2020-01-02")[:count]
+    prices = read(tmp_path, csv("Date,Close", table.date.dt.strftime("%y%m%d"), table.close))
+    assert_same(prices, table, ("close",))
+    assert prices.readings[0].date_format == "%y%m%d"

@@ -125,7 +125,7 @@ def formats_of(cell: str) -> list[str]:
         return []
     if re.fullmatch(r"\d+(?:\.0)?", cell):
         digits = len(cell.removesuffix(".0"))
-        plain = {4: ["%Y"], 8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
+        plain = {4: ["%Y"], 8: ["%Y%m%d"], 6: ["%y%m%d", "%d%m%y", "%m%d%y", "%Y%m"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}
         return plain.get(digits, [])
     tokens = _TOKENS.findall(cell)
     if tokens and len(tokens[0]) == 6 and tokens[0].isdigit():
