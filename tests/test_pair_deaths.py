@@ -21,6 +21,7 @@ from stockrnn.interrupts import interruptible
 from stockrnn.places import open_engine
 from stockrnn.runs.files import to_csv, to_json
 from stockrnn.training import pairing
+from stockrnn.training.context import TrainingContext
 from stockrnn.training.sizes import trainers
 from tests.factories import garch_path, spans_of
 from tests.test_halves import pairs_of
@@ -87,7 +88,7 @@ def work(engine, on_epoch=None):
 
     config, table = load_config("lstm", HALVED), garch_path(900, 1)
     spans = spans_of(table)
-    learned = learn(config, table, spans, on_epoch, engine=engine)
+    learned = learn(config, table, spans, TrainingContext(on_epoch, engine=engine))
     forecasts, failed = learned.forecast(table, scored_rows(table, spans, "test", 1, learned.possible_rows(table)))
     metrics = score_document(learned.network.name, table, config.target, spans, forecasts)
     files = save_weights(learned.parts.values()), to_csv(forecasts), to_json(metrics), repr(failed).encode()
