@@ -213,11 +213,10 @@ def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.Dat
     parts = [table for table in tables if len(table)]
     if not parts:
         raise DataError("The test span must hold a forecast with all its steps. Received: none. Walk through a longer span.")
-    names = [name for name in dict.fromkeys(parts[0]["model"]) if all((part["model"] == name).any() for part in parts)]
-    order = {name: place for place, name in enumerate(sorted(names, key=lambda name: (name != network, _place(name))))}
+    places = {name: place for place, name in enumerate(_models_of_all(parts, network))}
     whole = pd.concat(parts, ignore_index=True)
-    whole = whole[whole["model"].isin(order)]
-    whole = whole.assign(place=whole["model"].map(order)).sort_values(["place", TICKER, "cutoff", "step"], ignore_index=True)
+    whole = whole[whole["model"].isin(places)]
+    whole = whole.assign(place=whole["model"].map(places)).sort_values(["place", TICKER, "cutoff", "step"], ignore_index=True)
     whole = whole.drop(columns="place")
     mine = whole["model"] == network
     before = whole.iloc[:0] if calibration is None else calibration
@@ -225,8 +224,11 @@ def join_folds(tables: Iterable[pd.DataFrame], network: str, calibration: pd.Dat
     return pd.concat([adapt(followed).iloc[len(before) :], whole[~mine]], ignore_index=True), widths_after(followed)
 
 
-def _place(name: str) -> int:
-    return list(BASELINES).index(name) if name in BASELINES else len(BASELINES)
+def _models_of_all(parts: Sequence[pd.DataFrame], network: str) -> list[str]:
+    """The models that every part has: the network, then the baselines in the order of `BASELINES`."""
+    common = [name for name in dict.fromkeys(parts[0]["model"]) if all((part["model"] == name).any() for part in parts)]
+    order = [network, *BASELINES]
+    return sorted(common, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def fold_document(fold: Fold, epochs: Sequence[int], step: str = "") -> dict[str, Any]:
