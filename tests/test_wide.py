@@ -38,7 +38,8 @@ def test_a_ticker_with_its_exchange_may_be_a_word(tmp_path):
 
 def test_a_name_of_what_is_no_price_is_a_ticker_among_very_many_alone(tmp_path):
     many = [f"T{a}{b}" for a in "ABCD" for b in "EFGHI"]
-    assert_same(read(tmp_path, closes([*many, "PCT"])), scaled(21), ("close",), ticker="PCT")
+    for name in ("PCT", "NAV"):
+        assert_same(read(tmp_path, closes([*many, name])), scaled(21), ("close",), ticker=name)
     assert "price column" in refused(tmp_path, closes([*CODES, "CPI"]))
 
 
@@ -48,8 +49,9 @@ def test_words_of_a_bar_beside_few_codes_are_no_tickers(tmp_path, names):
 
 
 def test_a_close_beside_many_codes_is_the_close(tmp_path):
-    prices = read(tmp_path, csv(",".join(["DATE", "LOW", "CLOSE", *CODES]), DAYS, TABLE.low, TABLE.close, *[TABLE.open * 9] * 12))
-    assert_same(prices, TABLE, ("low", "close"))
+    for name in ("CLOSE", "NAV"):
+        prices = read(tmp_path, csv(",".join(["DATE", "LOW", name, *CODES]), DAYS, TABLE.low, TABLE.close, *[TABLE.open * 9] * 12))
+        assert_same(prices, TABLE, ("low", "close"))
 
 
 @pytest.mark.parametrize("form", ["{1}_{0}", "{0}_{1}", "{0}.{1}", "\"('{1}', '{0}')\""])

@@ -27,15 +27,20 @@ _FEW, _MANY = 5, 20
 def find_codes(headers: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
     """Columns of prices whose headers are tickers and words as well, in a table with a column for each of many: LOW, MO, BAS.DE, DAY.
 
-    A name of what is no price, such as PCT, is a ticker only among many of them. None where a column is called a close.
+    A name of what is no price, such as PCT, or a short English one of a price, such as NAV, is a ticker only among very many. None
+    where a column is called a close.
     """
     short = [i for i, name in enumerate(headers) if kinds[i] == "number" and CODE.fullmatch(name) and len(name.split(".")[0]) <= 5]
-    means = {i: {word.role for word in meanings(headers[i]) if not is_letter(word)} for i in range(len(headers))}
+    means = [[word for word in meanings(name) if not is_letter(word)] for name in headers]
     plain = [i for i in short if not means[i] and not names_no_price(headers[i])]
-    both = [i for i in short if means[i] and not means[i] & {"volume", "other"}]
-    other = [i for i in short if not means[i] and names_no_price(headers[i])] if len(plain) >= _MANY else []
-    closes = [i for i in means if "close" in means[i] and not (i in both and len(headers[i]) <= 3)]
-    return frozenset(both + other) if len(plain) >= max(_FEW, 4 * len(both + other)) and not closes else frozenset()
+    both = [i for i in short if means[i] and not any(word.role in ("volume", "other") for word in means[i])]
+    many = len(plain) >= _MANY
+    other = [i for i in short if not means[i] and names_no_price(headers[i])] if many else []
+    for i, words in enumerate(means):
+        foreign = i in both and len(headers[i]) <= 3 and (many or all(word.language != "en" for word in words))
+        if any(word.role == "close" for word in words) and not foreign:
+            return frozenset()
+    return frozenset(both + other) if len(plain) >= max(_FEW, 4 * len(both + other)) else frozenset()
 
 
 def is_currency(stem: str) -> bool:
