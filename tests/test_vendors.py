@@ -175,6 +175,19 @@ def test_the_first_of_many_sheets_is_named(tmp_path):
     assert prices.readings[0].sureness == "sheet 'One', the first of 2"
 
 
+def test_a_summary_of_numbers_above_the_header_is_no_table(tmp_path):
+    """A terminal's price history: what was asked for and the extremes of the span, each with its number, and then the table."""
+    above = [["Price History"], ["Instrument", "ACME.O"], ["Currency", "USD"], ["High", 150], ["Low", 90], ["Average", 120]]
+    header = ["Exchange Date", "Close", "Net", "%Chg", "Open", "Low", "High", "Volume"]
+    columns = (TABLE.close, TABLE.open * 0, TABLE.open * 0, TABLE.open, TABLE.low, TABLE.high, TABLE.volume)
+    rows = dated(*columns)[:0:-1]
+    prices = read(tmp_path, workbook(tmp_path, Data=[*above, header, *rows]), name="a.xlsx")
+    assert_same(prices, TABLE)
+    assert kinds(prices)["line_above_header"] == 6
+    text = "\n".join(",".join(map(str, row)) for row in [*above, header, *([f"{row[0]:%Y-%m-%d}", *row[1:]] for row in rows)])
+    assert_same(read(tmp_path, text + "\n"), TABLE)
+
+
 def test_a_refused_workbook_names_its_sheet(tmp_path):
     content = workbook(tmp_path, Economy=dated(TABLE.close, TABLE.open, names=("GDP growth", "CPI growth")), Quotes=dated(TABLE.close))
     message = refused(tmp_path, content, name="a.xlsx")

@@ -17,6 +17,8 @@ from stockrnn.prices.words import meanings
 
 CODE_NUMBER = re.compile(r"\d{4,6}")
 """A number that names a stock."""
+_LOOKED_AT = 40
+"""Cells of a row in which the names of fields are looked for."""
 _MANY = 5
 """More dates than these in a row are days across the columns."""
 
@@ -61,12 +63,24 @@ def _names_codes(row: Sequence[str], above: Sequence[str]) -> bool:
     return (worded or bare) and bool(codes) and all(CODE_NUMBER.fullmatch(code) for code in codes)
 
 
+def _names_fields(row: Sequence[str]) -> bool:
+    """Whether a row can be nothing but a header: it names a close, a date or an open, and more."""
+    roles = [{word.role for word in meanings(cell)} for cell in row[:_LOOKED_AT] if cell and not is_typed(cell)]
+    named = set().union(*roles)
+    return sum(map(bool, roles)) > 3 and "close" in named and not named.isdisjoint(("date", "open"))
+
+
 def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
-    """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one."""
+    """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one.
+
+    No row of values stands above a header: `High,150` is of a summary that a terminal writes there.
+    """
     held = [(i, row) for i, row in enumerate(rows) if any(row)]
     above = [(), *(row for _, row in held)]
     values = [(i, _is_data(row, width) and not _names_codes(row, before)) for (i, row), before in zip(held, above, strict=False)]
     found = [k for k, (_, data) in enumerate(values) if data]
+    header = next((k for k, (_, row) in enumerate(held) if _names_fields(row)), -1)
+    found = [k for k in found if k > header] or found
     followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
     return values[(followed or found)[0]][0] if found else None
 

@@ -12,7 +12,8 @@ WORDS: dict[str, dict[str, str]] = {
             "datetime, date time, timestamp, gmt time, local time, utc time, snapped at, candle date time kst, candle "
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
             "start, dt, trddt, ref date, trad dt, nav date, date1, published date, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
-            "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, ch timestamp, year, fiscal year, start"
+            "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, ch timestamp, year, fiscal year, start, "
+            "exchange date, local date"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
         "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
