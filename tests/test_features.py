@@ -68,6 +68,8 @@ def test_features_without_their_columns_are_named():
     assert split_available(prices, ("close", "volume"), ("range", "relative_volume")) == (["close", "range"], ["volume", "relative_volume"])
     with pytest.raises(DataError, match="relative_volume"):
         split_available(prices, (), ("relative_volume",))
+    with pytest.raises(DataError, match="Received: close; empty: close"):  # a table without rows has no column
+        split_available(prices[:0], ("close",), ())
 
 
 def test_a_column_is_there_from_half_of_the_sessions_on():

@@ -92,7 +92,7 @@ def _is_there(prices: pd.DataFrame, name: str) -> bool:
     if name == VOLUME and not (column > 0).any():
         return False
     known = column.notna()
-    return bool(known.all() or known.groupby(prices[TICKER], sort=False).cummax().mean() >= LEAST_SHARE)
+    return bool(known.any() and known.groupby(prices[TICKER], sort=False).cummax().mean() >= LEAST_SHARE)
 
 
 def _header(prices: pd.DataFrame, name: str) -> str:
