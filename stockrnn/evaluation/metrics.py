@@ -224,13 +224,21 @@ def by_model(forecasts: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         StockRNNError: no `naive`, no actual at all, or models that forecast different rows.
     """
-    known = ((str(model), rows[rows["actual"].notna()]) for model, rows in forecasts.groupby("model", sort=False))
-    tables = {model: rows.sort_values(KEYS, kind="stable", ignore_index=True) for model, rows in known if len(rows)}
-    _hold(REFERENCE in tables, "The forecast table must hold rows of `naive` that have an actual", ", ".join(tables) or "no row")
-    keys, last = tables[REFERENCE][KEYS], tables[REFERENCE]["forecast"].rename("last")
-    for model, rows in tables.items():
-        _hold(rows[KEYS].equals(keys), "Every model must forecast the rows of `naive`", f"others from {model}")
-        rows["last"] = last
+    known = forecasts["actual"].notna().to_numpy()
+    models, names = pd.factorize(forecasts["model"])
+    rows, models = (forecasts, models) if known.all() else (forecasts[known], models[known])
+    keys = np.array([pd.factorize(rows[key], sort=True)[0] for key in KEYS])
+    order = np.lexsort([*keys[::-1], models])
+    rows, keys = rows.take(order), keys[:, order]  # one sort for all models
+    ends = np.bincount(models, minlength=len(names)).cumsum()
+    spans = {str(name): slice(start, end) for name, start, end in zip(names, [0, *ends], ends, strict=False) if start < end}
+    _hold(REFERENCE in spans, "The forecast table must hold rows of `naive` that have an actual", ", ".join(spans) or "no row")
+    last, tables = rows["forecast"].to_numpy()[spans[REFERENCE]], {}
+    for model, span in spans.items():
+        same = np.array_equal(keys[:, span], keys[:, spans[REFERENCE]])
+        _hold(same, "Every model must forecast the rows of `naive`", f"others from {model}")
+        tables[model] = rows[span].reset_index(drop=True)
+        tables[model]["last"] = last
     return tables
 
 
