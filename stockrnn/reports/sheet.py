@@ -73,7 +73,6 @@ UNIT = "price in the file's currency"
 """Of prices, in a label."""
 MISSING_GLYPH = "\N{WHITE SQUARE}"
 MAX_TICKERS = 6
-MOST_PASSES = 6
 GRID = 4
 """Decimals of a panel's place, as a share of the figure: a tenth of a pixel."""
 LETTER_INCHES = 0.067
@@ -202,22 +201,19 @@ def head(figure: Figure, title: str, notes: Sequence[str]) -> None:
 
 
 def _settle(figure: Figure) -> None:
-    """Lay out, square panels until none moves by two pixels, and put every panel on a fine grid, where it stays.
+    """Lay out, and put every panel on a fine grid, where it stays; one that is to be square lies in the middle of its place.
 
     The layout's solver differs in the last bit from one process to the next; the grid makes the pictures' bytes the same.
     """
-    engine, places = figure.get_layout_engine(), np.zeros((len(figure.axes), 4))
-    square = any(axes.get_box_aspect() is not None for axes in figure.axes)
-    for _ in range(MOST_PASSES if square else 1):
-        before = places
-        engine.execute(figure)  # type: ignore[union-attr]
-        places = np.array([axes.get_window_extent().bounds for axes in figure.axes])
-        if np.abs(places - before).max() < 2.0:
-            break
+    squares = {axes: axes.get_box_aspect() for axes in figure.axes}
+    for axes in squares:
+        axes.set_box_aspect(None)  # the layout would need a pass for each few pixels that a square shrinks by
+    figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
     figure.set_layout_engine("none")
-    for axes in figure.axes:
+    for axes, square in squares.items():
         left, bottom, width, height = (round(float(side), GRID) for side in axes.get_position(original=True).bounds)
         axes.set_position((left, bottom, width, height))
+        axes.set_box_aspect(square)
 
 
 def _legend_columns(letters: Sequence[int], width: float) -> int:
