@@ -21,6 +21,7 @@ import typer
 
 from stockrnn import __version__
 from stockrnn.errors import InterruptedRunError, StockRNNError, StorageError, inert
+from stockrnn.garbage import uncollected
 from stockrnn.interrupts import leave_on_signals
 from stockrnn.streams import prepare_streams
 
@@ -80,12 +81,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 
 def _commands() -> ModuleType:
-    """What commands do. No garbage is collected while it is imported: there is none, and looking takes a tenth of a short command."""
-    gc.disable()
-    from stockrnn import commands
-
-    gc.freeze()
-    gc.enable()
+    with uncollected(lasting=True):
+        from stockrnn import commands
     return commands
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stockrnn.engines import POLL_S, Engine, Run, Unit, environment
 from stockrnn.errors import InterruptedRunError
+from stockrnn.garbage import uncollected
 from stockrnn.interrupts import SIGNALS, at_signal, safe_place
 from stockrnn.wear import Wear, is_worn
 
@@ -357,8 +358,9 @@ def _begin_worker(modules: Sequence[str], reports: Connection, alive: Connection
     threading.Thread(target=_leave_with_parent, args=(alive, os.getppid()), daemon=True).start()
     process_executor._USE_PSUTIL = False  # noqa: SLF001  it takes compiled programs for a leak, and ends the worker
     process_executor._MEMORY_LEAK_CHECK_DELAY = math.inf  # noqa: SLF001  a collection takes 0.3 s, and one a second would be made
-    for name in modules:
-        importlib.import_module(name)
+    with uncollected(lasting=True):
+        for name in modules:
+            importlib.import_module(name)
 
 
 def _leave_with_parent(alive: Connection, parent: int) -> None:

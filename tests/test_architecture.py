@@ -12,6 +12,7 @@ LADDER = ["ground", "prices", "features", "models", "training", "evaluation", "r
 GROUND = {
     "dataconfig",
     "engines",
+    "garbage",
     "places",
     "wear",
     "workers",

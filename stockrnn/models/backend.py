@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import importlib.metadata
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 from stockrnn.engines import environment
 from stockrnn.errors import StorageError
+from stockrnn.garbage import uncollected
 from stockrnn.models.marks import code_mark
 from stockrnn.models.programs import VARIABLE, Programs, open_programs
 
@@ -80,20 +80,6 @@ def keep_memory() -> bool:
 
 
 @contextlib.contextmanager
-def _kept_objects() -> Iterator[None]:
-    """Collect no garbage while an import makes a million objects that stay, nor ever look through them: a quarter of the import's time."""
-    gc.collect()
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if collects:
-            gc.enable()
-
-
-@contextlib.contextmanager
 def _without(names: Sequence[str]) -> Iterator[None]:
     """Make modules that are not loaded yet look uninstalled in the block: importing them raises ModuleNotFoundError.
 
@@ -122,7 +108,7 @@ if importlib.metadata.version("tensorflow") in _KNOWS_WIDE and _WIDE.partition("
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_WIDE}".strip()
 PROGRAMS, PROGRAMS_NOTE = _open_programs()
 CODE_MARK = code_mark()  # now: an upgrade may replace the files before a long command traces
-with quiet_descriptor(), _kept_objects(), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
+with quiet_descriptor(), uncollected(lasting=True), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
     import keras
     import tensorflow as tf
 

@@ -26,13 +26,13 @@ from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import MOST_SENT, Learned
 from stockrnn.evaluation.scores import score_rows, without_crowds
 from stockrnn.features.windows import Windows
+from stockrnn.garbage import uncollected
 from stockrnn.interrupts import safe_place
 from stockrnn.prices.loading import Prices
 from stockrnn.prices.sessions import sessions_to_keep
 from stockrnn.prices.steps import instant, number_of, numbered, told
 from stockrnn.prices.tickers import ticker_slices
 from stockrnn.reports.plots import FIGURES, render_figures, run_figures
-from stockrnn.reports.sheet import uncollected
 from stockrnn.reports.tables import listed, titled
 from stockrnn.runs.directory import CHECKPOINTS, PLOTS, RUNS, Run, end_run, model_names, open_run, remove_unfinished, write_run
 from stockrnn.runs.files import to_csv, to_json
@@ -136,8 +136,9 @@ def load_training(watch: Stopwatch, engine: Engine, units: int, *errand: Any) ->
 
 
 def _load(modules: Sequence[str]) -> None:
-    for name in modules:
-        importlib.import_module(name)
+    with uncollected(lasting=True):
+        for name in modules:
+            importlib.import_module(name)
 
 
 @contextlib.contextmanager

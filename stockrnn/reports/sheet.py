@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import io
 import logging
 import math
@@ -97,18 +96,6 @@ def drawing() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Collect no garbage meanwhile: a picture makes many objects, and looking for cycles among them takes a sixth of its time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def inert(text: object, limit: int = TITLE_LETTERS) -> str:
