@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,22 @@ from stockrnn.prices.columns import find_own, read_own
 from stockrnn.prices.containers import open_grids
 from stockrnn.prices.dateparts import join_date_parts
 from stockrnn.prices.dates import Dates, choose
+from stockrnn.prices.decimals import Decimals, find_decimals
 from stockrnn.prices.dialects import name_dialect
 from stockrnn.prices.grid import Grid, kind_of, sample, spread
 from stockrnn.prices.layout import Layout, find_layout, may_be_price
 from stockrnn.prices.naming import clean_ticker, name_of
-from stockrnn.prices.numerals import as_plain, decimal_mark, is_nothing, to_numbers
+from stockrnn.prices.numerals import decimal_mark, is_nothing, to_numbers
 from stockrnn.prices.quality import MOST_PLACES, Finding, Place, shown
 from stockrnn.prices.readings import Rows
 from stockrnn.prices.stems import VALUE_ROLES
 from stockrnn.prices.swaps import refuse_swapped
-from stockrnn.prices.words import COMMA_LANGUAGES, meanings, normalise
+from stockrnn.prices.words import meanings, normalise
 
 _MOST_SPARE = 50
 _CLOCK = re.compile(r"(?i)\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?(?:\s?e[sd]?t)?")
 """A time of day in place of a date: Nasdaq's files begin with the quote of the running session."""
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
-_MARKS = {"point": ".", "comma": ","}
 
 
 def read_files(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Iterator[Rows]:
@@ -64,15 +63,16 @@ class _Reader:
         self.others: tuple[str, ...] = ()
         self.findings: list[Finding] = []
         self.stamps: np.ndarray | None = None
-        self.signed = False
-        self.decimal = "."
+        self.numbers = Decimals(".")
         self.sure = [*(["no header"] if grid.headerless else []), *([grid.evidence] if grid.evidence else [])]
 
     def read(self) -> Rows:
         layout = find_layout(self.grid, self.data.columns, self._guessed, self.own.values())
         if layout.evidence:
             self.sure.append(layout.evidence)
-        self.decimal = self._decimal(layout)
+        self.numbers, self.grid = find_decimals(self.grid, layout, self.data.decimal)
+        if self.numbers.evidence:
+            self.sure.append(self.numbers.evidence)
         if self.grid.preamble:
             places = tuple(Place(str(self.path), None, None, None, shown(line)) for line in self.grid.preamble[:MOST_PLACES])
             self.findings.append(Finding("line_above_header", len(self.grid.preamble), places, "skipped"))
@@ -99,13 +99,13 @@ class _Reader:
             dialect=self._headerless(dates) if self.grid.headerless else name_dialect(self.grid.headers),
             encoding=self.encoding,
             separator=self.grid.separator,
-            decimal=self.decimal,
+            decimal=self.numbers.mark,
             date_format=dates.date_format if dates else None,
             columns=self._columns(layout),
             sureness="; ".join(self.sure) or "certain",
             findings=tuple(self.findings),
             headers=self._headers(layout, tickers) if len(layout.series) > 1 else {},
-            own=read_own(self.grid, self.own, layout, self.decimal, str(self.path)),
+            own=read_own(self.grid, self.own, layout, self.numbers.mark, str(self.path)),
             others=self.others,
         )
 
@@ -122,52 +122,6 @@ class _Reader:
         column = self.grid.columns[i] if most is None else self.grid.columns[i].take(spread(len(self.grid.rows), most))
         mark = decimal_mark([column])
         return to_numbers(column, "," if mark == "," else ".")[0]
-
-    def _decimal(self, layout: Layout) -> str:
-        if self.data.decimal != "auto":
-            return _MARKS[self.data.decimal]
-        numbers = {i for _, roles in layout.series for i in roles.values()}
-        if layout.language not in COMMA_LANGUAGES and self._take_plain(numbers):
-            return "."
-        used = [self.grid.columns[i] for i in numbers]
-        self.signed = self._has_plus(numbers)
-        mark = decimal_mark(used)
-        if mark.endswith("?"):
-            others = [c for i, c in enumerate(self.grid.columns) if i not in (layout.date, layout.time, layout.ticker)]
-            wider = decimal_mark(others)
-            mark = wider if wider in (".", ",") else mark
-        if mark in (".", ",", "none"):
-            return "." if mark == "none" else mark
-        if mark == "both":
-            raise DataError(
-                "numbers must have one decimal mark. Received: both `.` and `,` used as one. Set `data.decimal` to point or comma."
-            )
-        return self._ambiguous(mark, layout.language)
-
-    def _take_plain(self, numbers: set[int]) -> bool:
-        """The fast way for files that write numbers as programs do: keep them as numbers from here on."""
-        plain = {i: as_plain(self.grid.columns[i]) for i in numbers}
-        if any(column is None for column in plain.values()):
-            return False
-        if any((pc.min(column).as_py() or 0) < 0 for column in plain.values()):
-            self.signed = self._has_plus(numbers)
-        self.grid = replace(self.grid, columns=tuple(plain.get(i, column) for i, column in enumerate(self.grid.columns)))
-        return True
-
-    def _has_plus(self, numbers: set[int]) -> bool:
-        columns = [self.grid.columns[i] for i in numbers]
-        return any(bool(pc.any(pc.starts_with(column, "+")).as_py()) for column in columns if pa.types.is_string(column.type))
-
-    def _ambiguous(self, mark: str, language: str) -> str:
-        """Every mark is followed by three digits: thousands or decimals by the language of the header, else an error."""
-        if mark == ".?" and language not in COMMA_LANGUAGES:
-            return "."
-        if mark == ",?" and language not in COMMA_LANGUAGES and (self.grid.separator == "," or language != "en"):
-            self.sure.append("commas taken for thousands")
-            return "."
-        raise DataError(
-            f"numbers must have one reading. Received: every `{mark[0]}` is followed by three digits. Set `data.decimal` to point or comma."
-        )
 
     def _dates(self, layout: Layout) -> Dates | None:
         if layout.date is None:
@@ -264,7 +218,7 @@ class _Reader:
     def _valueless(self, row: int, layout: Layout) -> bool:
         """Whether a row holds no close."""
         for _, roles in layout.series:
-            value, wrong = to_numbers(self.grid.columns[roles["close"]].slice(row, 1), self.decimal)
+            value, wrong = to_numbers(self.grid.columns[roles["close"]].slice(row, 1), self.numbers.mark)
             if not wrong[0] and np.isfinite(value[0]):
                 return False
         return True
@@ -348,7 +302,7 @@ class _Reader:
         """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""
         roles = [role for role in BAR if role in values]
         below = np.logical_or.reduce([values[role] < 0 for role in roles])
-        if below.any() and self.signed:
+        if below.any() and self.numbers.signed:
             for role in roles:
                 values[role] = np.abs(values[role])
             rows = self.grid.rows[np.flatnonzero(below[: len(self.grid.rows)])]
@@ -357,7 +311,7 @@ class _Reader:
             )
 
     def _parsed(self, layout: Layout) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        return {i: to_numbers(self.grid.columns[i], self.decimal) for _, roles in layout.series for i in roles.values()}
+        return {i: to_numbers(self.grid.columns[i], self.numbers.mark) for _, roles in layout.series for i in roles.values()}
 
     def _keep(self, kept: np.ndarray) -> None:
         self.grid = self.grid.take(kept)
