@@ -43,9 +43,72 @@ def test_a_name_of_what_is_no_price_is_a_ticker_among_very_many_alone(tmp_path):
     assert "price column" in refused(tmp_path, closes([*CODES, "CPI"]))
 
 
-@pytest.mark.parametrize("names", [["AAPL", "LOW", "MSFT"], ["HIGH", "LOW", "OPEN", *CODES[:6]], [*CODES, "VOL"]])
-def test_words_of_a_bar_beside_few_codes_are_no_tickers(tmp_path, names):
-    assert "price column" in refused(tmp_path, closes(names))
+def test_a_word_beside_few_codes_is_a_ticker_where_its_values_are_not_near_theirs(tmp_path):
+    for names in (["AAPL", "LOW", "MSFT"], ["NOW", "OPEN", "MO", "HIGH", "KO", "PEP"], ["KO", "SON", "PEP"]):
+        prices = read(tmp_path, closes(names))
+        assert sorted(prices.table.ticker.unique()) == sorted(names)
+        assert_same(prices, scaled(2), ("close",), ticker=names[1])
+
+
+def test_words_of_a_bar_are_no_tickers(tmp_path):
+    assert "price column" in refused(tmp_path, csv("Date,AAPL,LOW,MSFT", DAYS, TABLE.close, TABLE.low, TABLE.close * 3))
+    assert "price column" in refused(tmp_path, csv("Date,AAPL,LOW,HIGH,KO", DAYS, TABLE.close * 9, TABLE.low, TABLE.high, TABLE.close * 3))
+    assert "price column" in refused(tmp_path, closes(["LOW", "MSFT"]))
+    assert "price column" in refused(tmp_path, closes([*CODES, "VOL"]))
+
+
+@pytest.mark.parametrize("form", ["{0}({1})", "{0} ({1})", "{0}[{1}]"])
+@pytest.mark.parametrize("names", [["SAND", "ERIC B"], ["LOW", "MSFT"], ["电力", "銀行業"]])
+def test_what_stands_in_brackets_tells_columns_of_one_field_apart(tmp_path, form, names):
+    header = ",".join(["Date", *(form.format(field, name) for name in names for field in ("Close", "High"))])
+    prices = read(tmp_path, csv(header, DAYS, TABLE.close, TABLE.high, TABLE.close * 2, TABLE.high * 2))
+    assert sorted(prices.table.ticker.unique()) == sorted(names)
+    for i, name in enumerate(names):
+        assert_same(prices, scaled(i + 1), ("high", "close"), ticker=name)
+
+
+@pytest.mark.parametrize("header", ["Price (USD),Price (EUR)", "Close (raw),Close (adj)", "Close (AAPL),Close", "Price (Low),Price (High)"])
+def test_brackets_that_hold_no_name_leave_two_closes_to_the_user(tmp_path, header):
+    refused(tmp_path, csv(f"Date,{header}", DAYS, TABLE.close, TABLE.close * 2))
+
+
+@pytest.mark.parametrize("form", ["{0:02d}{1}", "{0}{1}", "{0}-{1}"])
+def test_a_month_before_its_year_is_a_month(tmp_path, form):
+    months = [form.format(month, year) for year in range(2015, 2020) for month in range(1, 13)]
+    prices = read(tmp_path, csv("Date,Close", months, TABLE.close))
+    assert prices.table.date.tolist() == pd.date_range("2015-01-01", periods=60, freq="MS").tolist()
+
+
+@pytest.mark.parametrize("name", ["EURO STOXX", "s&p500", "wig20", "usd_to_clp", "EUR 1 = USD", "Gold_IDR", "eurusd", "brent futures"])
+def test_the_only_column_may_be_called_by_what_is_traded(tmp_path, name):
+    prices = read(tmp_path, csv(f"Date,{name}", DAYS, TABLE.close))
+    assert_same(prices, TABLE, ("close",))
+    assert kinds(prices)["assumed_close"] == 1
+
+
+@pytest.mark.parametrize("name", ["gold production", "usd", "oil demand", "euro rate", "births", "gold return", "nasdaq volatility"])
+def test_the_only_column_is_no_close_where_a_word_of_it_is_not_traded(tmp_path, name):
+    assert "price column" in refused(tmp_path, csv(f"Date,{name}", DAYS, TABLE.close))
+
+
+def test_the_names_of_forecasting_libraries_are_known(tmp_path):
+    """`ds` and `y` of Prophet, with the `unique_id` of Nixtla."""
+    assert_same(read(tmp_path, csv("ds,y", DAYS, TABLE.close)), TABLE, ("close",))
+    prices = read(tmp_path, csv("unique_id,ds,y", ["A"] * 60 + ["B"] * 60, [*DAYS, *DAYS], [*TABLE.close, *(TABLE.close * 2)]))
+    assert_same(prices, scaled(2), ("close",), ticker="B")
+
+
+def test_the_history_of_indian_funds_has_a_ticker_a_scheme(tmp_path):
+    """Lines between the rows name the kind of fund and its house."""
+    header = "Scheme Code;Scheme Name;ISIN Div Payout/ISIN Growth;ISIN Div Reinvestment;Net Asset Value;Repurchase Price;Sale Price;Date"
+    lines = [header, "", "Open Ended Schemes ( Equity )", "", "Some House"]
+    for scheme, times in (("One - Growth", 1), ("Two - Growth", 2)):
+        lines += [
+            f"1{times};{scheme};INF1{times};;{value * times:.4f};;;{day:%d-%b-%Y}"
+            for day, value in zip(TABLE.date, TABLE.close, strict=True)
+        ]
+    prices = read(tmp_path, "\n".join(lines) + "\n", name="a.txt")
+    assert_same(prices, scaled(2), ("close",), ticker="Two - Growth")
 
 
 def test_a_close_beside_many_codes_is_the_close(tmp_path):
@@ -120,6 +183,6 @@ def test_a_header_parted_by_blanks_over_rows_with_commas_is_read(tmp_path):
     assert prices.readings[0].columns["close"] == "Close"
 
 
-@pytest.mark.parametrize("form", ["%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ"])
+@pytest.mark.parametrize("form", ["%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H:%M+02:00[Europe/Paris]"])
 def test_the_basic_form_of_iso_8601_is_a_date(tmp_path, form):
     assert_same(read(tmp_path, csv("date,close", [f"{day:{form}}" for day in TABLE.date], TABLE.close)), TABLE, ("close",))

@@ -42,6 +42,8 @@ _DATE = re.compile(
 
 _YEAR = r"(?:19|20)\d\d"
 _QUARTER = rf"(?i){_YEAR}[-/ .]{{0,2}}[qt]\s?[1-4]|(?:[qt]\s?[1-4]|[1-4]\s?[qt])[-/ .']{{0,2}}(?:\d\d|{_YEAR})"
+_MONTH_OF_YEAR = r"(?:0?[1-9]|1[0-2])(?:19|20)\d\d"
+"""012015: were it a day, every one of a column would be the 19th or the 20th."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,8 @@ def candidates(cells: pd.Series) -> Iterator[tuple[str, pd.Series]]:
     epoch = epoch_format(sample) or _epoch_with_old(sample)
     if sample and all(re.fullmatch(r"\d{5}(?:\.0)?", cell) for cell in sample):
         epoch = EXCEL
-    for name in ([epoch] if epoch else []) + [name for cell in sample for name in formats_of(cell)]:
+    months = bool(sample) and all(re.fullmatch(_MONTH_OF_YEAR, cell) for cell in sample) and max(map(len, sample)) == 6
+    for name in ["%m%Y"] if months else [*([epoch] if epoch else []), *(name for cell in sample for name in formats_of(cell))]:
         if name in seen:
             continue
         seen.add(name)

@@ -34,7 +34,7 @@ _WEEKDAY_AFTER = r"(?<=[\d日일])\s*(?:[(（]\s*[월화수목금토일月火水
 _ORDINAL = r"(?<=\d)(?:st|nd|rd|th|er|º)(?=[\s,.])|(?<=\d)\s*г\.?$"
 _ZONE = re.compile(
     r"(?<=[\d.])\s*(?:Z|UTC|GMT(?:[+-]\d{4})?(?:\s*\([A-Za-z ]+\))?|[+-]\d{2}:?\d{2}(?::\d{2})?|[+-]\d{2}"
-    r"|E[SD]T|C[SD]T|P[SD]T|KST|JST)$"
+    r"|E[SD]T|C[SD]T|P[SD]T|KST|JST)(?:\[[\w/+-]+\])?$"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,18 @@ from stockrnn.prices.grid import Grid, kind_of, sample
 from stockrnn.prices.header import CODE_NUMBER
 from stockrnn.prices.headerless import guess_columns
 from stockrnn.prices.quality import shown
-from stockrnn.prices.stems import CODE, PRICE_ROLES, VALUE_ROLES, find_codes, find_stems, is_currency, is_letter, parts_of
-from stockrnn.prices.words import Word, is_exchange_rate, meanings, names_no_price, normalise
+from stockrnn.prices.stems import (
+    CODE,
+    PRICE_ROLES,
+    VALUE_ROLES,
+    Numbers,
+    find_bracketed,
+    find_codes,
+    find_stems,
+    is_letter,
+    parts_of,
+)
+from stockrnn.prices.words import Word, is_currency, is_exchange_rate, meanings, names_market, names_no_price, normalise
 
 _WORDY_TICKER = ("index", "name", "stock", "security", "company", "asset", "stock name", "company name")
 _BLOOMBERG = re.compile(r"[A-Z0-9][A-Z0-9./]{0,11}(?: [A-Z]{2})? (?:Index|Equity|Comdty|Curncy|Corp|Govt)")
@@ -27,11 +37,9 @@ _COMPOUNDS = ("preis", "kurs")
 """How German writes the price of something as one word: Goldpreis, Wechselkurs."""
 _MOST_SPARE, _MOST_COMPARED = 6, 1000
 """Columns of unknown numbers that are compared with each other, and rows of them."""
-_VALUE = frozenset(normalise(word) for word in ("value", "values", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値"))
-
-
-Numbers = Callable[..., np.ndarray]
-"""Gives the values of a column by its number, or at most so many of them."""
+_VALUE = frozenset(
+    normalise(word) for word in ("value", "values", "y", "valor", "valeur", "wert", "valore", "wartość", "значение", "值", "値")
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def find_layout(grid: Grid, given: ColumnsConfig, numbers: Numbers, own: Collect
     cells = [sample(column, depth) for column in grid.columns]
     kinds = [kind_of(part) for part in cells]
     letters = {"o", "h", "l", "c"} <= {header.strip().lower() for header in grid.headers}
-    codes = find_codes(grid.headers, kinds)
+    codes = find_codes(grid.headers, kinds, numbers)
     words = [() if i in codes else _usable(meanings(header), letters=letters) for i, header in enumerate(grid.headers)]
     date = named.get("date", _date_column(grid, words, kinds))
     if grid.headerless and "close" not in named:
@@ -176,10 +184,13 @@ def _series(
     numbers: Numbers,
 ) -> tuple[tuple[tuple[str, Mapping[str, int]], ...], str]:
     """The series of the table, in the four forms that files have."""
-    if grid.above and not values:
-        found = {name: _roles(part, words, kinds, cells, {}, grid, numbers) for name, part in _grouped(grid, free).items()}
-        if found and all("close" in roles for roles in found.values()):
-            return tuple(found.items()), "tickers in the second header line"
+    above = (
+        {name: _roles(part, words, kinds, cells, {}, grid, numbers) for name, part in _grouped(grid, free).items()} if not values else {}
+    )
+    if not all("close" in roles for roles in above.values()):
+        above = {}
+    if named := above or ({} if values else find_bracketed(grid.headers, free, kinds)):
+        return tuple(named.items()), "tickers in the second header line" if above else "tickers in the column names"
     roles = _roles(free, words, kinds, cells, values, grid, numbers)
     close = roles.get("close", _value_in_range(grid, free, kinds, roles, numbers))
     if close is not None:
@@ -269,13 +280,13 @@ def _wide(
     wide = [i for i in named if not _is_counter(grid.headers[i], cells[i])]
     if len(wide) == 1 and normalise(grid.headers[wide[0]]) in _VALUE and not any(words[i] for i in free if i != wide[0]):
         return wide
-    codes = find_codes(grid.headers, kinds)
+    codes = find_codes(grid.headers, kinds, numbers)
     if any(words[i] for i in free) or any(names_no_price(grid.headers[i]) for i in free if i not in codes):
         return []
     if len(wide) == 1:
         header = grid.headers[wide[0]].strip()
         priced = any(word.role == "close" and not is_letter(word) for part in parts_of(header) for word in meanings(part))
-        coded = CODE.fullmatch(header) or CODE_NUMBER.fullmatch(header) or is_exchange_rate(header)
+        coded = CODE.fullmatch(header) or CODE_NUMBER.fullmatch(header) or is_exchange_rate(header) or names_market(header)
         return wide if priced or coded or _BLOOMBERG.fullmatch(header) or header.lower().endswith(_COMPOUNDS) else []
     if any(_names_value(part) for i in wide if i not in codes for part in parts_of(grid.headers[i])):
         return []
@@ -297,7 +308,7 @@ def _grouped(grid: Grid, free: Sequence[int]) -> dict[str, list[int]]:
     """Columns by the ticker in the second header line; an empty cell repeats the one before it (merged cells)."""
     groups: dict[str, list[int]] = {}
     last = ""
-    for i in free:
+    for i in free if grid.above else ():
         last = grid.above[i].strip() or last
         groups.setdefault(last, []).append(i)
     return groups if "" not in groups else {}

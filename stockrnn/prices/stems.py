@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import combinations
 
-from stockrnn.prices.words import Word, meanings, names_no_price
+import numpy as np
+
+from stockrnn.prices.coherence import near_always
+from stockrnn.prices.words import Word, is_currency, meanings, names_no_price
+
+Numbers = Callable[..., np.ndarray]
+"""Gives the values of a column by its number, or at most so many of them."""
 
 VALUE_ROLES = ("open", "high", "low", "close", "adj_close", "volume", "adj_volume")
 PRICE_ROLES = ("open", "high", "low", "close", "adj_close")
@@ -14,9 +21,6 @@ _NOT_A_TICKER = (
     r"tomorrow|yesterday|market|hours|purchase|current|cost)\d*|(?i:ma)\d+|\d+d?|(?:[Mm]a|[Ss]td|[Nn]ext|[Rr]et|[Rr]oll|[Rr]aw|[Ll]og|[Bb]id|[Aa]sk|[Pp]re|[Hh]igh|[Ll]ow|x|y)\d*"
 )
 """Words beside `close` that make another series of it and name no ticker; MA and X in capitals are tickers."""
-_CURRENCIES = (
-    "usd eur gbp jpy cny krw inr chf cad aud brl rub try pln usdt twd hkd sgd sek nok dkk czk huf zar mxn idr thb vnd myr php ils sar aed"
-)
 
 
 CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
@@ -24,11 +28,11 @@ CODE = re.compile(r"(?=.*[A-Z])[A-Z0-9^][A-Z0-9.\-=^&/]{0,14}")
 _FEW, _MANY = 5, 20
 
 
-def find_codes(headers: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
-    """Columns of prices whose headers are tickers and words as well, in a table with a column for each of many: LOW, MO, BAS.DE, DAY.
+def find_codes(headers: Sequence[str], kinds: Sequence[str], numbers: Numbers) -> frozenset[int]:
+    """Columns of prices whose headers are tickers and words as well, in a table with a column for each ticker: LOW, MO, BAS.DE, DAY.
 
-    A name of what is no price, such as PCT, or a short English one of a price, such as NAV, is a ticker only among very many. None
-    where a column is called a close.
+    A name of what is no price, such as PCT, or a short English one of a price, such as NAV, is a ticker only among very many. Beside
+    few other codes a word is one where its values are not near those of any other. None where a column is called a close.
     """
     short = [i for i, name in enumerate(headers) if kinds[i] == "number" and CODE.fullmatch(name) and len(name.split(".")[0]) <= 5]
     means = [[word for word in meanings(name) if not is_letter(word)] for name in headers]
@@ -40,12 +44,13 @@ def find_codes(headers: Sequence[str], kinds: Sequence[str]) -> frozenset[int]:
         foreign = i in both and len(headers[i]) <= 3 and (many or all(word.language != "en" for word in words))
         if any(word.role == "close" for word in words) and not foreign:
             return frozenset()
-    return frozenset(both + other) if len(plain) >= max(_FEW, 4 * len(both + other)) else frozenset()
-
-
-def is_currency(stem: str) -> bool:
-    """Whether what stands beside a field's name says in what its prices are, and of what not: `Close USD`."""
-    return stem.lower() in _CURRENCIES.split()
+    if len(plain) >= max(_FEW, 4 * len(both + other)):
+        return frozenset(both + other)
+    if not both or len(plain) < max(2, len(both)):
+        return frozenset()
+    values = {i: numbers(i) for i in (*both, *plain)}
+    near = any(near_always([values[i], values[j]]) for i, j in combinations((*both, *plain), 2) if i in both)
+    return frozenset() if near else frozenset(both)
 
 
 def is_letter(word: Word) -> bool:
@@ -54,6 +59,27 @@ def is_letter(word: Word) -> bool:
 
 
 _LETTERS = {(word.role, word.rank) for letter in "ohlcv" for word in meanings(letter)}
+
+
+_BRACKETED = re.compile(r"\s*(?P<field>[^()\[\]]+?)\s*[(\[](?P<name>[^()\[\]]+)[)\]]\s*")
+
+
+def find_bracketed(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Series from names like `Close(SAND)` and `Close(ERIC)`; empty where brackets hold no name, or one only."""
+    series: dict[str, dict[str, int]] = {}
+    for i in free:
+        match = _BRACKETED.fullmatch(headers[i])
+        roles = [
+            word.role for word in meanings(match["field"] if match else headers[i]) if word.role in VALUE_ROLES and not is_letter(word)
+        ]
+        name = match["name"].strip() if match else ""
+        if roles and kinds[i] not in ("text", "blank"):
+            named = bool(parts_of(name)) and _is_name(name, parts_of(name)) and not is_currency(name) and not meanings(f"{roles[0]} {name}")
+            if named:
+                series.setdefault(name, {}).setdefault(roles[0], i)
+            elif roles[0] in PRICE_ROLES:
+                return {}
+    return series if len(series) > 1 and all("close" in roles for roles in series.values()) else {}
 
 
 def find_stems(headers: Sequence[str], free: Sequence[int], kinds: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -13,7 +13,7 @@ WORDS: dict[str, dict[str, str]] = {
             "date time utc, tradedate, dtyyyymmdd, time open, open time, opentime, bar time, time start, time period "
             "start, dt, trddt, ref date, trad dt, nav date, date1, published date, bas dt, bas dd, trd dd, stck bsop date, time, unix, "
             "unix timestamp, unix time, epoch, ts, as of, as of date, datadate, mts, ch timestamp, year, fiscal year, start, "
-            "exchange date, local date"
+            "exchange date, local date, ds"
         ),
         "ko": "날짜, 일자, 거래일, 거래일자, 영업일, 기준일, 기준일자, 년월일, 일시, 체결일, 체결시간, 연도, 년도, 년",
         "ja": "日付, 日付け, 年月日, 取引日, 日時, 年, 年度",
@@ -54,7 +54,7 @@ WORDS: dict[str, dict[str, str]] = {
             "stock symbol, tickers, symbols, ts code, code, stock code, kdcode, stkcd, indexcd, index code, instrument, secid, "
             "asset, pair, stock, security, company, permno, tckr symb, thscode, stk cd, srtn cd, isin, name, "
             "stock name, company name, index, index name, contract, order book id, trading code, sym, tickersymbol, securities code, "
-            "asset id, ch symbol"
+            "asset id, ch symbol, unique id, scheme name, scheme code"
         ),
         "ko": "종목코드, 단축코드, 종목명, 종목, 회사명",
         "ja": "コード, 銘柄コード, 銘柄",

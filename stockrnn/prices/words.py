@@ -127,3 +127,33 @@ def names_no_price(header: str) -> bool:
 def is_exchange_rate(header: str) -> bool:
     """Whether a header names a rate of exchange."""
     return bool(_EXCHANGE.search(normalise(header[:_LONGEST])))
+
+
+_CURRENCY_WORDS = (
+    "usd eur gbp jpy cny krw inr chf cad aud nzd brl rub try pln usdt twd hkd sgd sek nok dkk czk huf ron uah zar mxn clp cop pen ars idr "
+    "thb vnd myr php pkr egp ils sar aed kwd qar"
+)
+_CURRENCIES = frozenset(_CURRENCY_WORDS.split())
+_MARKET_WORDS = (
+    "gold, silver, platinum, palladium, copper, xau, xag, brent, wti, crude, bitcoin, btc, ethereum, eth, s&p, s&p500, sp500, spx, "
+    "djia, dow, jones, nasdaq, russell, vix, ftse, ftse100, ftsemib, dax, cac, cac40, stoxx, eurostoxx, ibex, aex, omx, wig, wig20, "
+    "bux, moex, imoex, rts, bist, bist100, xu100, nikkei, nikkei225, topix, hsi, hang, seng, ssec, csi300, kospi, kosdaq, taiex, "
+    "sensex, nifty, jkse, ihsg, klci, vnindex, asx, ibovespa, ibov, merval, tasi, egx30, nepse"
+)
+_MARKETS = frozenset(_MARKET_WORDS.split(", "))
+_BESIDE_WORDS = "index indeks indice composite industrial euro future futures spot generic all share to in per vs = oz ounce bbl barrel"
+_BESIDE = frozenset(_BESIDE_WORDS.split())
+"""What may stand beside them."""
+
+
+def is_currency(stem: str) -> bool:
+    """Whether what stands beside a field's name says in what its prices are, and of what not: `Close USD`."""
+    return stem.lower() in _CURRENCIES
+
+
+def names_market(header: str) -> bool:
+    """Whether every word of a header is of what is traded, an index, a metal or two currencies: `EURO STOXX`, `gold`, `usd_to_clp`."""
+    parts = [part for part in normalise(header[:_LONGEST]).split() if part not in _BESIDE and not part.isdigit()]
+    traded = [part in _MARKETS or (part[:3] in _CURRENCIES and part[3:] in _CURRENCIES) for part in parts]
+    money = [part in _CURRENCIES for part in parts]
+    return all(a or b for a, b in zip(traded, money, strict=True)) and (any(traded) or sum(money) == 2)
