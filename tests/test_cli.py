@@ -84,6 +84,14 @@ def test_the_terminal_shows_our_own_output_only(place, run):
         assert word in text
 
 
+def test_every_score_that_is_null_has_a_reason_in_its_span(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    for span in ("validation", "test"):
+        lacking = {name for scores in metrics[span]["models"].values() for name, value in scores.items() if value is None}
+        assert lacking
+        assert lacking <= metrics[span]["undefined"].keys()
+
+
 def recompute(table):
     """The four scores from the forecast table, by pandas alone."""
     residual = table["actual"] - table["forecast"]

@@ -93,12 +93,15 @@ def score_span(prices: pd.DataFrame, target: TargetConfig, spans: Spans, forecas
     rates = _rates(prices, target, spans, forecasts)
     directions = direction_table(forecasts, rates)
     scores = score_table(forecasts, mase_scales(prices, spans.train_end, target.column))
+    base_rate = directions.pop(BASE_RATE)
+    models = {model: each | directions[model] for model, each in scores.items()}
     return {
         "start": told(one[DATE].min(), step),
         "end": told(one[DATE].max(), step),
         "n": len(one),
-        "models": {model: each | directions[model] for model, each in scores.items()},
-        "base_rate": {"learned_on": "training span", "up": dict(rates), **directions[BASE_RATE]},
+        "models": models,
+        "base_rate": {"learned_on": "training span", "up": dict(rates), **base_rate},
+        "undefined": reasons([models]),
     }
 
 
