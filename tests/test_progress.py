@@ -16,12 +16,19 @@ def report(member, epoch, last=False, parts=1, done=0):
     return types.SimpleNamespace(member=member, epoch=epoch, loss=0.30214, validation_loss=0.33091, last=last, parts=parts, done=done)
 
 
-def test_progress_is_silent_where_there_is_no_terminal(capsys):
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_progress_is_silent_where_there_is_no_terminal(name, capsys, monkeypatch):
+    """Also where a pipe is to have colours, as where a server tests."""
+    monkeypatch.setenv(name, "1")
     stream = io.StringIO()
     with progress.training_progress(10, 1, stream) as show:
         show(report(0, 1))
     with progress.training_progress(10, 1) as show:
         show(report(0, 1))
+    with progress.step_progress("reading", stream) as step:
+        step(1, 2)
+    with progress.walk_progress(2, 1, stream):
+        pass
     assert stream.getvalue() == ""
     assert capsys.readouterr() == ("", "")
 

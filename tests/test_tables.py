@@ -245,6 +245,8 @@ def test_what_is_no_terminal_gets_plain_text_of_a_hundred_letters(monkeypatch):
     assert tables.make_console(io.StringIO()).width == 77
     monkeypatch.setenv("COLUMNS", "0")  # of a shell that was never told: rich would print sentences as empty lines
     assert tables.make_console(io.StringIO()).width == tables.PIPE_WIDTH
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert tables.make_console(io.StringIO()).width == tables.PIPE_WIDTH
 
 
 def test_a_terminal_of_an_old_encoding_gets_question_marks_instead_of_an_error():

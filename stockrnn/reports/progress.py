@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from stockrnn.reports.tables import make_console
+from stockrnn.reports.tables import make_console, on_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -64,7 +64,7 @@ def walk_progress(folds: int, refit: int, stream: Any = None) -> Iterator[WalkPr
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = make_console(sys.stderr if stream is None else stream)
-    if not console.is_terminal:
+    if not on_terminal(console):
         yield WalkProgress(folds, refit, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
@@ -86,7 +86,7 @@ def step_progress(doing: str, stream: Any = None) -> Iterator[Callable[[int, int
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = make_console(sys.stderr if stream is None else stream)
-    if not console.is_terminal:
+    if not on_terminal(console):
         yield lambda _, __: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(), TextColumn("left"))
@@ -110,7 +110,7 @@ def training_progress(total_epochs: int, members: int, stream: Any = None) -> It
     from rich.progress import BarColumn, Progress, TextColumn
 
     console = make_console(sys.stderr if stream is None else stream)
-    if not console.is_terminal:
+    if not on_terminal(console):
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))

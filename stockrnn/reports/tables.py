@@ -49,9 +49,14 @@ def make_console(stream: Any = None) -> Console:
     if reconfigure is not None and (encoding or "").lower().replace("-", "") != "utf8":
         reconfigure(errors="replace")
     console = Quiet(file=target, highlight=False, markup=False, emoji=False)
-    if not console.width or (not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit()):  # COLUMNS=0 says nothing
+    if not console.width or (not on_terminal(console) and not os.environ.get("COLUMNS", "").isdigit()):  # COLUMNS=0 says nothing
         console.width = PIPE_WIDTH
     return console
+
+
+def on_terminal(console: Console) -> bool:
+    """Whether a console's stream is a terminal: `FORCE_COLOR` lets rich take a pipe for one, which is to have colours, but no bars."""
+    return console.is_terminal and console.file.isatty()
 
 
 def show(renderable: Any, console: Console | None = None) -> None:
