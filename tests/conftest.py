@@ -12,12 +12,16 @@ import pytest
 
 from stockrnn.models.programs import VARIABLE
 
+TERMINAL = ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
+"""What the environment may say of a terminal: no test is to look at the colours and widths of the one that it was started from."""
 CORES = "LOKY_MAX_CPU_COUNT"
 """How many cores a command takes to be its own, and starts workers for: tests of workers say how many they want."""
 
 
 def pytest_configure(config):
     """One folder of compiled programs for all tests of a session, as a user has one for all commands, and its share of the cores."""
+    for name in TERMINAL:
+        os.environ.pop(name, None)
     if hasattr(config, "workerinput"):  # a process of pytest-xdist inherits the folder, and leaves the others' cores to them
         cores = len(os.sched_getaffinity(0)) // config.workerinput["workercount"]
         os.environ.setdefault(CORES, str(max(1, cores)))
