@@ -53,9 +53,9 @@ class Forks:
         self.process.wait()
         self.process.stdout.close()
 
-    def __call__(self, *arguments, kill_after=None, number=signal.SIGKILL) -> Done:
-        """Run `stockrnn` with these arguments; send a signal after so many seconds."""
-        job = {"arguments": [str(each) for each in arguments], "kill_after": kill_after, "signal": int(number)}
+    def __call__(self, *arguments, kill_after=None, kill_once=None, number=signal.SIGKILL) -> Done:
+        """Run `stockrnn` with these arguments; send a signal after so many seconds, or once there is a file of this pattern."""
+        job = {"arguments": [str(each) for each in arguments], "kill_after": kill_after, "kill_once": kill_once, "signal": int(number)}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         done = json.loads(self.process.stdout.readline())
@@ -84,18 +84,18 @@ def serve(folder: str) -> None:
         print(json.dumps(run(**json.loads(line))), flush=True)
 
 
-def run(arguments, kill_after, signal) -> dict:
+def run(arguments, kill_after, kill_once, signal) -> dict:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
         child = os.fork()
         if child == 0:
             _become(arguments, out.fileno(), err.fileno())
         late = 0.0
-        status = _wait(child, kill_after)
+        status = _wait(child, None if kill_after is None else started + kill_after, kill_once)
         if status is None:
             sent = time.monotonic()
             os.kill(child, signal)
-            status = _wait(child, None)
+            status = _wait(child)
             late = time.monotonic() - sent
         orphans = _orphans()
         texts = []
@@ -106,10 +106,10 @@ def run(arguments, kill_after, signal) -> dict:
     return {"code": code, "seconds": time.monotonic() - started, "late": late, "out": texts[0], "err": texts[1], "orphans": orphans}
 
 
-def _wait(child, seconds):
-    end = None if seconds is None else time.monotonic() + seconds
-    while end is None or time.monotonic() < end:
-        found, status = os.waitpid(child, 0 if end is None else os.WNOHANG)
+def _wait(child, end=None, once=None):
+    """The status of a process that ends; None if the time, or a file of a pattern, comes first."""
+    while (end is None or time.monotonic() < end) and not (once and any(Path().glob(once))):
+        found, status = os.waitpid(child, 0 if end is once is None else os.WNOHANG)
         if found:
             return status
         time.sleep(0.002)
