@@ -74,8 +74,8 @@ def test_what_is_done_is_not_done_again_once_workers_were_stopped(two, tmp_path)
     assert (tmp_path / "first").read_text() == "x"
 
 
-def test_an_errand_of_a_unit_is_done_where_the_unit_is(two):
-    found = two.run(send_on_errand, (two, os.getpid()), range(2))
+def test_an_errand_of_a_unit_is_done_where_the_unit_is(two, tmp_path):
+    found = two.run(send_on_errand, (two, os.getpid(), tmp_path), range(2))
     assert [errand for errand, _ in found] == [unit for _, unit in found]
     assert os.getpid() in {pid for _, (_, pid) in found}
 

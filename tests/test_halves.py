@@ -169,6 +169,7 @@ class Two:
 
         monkeypatch.setattr(pairing.Pair, "first", noted_first)
         monkeypatch.setattr(pairing.Pair, "swap", noted_swap)
+        monkeypatch.setattr(pairing, "PATIENCE_S", 300.0)  # a second process that only waits for a core has come to no harm
 
     def wait(self):
         until = time.monotonic() + 120
@@ -215,13 +216,12 @@ def test_two_processes_make_the_bytes_of_one(alone, two):
 
 @pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_second_process_that_dies_or_stands_still_changes_no_byte(harm, alone, two, monkeypatch):
-    monkeypatch.setattr(pairing, "PATIENCE_S", 0.3)
-
     def on_epoch(report):
         if report.epoch == 1:
             two.wait()
         if report.epoch == 3:
             os.kill(two.worker(), harm)
+            monkeypatch.setattr(pairing, "PATIENCE_S", 0.3)
 
     assert fitted(two.engine, on_epoch) == alone
     assert two.swaps.count(False) <= 1

@@ -40,10 +40,19 @@ def two(tmp_path_factory):
 
 @pytest.fixture
 def shared(two, monkeypatch):
-    """Let commands use that engine; where each unit of two or more ran."""
+    """Let commands use that engine, whose worker begins a unit of each run; what ran in this process."""
     here = []
-    real = engines.Run.here
+    real, work = engines.Run.here, two._run
     monkeypatch.setattr(engines.Run, "here", lambda run, *rest: here.append(run.function.__name__) or real(run, *rest))
+
+    def worker_first(run):
+        until = time.monotonic() + 120  # it may have errands to do
+        while len(run.waiting) == len(run.units):
+            assert time.monotonic() < until
+            two._attend(run, 0.05)
+        work(run)
+
+    monkeypatch.setattr(two, "_run", worker_first)
 
     @contextlib.contextmanager
     def lent(*_):
@@ -75,8 +84,7 @@ def alone(command, config, *rest):
 
 @pytest.mark.parametrize(("data", "unit"), [pytest.param("together", "_train_member", marks=pytest.mark.slow), ("separate", "_fit_part")])
 def test_a_training_gives_the_same_bytes_with_one_process_and_with_two(data, unit, shared, tmp_path):
-    longer = ["train.epochs=150", "train.ensemble=6"]  # than the errands that a worker does first
-    config = load_config("lstm", [*TINY, *longer, f"data.panel={data}", "train.workers=1", f"data.path={prices(tmp_path, panel(300))}"])
+    config = load_config("lstm", [*TINY, f"data.panel={data}", "train.workers=1", f"data.path={prices(tmp_path, panel(300))}"])
     alone(recipes.train, config, tmp_path / "one")
     in_one = shared.count(unit)
     shared.clear()

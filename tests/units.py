@@ -65,7 +65,11 @@ def policies(shared, unit, tell):
     from stockrnn.models.backend import tf
 
     assert float(tf.reduce_sum(tf.ones(3))) == 3.0
-    return {os.sched_getscheduler(int(thread.name)) for thread in Path("/proc/self/task").iterdir()}, os.getpid()
+    found = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            found.add(os.sched_getscheduler(int(thread.name)))
+    return found, os.getpid()
 
 
 def end_after_this(shared, unit, tell):
@@ -175,8 +179,9 @@ def note(path):
 
 def send_on_errand(shared, unit, tell):
     """A unit that begins an errand, in the driver once other processes have nothing to do: where each of both was done."""
-    engine, driver = shared
-    time.sleep(0.3 if os.getpid() == driver else 0.1)
+    engine, driver, marks = shared
+    meet((marks, 2), unit, tell)
+    time.sleep(0.5 if os.getpid() == driver else 0.0)
     wait = begin(engine, where, unit)
     time.sleep(0.3 * (os.getpid() == driver))
     return wait(), (unit, os.getpid())
