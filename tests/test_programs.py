@@ -248,8 +248,10 @@ def test_those_used_longest_ago_make_room(tmp_path):
     writes += "entry = 'xla_compile_cache__1__2__XLA_CPU_JIT.pb'\n"
     writes += "for name in sys.argv[1:]:\n    shown = kept._shown / entry\n"
     writes += "    write = lambda: shown.exists() or shown.write_bytes(bytes(1000))\n    kept.first_call(name, write, write)\n"
-    run(f"{ALONE}{writes}", tmp_path, "a", "b")
-    (older, newer) = sorted(kept_files(tmp_path), key=lambda path: path.stat().st_mtime_ns)
+    run(f"{ALONE}{writes}", tmp_path, "a")
+    (older,) = kept_files(tmp_path)
+    run(f"{ALONE}{writes}", tmp_path, "b")
+    (newer,) = kept_files(tmp_path).keys() - {older}
     run(f"{ALONE}{writes}", tmp_path, "a", "c")  # a is used once more
     assert older.exists()
     assert not newer.exists()
