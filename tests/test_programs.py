@@ -279,6 +279,19 @@ def test_a_program_is_compiled_by_one_of_two_processes_and_waited_for_by_the_oth
     assert len(kept_files(tmp_path)) == 1
 
 
+LATE = """
+find, looks = kept._find, []
+kept._find = lambda place: find(place) if looks else looks.append(place)
+first = lambda: print([path.name for path in kept._shown.glob("*.pb")])
+kept.first_call("a", first, first)
+"""
+
+
+def test_a_program_that_another_process_kept_just_after_a_look_is_loaded(tmp_path):
+    assert run(f"{ALONE}{COMPILE}", tmp_path, "0").stdout == "compiles\n"
+    assert run(f"{ALONE}{LATE}", tmp_path).stdout == "['xla_compile_cache__1__2__XLA_CPU_JIT.pb']\n"
+
+
 def test_a_process_that_dies_while_it_compiles_is_not_waited_for(tmp_path):
     command = [sys.executable, "-c", f"{ALONE}{COMPILE}", "600"]
     with subprocess.Popen(command, env={**os.environ, VARIABLE: str(tmp_path)}, stdout=subprocess.PIPE) as dies:

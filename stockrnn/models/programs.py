@@ -194,8 +194,9 @@ class Programs:
             self._find_room()
             place = self._place(name)
             entry = self._find(place)
-            if entry is None and held.enter_context(self._alone(place)):
-                entry = self._find(place)
+            if entry is None:
+                held.enter_context(self._alone(place))
+                entry = self._find(place)  # another process may have kept it by now
             try:
                 return self._call(call, place, entry)
             except Exception:
@@ -204,19 +205,19 @@ class Programs:
             return self._call(again, place, None)
 
     @contextlib.contextmanager
-    def _alone(self, place: str) -> Iterator[bool]:
-        """Be the only process that compiles a program: wait for one that does, `PATIENCE_S` at most. Yields whether there was a wait."""
+    def _alone(self, place: str) -> Iterator[None]:
+        """Be the only process that compiles a program: wait for one that does, `PATIENCE_S` at most."""
         try:
             handle = os.open(self.root / f"{place}{_CLAIM}", os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError:
-            yield False
+            yield
             return
         began = time.monotonic()
         try:
             while not _claim(handle) and time.monotonic() - began < PATIENCE_S:
                 safe_place()
                 time.sleep(_LOOK_S)
-            yield time.monotonic() - began >= _LOOK_S
+            yield
         finally:
             os.close(handle)
 
