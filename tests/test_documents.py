@@ -37,6 +37,7 @@ WRITTEN = {
     "pandas index": INDEXED.to_json(orient="index"),
     "pandas table": INDEXED.to_json(orient="table"),
     "Alpha Vantage": json.dumps({"Meta Data": {"2. Symbol": "IBM"}, "Time Series (Daily)": DAILY}),
+    "Alpha Vantage, dates beside what is about them": json.dumps({"Meta Data": {"2. Symbol": "IBM"}, **DAILY}),
     "Yahoo's chart": json.dumps({"chart": {"result": [CHART], "error": None}}),
     "records under a key": json.dumps({"symbol": "AAPL", "historical": RECORDS[::-1]}),
     "Polygon": json.dumps({"ticker": "AAPL", "results": AGGREGATES}),
@@ -179,3 +180,11 @@ def test_nanoseconds_in_whole_numbers_keep_their_day(tmp_path):
 def test_a_number_of_json_that_no_float_can_be_is_refused(tmp_path):
     huge = [{**record, "close": 10**400} if place == 7 else record for place, record in enumerate(RECORDS)]
     assert "row 8, column 'close': must be a number" in refused(tmp_path, json.dumps(huge), name="a.json")
+
+
+@pytest.mark.parametrize("seconds", [False, True])
+def test_values_by_their_dates_are_closes(tmp_path, seconds):
+    """As pandas writes a series, and as services give a price index."""
+    closes = dict(zip(SECONDS if seconds else [r["date"] for r in RECORDS], TABLE.close.tolist(), strict=True))
+    for value in (closes, {"bpi": closes, "disclaimer": "none", "time": {"updated": "2020-01-01"}}):
+        assert_same(read(tmp_path, json.dumps(value), name="a.json"), TABLE, ("close",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -186,3 +187,37 @@ def test_a_header_parted_by_blanks_over_rows_with_commas_is_read(tmp_path):
 @pytest.mark.parametrize("form", ["%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y-%m-%dT%H:%M+02:00[Europe/Paris]"])
 def test_the_basic_form_of_iso_8601_is_a_date(tmp_path, form):
     assert_same(read(tmp_path, csv("date,close", [f"{day:{form}}" for day in TABLE.date], TABLE.close)), TABLE, ("close",))
+
+
+def test_a_column_that_steps_as_volumes_do_is_no_close(tmp_path):
+    """Whatever its order; a ticker for each row may stand between steps of another one."""
+    rng = np.random.default_rng(0)
+    volumes = [rng.lognormal(12, 0.5, 60).round() for _ in range(3)]
+    assert "from most rows to the next" in refused(tmp_path, csv("Date,AAPL,KO,PEP", DAYS, *volumes))
+    shuffled = rng.permutation(60)
+    trend = TABLE.close * np.exp(np.arange(60) / 10)
+    prices = read(tmp_path, csv("Date,AAPL,KO", [DAYS[i] for i in shuffled], trend[shuffled], trend[shuffled] * 2))
+    assert_same(prices, TABLE.assign(close=trend), ("close",), ticker="AAPL")
+    by_day = [(day, name, value * times) for day, value in zip(DAYS, TABLE.close, strict=True) for name, times in (("A", 1), ("B", 9))]
+    assert_same(read(tmp_path, csv("ds,unique_id,y", *zip(*by_day, strict=True))), scaled(9), ("close",), ticker="B")
+
+
+def test_a_word_for_a_change_is_a_ticker_among_very_many(tmp_path):
+    many = [f"T{a}{b}" for a in "ABCD" for b in "EFGHI"]
+    assert_same(read(tmp_path, closes([*many, "CHG"])), scaled(21), ("close",), ticker="CHG")
+    assert "price column" in refused(tmp_path, closes([*CODES, "CHG"]))
+
+
+def test_months_of_a_language_beside_a_comma_leave_a_semicolon_between_cells(tmp_path):
+    """`ene.2015;540,51`: neither half of it is a date or a number with the other one."""
+    names = ("ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sep", "oct", "nov", "dic")
+    months = [f"{name}.{year}" for year in range(2015, 2020) for name in names]
+    lines = [f"{month};{str(value).replace('.', ',')}" for month, value in zip(months, TABLE.close, strict=True)]
+    prices = read(tmp_path, "Período;USD\n" + "\n".join(lines) + "\n")
+    assert prices.readings[0].separator == ";"
+    assert prices.table.close.tolist() == TABLE.close.tolist()
+
+
+def test_prices_of_a_bar_in_french_words_are_known(tmp_path):
+    columns = (DAYS, TABLE.open, TABLE.high, TABLE.low, TABLE.close, TABLE.volume)
+    assert_same(read(tmp_path, csv("date,prix_debut,prix_haut,prix_bas,prix_fin,volume", *columns)), TABLE)

@@ -10,7 +10,8 @@ from stockrnn.errors import DataError
 from stockrnn.prices.quality import shown
 
 BAR = ("open", "high", "low", "close")
-_MOST_TORN, _MOST_SAMPLED = 0.1, 50_000
+_MOST_TORN, _MOST_SAMPLED, _LARGEST_STEP = 0.1, 50_000, 0.2
+_LEAST_STEPS = 5
 
 
 def check_bars(values: Mapping[str, np.ndarray], headers: Mapping[str, str]) -> None:
@@ -127,4 +128,23 @@ def refuse_zeros(closes: np.ndarray) -> None:
         raise DataError(
             f"prices must be above zero. Received: {share:.0%} zeros in columns that no word calls a price. "
             "Give another file, or name the column with `data.columns.close`."
+        )
+
+
+def refuse_jumps(closes: np.ndarray) -> None:
+    """Refuse columns that no word calls a close, which mostly move by a fifth or more from row to row: volumes or counts.
+
+    Args:
+        closes: in the order of time, shape (series, rows), NaN where missing.
+
+    Raises:
+        DataError: the middle step of the middle one of them is so large.
+    """
+    steps = np.abs(np.diff(np.log(np.where(closes > 0, closes, np.nan)), axis=1))
+    held = [row[np.isfinite(row)] for row in steps]
+    middle = np.median([np.median(row) for row in held if len(row) >= _LEAST_STEPS] or [0.0])
+    if middle > _LARGEST_STEP:
+        raise DataError(
+            f"prices must move by less than {_LARGEST_STEP:.0%} from most rows to the next. Received: steps of {middle:.0%} in columns "
+            "that no word calls a price. Give another file, or name the column with `data.columns.close`."
         )

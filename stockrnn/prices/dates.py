@@ -28,6 +28,9 @@ EXCEL, _EXCEL_DAYS = "excel_serial", (20_000, 80_000)
 _LONGEST = 64
 """A longer cell is no date."""
 
+_SEPARATORS = frozenset(";|\t")
+"""What parts cells, and stands in no date."""
+
 _TOKENS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _DATE = re.compile(
     r"^\d{4}\s?[-/년年]\s?\d{1,2}(?:\s?[-/.월月]|$)"  # 2020-01-31, 2020-01, 2020년 1월
@@ -65,7 +68,11 @@ class Dates:
 
 def looks_like_date(cell: str) -> bool:
     """Whether a cell is a date as someone would write it; a number of seconds since 1970 is not judged here."""
-    return len(cell) <= _LONGEST and (bool(_DATE.match(WEEKDAY.sub("", cell)) or re.fullmatch(_QUARTER, cell)) or _has_month_name(cell))
+    return (
+        len(cell) <= _LONGEST
+        and not _SEPARATORS & set(cell)
+        and (bool(_DATE.match(WEEKDAY.sub("", cell)) or re.fullmatch(_QUARTER, cell)) or _has_month_name(cell))
+    )
 
 
 def looks_like_epoch(cell: str) -> bool:

@@ -20,7 +20,7 @@ Table = tuple[str, list[list[Any]]]
 """The key that a table stands under, and its rows, the header first where it has one."""
 _NAMES = ("columns", "column_names", "fields")
 """Keys under which the names of the columns of `data` stand: pandas and Moscow's exchange, Nasdaq Data Link, Taiwan's exchange."""
-_FEW_ROWS, _MOST_SPANNED, _MOST_DIGITS = 10, 1000, 300
+_FEW_ROWS, _MOST_SPANNED, _MOST_DIGITS, _MOST_BESIDE = 10, 1000, 300, 2
 _PAGE = re.compile(rb"\s*<(?:!--|(?:!doctype|html|\?xml|table|head|body|meta\s|style)\b)", re.IGNORECASE)
 _JSON = re.compile(rb'\s*(?:\{\s*"|\[\s*[\[{])')
 
@@ -138,13 +138,18 @@ def _on_days_of(meta: Any, seconds: Any) -> Any:
 
 
 def _of_index(node: Mapping[str, Any]) -> list[list[Any]]:
-    """Records by their dates, or columns of values by their dates or numbers; empty for other values."""
+    """Records or values by their dates, beside which something about them may stand, or columns of values by their dates or numbers."""
+    dated = {key: part for key, part in node.items() if _are_dates([key])}
+    if len(dated) > max(1, len(node) - _MOST_BESIDE):
+        if all(isinstance(part, dict) and part for part in dated.values()):
+            header, *rows = _of_records(list(dated.values()))
+            return [["date", *header], *([day, *row] for day, row in zip(dated, rows, strict=True))]
+        if not any(isinstance(part, (dict, list)) for part in dated.values()):
+            return [["date", "value"], *map(list, dated.items())]
+        return []
     parts = list(node.values())
     if not parts or not all(isinstance(part, dict) and part for part in parts):
         return []
-    if _are_dates(node):
-        header, *rows = _of_records(parts)
-        return [["date", *header], *([day, *row] for day, row in zip(node, rows, strict=True))]
     labels = list(dict.fromkeys(label for part in parts for label in part))
     if len(labels) > 1 and (_are_dates(labels) or all(label.isdigit() for label in labels)):
         first = "date" if _are_dates(labels) else ""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from stockrnn.dataconfig import NOTHING, Asked, DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_listing, refuse_zeros, unscaled_close
+from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_jumps, refuse_listing, refuse_zeros, unscaled_close
 from stockrnn.prices.columns import find_own, read_own
 from stockrnn.prices.containers import open_grids
 from stockrnn.prices.dateparts import join_date_parts
@@ -243,7 +243,10 @@ class _Reader:
                 parts[role] = each[0] if len(each) == 1 else np.concatenate(each)
         self._unsigned(parts)
         if layout.assumed:
-            refuse_zeros(parts["close"].reshape(len(layout.series), -1))
+            closes = parts["close"].reshape(len(layout.series), -1)
+            refuse_zeros(closes)
+            if layout.ticker is None:
+                refuse_jumps(closes if self.stamps is None else closes[:, np.argsort(self.stamps)])
         self._check(layout, parts)
         return parts
 

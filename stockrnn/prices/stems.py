@@ -31,7 +31,7 @@ _FEW, _MANY = 5, 20
 def find_codes(headers: Sequence[str], kinds: Sequence[str], numbers: Numbers) -> frozenset[int]:
     """Columns of prices whose headers are tickers and words as well, in a table with a column for each ticker: LOW, MO, BAS.DE, DAY.
 
-    A name of what is no price, such as PCT, or a short English one of a price, such as NAV, is a ticker only among very many. Beside
+    A name of what is no price, such as PCT or CHG, or a short English one of a price, such as NAV, is a ticker only among very many. Beside
     few other codes a word is one where its values are not near those of any other. None where a column is called a close.
     """
     short = [i for i, name in enumerate(headers) if kinds[i] == "number" and CODE.fullmatch(name) and len(name.split(".")[0]) <= 5]
@@ -39,7 +39,7 @@ def find_codes(headers: Sequence[str], kinds: Sequence[str], numbers: Numbers) -
     plain = [i for i in short if not means[i] and not names_no_price(headers[i])]
     both = [i for i in short if means[i] and not any(word.role in ("volume", "other") for word in means[i])]
     many = len(plain) >= _MANY
-    other = [i for i in short if not means[i] and names_no_price(headers[i])] if many else []
+    other = [i for i in short if names_no_price(headers[i]) or any(word.role == "other" for word in means[i])] if many else []
     for i, words in enumerate(means):
         foreign = i in both and len(headers[i]) <= 3 and (many or all(word.language != "en" for word in words))
         if any(word.role == "close" for word in words) and not foreign:
