@@ -345,6 +345,9 @@ def test_a_longer_horizon_draws_step_1_and_says_so_and_covers_each_step(drawn):
     rows = table[(table["model"] == "lstm") & (table["step"] == 4) & table["actual"].notna()]
     by_step = [line for line in figures["calibration"].axes[2].get_lines() if line.get_linewidth() == 2.2]
     assert by_step[0].get_ydata()[3] == pytest.approx(100 * rows["actual"].between(rows["q05"], rows["q95"]).mean())
+    vertices = figures["calibration"].axes[2].collections[0].get_paths()[0].vertices
+    apart = len(rows) // 4  # those between overlap
+    assert {round(y, 6) for x, y in vertices if x == 4} >= {round(100 * binom.ppf(p, apart, 0.9) / apart, 6) for p in (0.025, 0.975)}
 
 
 def test_the_legend_names_every_line_and_its_title_every_ticker(drawn):

@@ -262,7 +262,8 @@ def draw_calibration(subject: Subject) -> Figure:
     label_axes(detail, "Nominal coverage (%)", "Measured - nominal (percentage points)")
     if longer:
         _coverage_by_step(cells[""][2], subject)
-    notes = [f"{len(subject.rows(subject.network)):,} forecasts", *subject.band, "below the line: too narrow, above: too wide"]
+    apart = ["the band k steps ahead is of every k-th forecast"] if longer else []
+    notes = [f"{len(subject.rows(subject.network)):,} forecasts", *subject.band, *apart, "below the line: too narrow, above: too wide"]
     head(figure, f"{subject.title}: calibration of the intervals{subject.ahead}", notes)
     return figure
 
@@ -282,8 +283,9 @@ def _coverage_by_level(axes: Axes, subject: Subject, line: np.ndarray) -> None:
 
 
 def _coverage_by_step(axes: Axes, subject: Subject) -> None:
+    """Measured coverage of each step; the band counts every k-th forecast k steps ahead, as those between overlap and err together."""
     steps = list(range(1, subject.horizon + 1))
-    counts = [len(subject.rows(subject.network, step=step)) for step in steps]
+    counts = [max(1, len(subject.rows(subject.network, step=step)) // step) for step in steps]
     bounds = np.array([binomial_band(np.array([0.9]), count) for count in counts])[:, :, 0]
     axes.fill_between(steps, 100 * bounds[:, 0], 100 * bounds[:, 1], color=FAINT, lw=0)
     axes.axhline(90, color=MUTED, lw=1)
