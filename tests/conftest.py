@@ -1,5 +1,7 @@
 """What the tests of several files share."""
 
+import contextlib
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -36,9 +38,22 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="module")
 def child():
-    """A process for networks, replaced after 40 of them: TensorFlow keeps each program it compiled until the memory maps run out."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=40) as pool:
-        yield pool
+    """Calls a function in a process for networks, replaced after 40 of them: TensorFlow keeps each program until the memory maps run out.
+
+    Replaced by hand, as a pool with `max_tasks_per_child` may wait for ever. Source: https://github.com/python/cpython/issues/115634
+    """
+    context, pools, numbers = multiprocessing.get_context("spawn"), contextlib.ExitStack(), itertools.count()
+
+    def call(function, *given):
+        nonlocal pool
+        if next(numbers) % 40 == 0:
+            pools.close()
+            pool = pools.enter_context(ProcessPoolExecutor(1, context))
+        return pool.submit(function, *given).result()
+
+    pool = None
+    with pools:
+        yield call
 
 
 @pytest.fixture(scope="module")

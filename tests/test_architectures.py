@@ -313,7 +313,7 @@ LEARNABLE = [
 @pytest.mark.parametrize(("shape", "head"), LEARNABLE, ids=lambda part: name(part) if isinstance(part, dict) else part)
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_what_can_be_learned_is_learned(shape, head, cell, child):
-    child.submit(check_learns, shape, cell, head).result()
+    child(check_learns, shape, cell, head)
 
 
 @pytest.mark.slow
