@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from stockrnn.configfile import build_config
 from stockrnn.dataconfig import DataConfig
 from stockrnn.errors import DataError
-from stockrnn.prices import words
+from stockrnn.prices import layout, words
 from stockrnn.prices.dialects import DIALECTS, name_dialect
 from stockrnn.prices.loading import Prices, inspect_document, load_prices
 from stockrnn.prices.vocabulary import WORDS
@@ -118,6 +119,14 @@ def test_language_of_the_header_decides_what_ambiguous_marks_mean(tmp_path):
     assert read(tmp_path, "\n".join(["Date;Close", *lines]), decimal="comma").table.close.iloc[0] == 1000.125
     won = [f'{day:%Y-%m-%d},"{50 + i},500"' for i, day in enumerate(rows.date)]
     assert read(tmp_path, "\n".join(["날짜,종가", *won])).table.close.iloc[0] == 50500
+
+
+@pytest.mark.parametrize("languages", list(itertools.permutations(["id", "ms", "zh"])))
+def test_of_languages_that_explain_as_many_headers_the_first_is_taken_in_every_process(languages):
+    """Sets of texts have another order in each process, by `PYTHONHASHSEED`."""
+    options = [words.Word("open", 0, language) for language in languages]
+    assert layout._language([options]) == layout._language([[each] for each in options]) == languages[0]
+    assert layout._language([[*options, words.Word("open", 0, "en")]]) == "en"
 
 
 def test_yfinance_s_three_header_rows_name_the_ticker(tmp_path):

@@ -129,10 +129,10 @@ def _usable(found: Sequence[Word], *, letters: bool) -> tuple[Word, ...]:
 
 
 def _language(words: Sequence[Sequence[Word]]) -> str:
-    """The language that explains the most headers; English only when it explains as many as any."""
+    """The language that explains the most headers, the first of equals; English only when it explains as many as any."""
     counts: dict[str, int] = {}
     for options in words:
-        for language in {word.language for word in options}:
+        for language in dict.fromkeys(word.language for word in options):
             counts[language] = counts.get(language, 0) + 1
     return max(counts, key=lambda name: (counts[name], name == "en")) if counts else "en"
 
