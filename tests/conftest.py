@@ -10,9 +10,13 @@ import tempfile
 import types
 from concurrent.futures import ProcessPoolExecutor
 
+import hypothesis
 import pytest
 
 from stockrnn.models.programs import VARIABLE
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)  # no test fails by chance, or by a busy machine
+hypothesis.settings.load_profile("repeatable")
 
 TERMINAL = ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
 """What the environment may say of a terminal: no test is to look at the colours and widths of the one that it was started from."""

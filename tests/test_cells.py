@@ -98,14 +98,14 @@ def cases(draw):
     }
 
 
-@settings(derandomize=True, max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(case=cases())
 def test_values_and_gradients_equal_those_of_the_stock_layer(case):
     check_against_the_stock_layer(case)
 
 
 @pytest.mark.slow
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(case=cases())
 def test_values_and_gradients_equal_those_of_the_stock_layer_in_many_cases(case):
     check_against_the_stock_layer(case)

@@ -275,7 +275,7 @@ def test_rows_after_the_training_end_do_not_move_the_limits():
         assert fit(table, 100, method=method) == fit(garbage, 100, method=method)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     method=st.sampled_from(METHODS),
     action=st.sampled_from(ACTIONS),

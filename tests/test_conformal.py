@@ -85,7 +85,7 @@ def test_too_few_rows_are_refused_and_unknown_actuals_do_not_count():
         calibrate(table(actual))
 
 
-@settings(max_examples=20, derandomize=True, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.1, 10))
 def test_quantiles_never_cross_and_other_columns_stay(seed, scale):
     forecasts = table(normal(60, 10.0, seed), scale)

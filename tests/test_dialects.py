@@ -75,7 +75,7 @@ def test_adjusted_close_scales_all_prices_unless_told_otherwise(tmp_path, dialec
     assert raw.readings[0].close != read(tmp_path, write(dialect, table).content).readings[0].close
 
 
-@settings(derandomize=True, max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     dialect=st.sampled_from(DIALECTS),
     seed=st.integers(0, 50),

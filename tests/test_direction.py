@@ -53,7 +53,7 @@ def rates_of(prices):
     return base_rates(prices, spans_of(prices).train_end, CLOSE, 1)
 
 
-@settings(derandomize=True, max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(float, 9, elements=st.floats(0.01, 0.99)), arrays(bool, 9))
 def test_log_loss_equals_scikit_learns(probability, happened):
     from sklearn.metrics import log_loss

@@ -19,7 +19,7 @@ from tests.factories import panel, random_walk
 NAMES = [*INDICATORS, "open", "high", "low", "close", "volume"]
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(NAMES), st.integers(0, 149), st.integers(0, 1000))
 def test_no_future_row_changes_a_past_feature(name, cutoff, seed):
     prices = random_walk(150, seed=seed)
@@ -134,7 +134,7 @@ def test_tickers_in_any_order_keep_their_rows():
 prices_and_bases = st.tuples(st.floats(1e-4, 1e7), st.floats(1e-4, 1e7))
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(TRANSFORMS)), st.lists(prices_and_bases, min_size=1, max_size=5))
 def test_a_target_inverts_to_its_price(name, pairs):
     price, base = np.array(pairs).T

@@ -18,7 +18,7 @@ from stockrnn.types import DATE
 
 DATES = pd.Series(pd.bdate_range("2020-01-01", periods=200))
 SHARES = {"validation": 0.15, "calibration": 0.1, "test": 0.15}
-modest = settings(max_examples=60, derandomize=True, deadline=None)
+modest = settings(max_examples=60)
 
 
 def walk(**options: object) -> list[Fold]:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.network
 ANY_FLOAT = st.floats(-(2.0**100), 2.0**100, width=32)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=arrays(np.float32, (3, 2, 19), elements=ANY_FLOAT))
 def test_quantiles_never_cross_whatever_the_network_says(raw):
     quantiles = OrderedQuantiles()(raw).numpy()
@@ -76,7 +76,7 @@ def test_pinball_is_least_at_the_true_quantiles():
         assert float(np.mean(LOSSES["pinball"](actual, np.broadcast_to(moved, (4000, 1, 19))))) > best
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     actual=st.floats(-1e3, 1e3),
     location=st.floats(-1e3, 1e3),
@@ -97,7 +97,7 @@ def test_the_students_loss_is_scipys_in_single_precision_too():
     np.testing.assert_allclose(got, -stats.t.logpdf(actual, freedom, 0, scale), rtol=1e-5, atol=2e-6)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=arrays(np.float32, (3, 2, 3), elements=st.floats(-1e6, 1e6, width=32)))
 def test_the_students_parameters_are_always_a_distribution(raw):
     parameters = StudentParameters()(raw).numpy()

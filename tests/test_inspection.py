@@ -148,7 +148,7 @@ def test_describe_gives_the_moments_and_quartiles_of_each_column_that_is_held():
     assert list(summary.loc[VOLUME])[:3] == [3, 2, 3.0]
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES)
 def test_a_text_histogram_counts_every_finite_value_once(values):
     rows = histogram_rows(values)
@@ -161,7 +161,7 @@ def test_a_text_histogram_counts_every_finite_value_once(values):
     assert [a[1] for a in rows[:-1]] == [b[0] for b in rows[1:]]
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(VALUES, st.integers(1, 80))
 def test_a_sparkline_fits_its_width_and_marks_the_extremes(values, width):
     line = sparkline(values, width)

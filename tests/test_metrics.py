@@ -19,7 +19,7 @@ from stockrnn.types import CLOSE, QUANTILES
 
 ACTUAL, FORECAST, LAST = [10.0, 12.0, 8.0], [11.0, 12.0, 6.0], [9.0, 13.0, 8.0]
 values = arrays(float, (17, 20), elements=st.floats(0.01, 1e4))
-modest = settings(max_examples=30, derandomize=True, deadline=None)
+modest = settings(max_examples=30)
 
 
 def test_point_scores_equal_hand_arithmetic():

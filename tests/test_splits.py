@@ -19,7 +19,7 @@ def test_spans_are_named_in_time_order():
     assert [end for _, end in spans.ends()] == sorted(end for _, end in spans.ends())
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(40, 200), FRACTIONS, st.sampled_from([0.0, 0.1]), FRACTIONS)
 def test_each_session_is_in_one_span_in_time_order(sessions, validation, calibration, test):
     dates = random_walk(sessions)["date"]
@@ -30,7 +30,7 @@ def test_each_session_is_in_one_span_in_time_order(sessions, validation, calibra
     assert np.allclose(shares, [1 - validation - calibration - test, validation, calibration, test], atol=1 / sessions)
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 7), st.integers(0, 10_000))
 def test_all_labels_of_a_cutoff_lie_in_one_span_of_its_ticker(horizon, seed):
     prices = panel(90, seed)

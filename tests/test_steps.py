@@ -39,7 +39,7 @@ INVENTED = re.compile(r"19[67]\d-\d\d|\b19[67]\d\b")
 DAYS = re.compile(r"\b(sessions?|today|yesterday|tomorrow|daily|days?)\b", re.IGNORECASE)
 TEXTS = {".json", ".csv", ".yaml"}
 PLACE = {"engine": "local", "address": None}
-SETTLED = settings(derandomize=True, max_examples=100, deadline=None)
+SETTLED = settings(max_examples=100)
 
 
 # --- one row --------------------------------------------------------------------------------------------------------------------

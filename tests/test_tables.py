@@ -138,7 +138,7 @@ def test_a_forecast_of_several_tickers_names_each_and_takes_its_own_decimals():
     assert lines[4][4:6] == ["52,300", "50,731 to 53,869"]
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(), st.integers(2, 30))
 def test_plain_text_is_one_short_printable_line(text, limit):
     line = tables.plain_text(text, limit)

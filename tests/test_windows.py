@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stockrnn.features.windows import ALIGNMENT, LEAST_ROWS, Windows, in_room, roomy, window_ends, with_room
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_window_ends_wherever_enough_usable_rows_of_one_group_precede(data):
     n = data.draw(st.integers(1, 40))
