@@ -121,6 +121,11 @@ def test_language_of_the_header_decides_what_ambiguous_marks_mean(tmp_path):
     assert read(tmp_path, "\n".join(["날짜,종가", *won])).table.close.iloc[0] == 50500
 
 
+def test_of_a_cell_that_is_all_of_a_damaged_file_the_first_letters_are_looked_at():
+    assert normalise("É" * 5_000_000) == "e" * 4000
+    assert normalise("É" * 3999 + "_") == "e" * 3999
+
+
 @pytest.mark.parametrize("languages", list(itertools.permutations(["id", "ms", "zh"])))
 def test_of_languages_that_explain_as_many_headers_the_first_is_taken_in_every_process(languages):
     """Sets of texts have another order in each process, by `PYTHONHASHSEED`."""

@@ -28,13 +28,15 @@ _FOLDED = {ord("ı"): "i", ord("ł"): "l", ord("ø"): "o", ord("đ"): "d"}
 
 
 _PLAIN = re.compile("[a-z]+(?: [a-z]+)*")
+_MOST_LETTERS = 4000
+"""What follows them in a cell, which may be all of a damaged file, is not looked at: five million letters take a second."""
 
 
 def normalise(header: str) -> str:
     """A header as it is looked up: `<CLOSE>`, `4. close`, `Close*` and `close ` are all `close`; `adjClose` is `adj close`."""
     if _PLAIN.fullmatch(header):  # as most words of the table are
         return header
-    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", header))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", unicodedata.normalize("NFKC", header[:_MOST_LETTERS]))
     text = unicodedata.normalize("NFKD", text)
     text = unicodedata.normalize("NFKC", "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cc", "Cf")))
     text = re.sub(r"^\s*\d+\s*[.)]\s*(?=\D)|(?<=[a-z])\.\d+$", "", text.casefold().translate(_FOLDED))
