@@ -221,3 +221,70 @@ def test_months_of_a_language_beside_a_comma_leave_a_semicolon_between_cells(tmp
 def test_prices_of_a_bar_in_french_words_are_known(tmp_path):
     columns = (DAYS, TABLE.open, TABLE.high, TABLE.low, TABLE.close, TABLE.volume)
     assert_same(read(tmp_path, csv("date,prix_debut,prix_haut,prix_bas,prix_fin,volume", *columns)), TABLE)
+
+
+def blocks(names: list[str], fields: dict[str, pd.Series], gap: int, above: bool) -> str:
+    """Blocks of dates and fields side by side, each without the first rows of the one before, as far as they go."""
+    parts = []
+    for i, name in enumerate(names):
+        rows = [[day, *values] for day, *values in zip(DAYS, *((v * (i + 1)).round(4) for v in fields.values()), strict=True)][7 * i :]
+        head = [[name, *[""] * len(fields)], ["Date", *fields]] if above else [["Date", name]]
+        parts.append([[*map(str, row), *[""] * gap] for row in [*head, *rows, *[["", *[""] * len(fields)]] * 7 * i]])
+    return "\n".join(",".join(cell for part in line for cell in part) for line in zip(*parts, strict=True)) + "\n"
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("names", [["AAPL US Equity", "MSFT US Equity"], ["KO", "PEP", "LOW", "XOM", "HD"]])
+@pytest.mark.parametrize("fields", [["Close"], ["Open", "High", "Low", "Close"], ["PX_LAST"]])
+def test_tickers_side_by_side_may_have_dates_of_their_own(tmp_path, names, fields, gap):
+    """As terminals give several tickers at once: rows beside each other are of other days, and blocks end where they end."""
+    wanted = ("close",) if len(fields) == 1 else FOUR
+    prices = read(tmp_path, blocks(names, {name: TABLE[role] for name, role in zip(fields, wanted, strict=True)}, gap, above=True))
+    assert sorted(prices.table.ticker.unique()) == sorted(names)
+    for i, name in enumerate(names):
+        assert_same(prices, scaled(i + 1).iloc[7 * i :].reset_index(drop=True).round(4), wanted, ticker=name)
+    assert "each ticker has dates of its own" in prices.readings[0].sureness
+
+
+def test_columns_of_closes_may_each_have_dates_of_their_own(tmp_path):
+    prices = read(tmp_path, blocks(["AAPL", "MSFT"], {"Close": TABLE.close}, 0, above=False))
+    assert_same(prices, scaled(2).iloc[7:].reset_index(drop=True), ("close",), ticker="MSFT")
+    assert kinds(prices)["assumed_close"] == 1
+
+
+def test_dates_of_their_own_without_names_are_left_to_the_user(tmp_path):
+    text = blocks(["A", "B"], {"Close": TABLE.close}, 0, above=True)
+    assert "one close column" in refused(tmp_path, text.split("\n", 1)[1])
+
+
+def test_the_standards_of_banks_and_funds_are_known(tmp_path):
+    """Brazil's funds, Mexico's word for nothing, and CRSP's minus of a price between bid and ask."""
+    funds = csv("CNPJ_FUNDO,DT_COMPTC,VL_TOTAL,VL_QUOTA", ["00.017/0001"] * 60, DAYS, TABLE.close * 1000, TABLE.close)
+    crsp = csv("PERMNO,date,PRC", [14593] * 60, DAYS, TABLE.close * np.where(np.arange(60) % 9, 1, -1))
+    for text in (funds, crsp):
+        assert_same(read(tmp_path, text), TABLE, ("close",))
+    for text, what in ((crsp, "signed_price"), (csv("Fecha,SF43718", [*DAYS, "2031-01-01"], [*TABLE.close, "N/E"]), "missing_close")):
+        assert kinds(read(tmp_path, text))[what]
+
+
+def test_a_turnover_after_the_prices_is_not_the_volume_that_it_is_worth(tmp_path):
+    columns = [TABLE.open, TABLE.high, TABLE.low, TABLE.close, (TABLE.close * TABLE.volume).round(2), TABLE.volume]
+    lines = "\n".join(",".join(map(str, row)) for row in zip(["PETR4"] * 60, DAYS, *columns, strict=True)) + "\n"
+    assert_same(read(tmp_path, lines), TABLE, ticker="PETR4")
+
+
+def test_a_line_about_the_columns_that_holds_a_date_is_no_row(tmp_path):
+    """Australia's reserve bank writes ten lines about each series, the date of publication and the series' name among them."""
+    about = ["Exchange rates,,", "Title,A$1=USD,A$1=EUR", "Frequency,Daily,Daily", "Units,USD,EUR", "Source,WM/Reuters,RBA"]
+    about += ["Publication date,08-Mar-2024,08-Mar-2024", "Series ID,FXRUSD,FXREUR"]
+    rows = [f"{day:%d-%b-%Y},{value},{value * 2}" for day, value in zip(TABLE.date, TABLE.close, strict=True)]
+    assert_same(read(tmp_path, "\n".join([*about, *rows]) + "\n"), scaled(2), ("close",), ticker="FXREUR")
+
+
+def test_numbers_name_columns_beside_a_word_for_the_dates(tmp_path):
+    """As pandas writes columns without names, and a terminal that has not answered yet names none."""
+    prices = read(tmp_path, csv("date,0,1", [f"{day} 00:00:00" for day in DAYS], TABLE.close, TABLE.close * 2))
+    assert_same(prices, scaled(2), ("close",), ticker="1")
+    text = csv("Dates,PX_LAST,PX_VOLUME", DAYS, TABLE.close, TABLE.volume)
+    prices = read(tmp_path, "Security,NKY Index,#N/A Requesting Data...\n" + text, name="nky.csv")
+    assert_same(prices, TABLE, ("close", "volume"), ticker="nky")

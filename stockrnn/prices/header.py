@@ -19,6 +19,8 @@ CODE_NUMBER = re.compile(r"\d{4,6}")
 """A number that names a stock."""
 _LOOKED_AT = 40
 """Cells of a row in which the names of fields are looked for."""
+_SAMPLE = 5
+"""Rows that show what begins a row."""
 _MANY = 5
 """More dates than these in a row are days across the columns."""
 
@@ -73,7 +75,8 @@ def _names_fields(row: Sequence[str]) -> bool:
 def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
     """The first row of values that more such rows follow, unlike a line of a preamble that holds a date; else the first one.
 
-    No row of values stands above a header: `High,150` is of a summary that a terminal writes there.
+    No row of values stands above a header: `High,150` is of a summary that a terminal writes there. Where rows begin with dates, a row
+    that begins with words is about the columns: `Publication date,08-Mar-2024`.
     """
     held = [(i, row) for i, row in enumerate(rows) if any(row)]
     above = [(), *(row for _, row in held)]
@@ -82,7 +85,12 @@ def _first_data(rows: Sequence[Sequence[str]], width: int) -> int | None:
     header = next((k for k, (_, row) in enumerate(held) if _names_fields(row)), -1)
     found = [k for k in found if k > header] or found
     followed = [k for k in found if 2 * sum(data for _, data in values[k + 1 : k + 6]) >= len(values[k + 1 : k + 6])]
-    return values[(followed or found)[0]][0] if found else None
+    starts = followed or found
+    firsts = [row[0] for _, row in held]
+    dated = next((k for k in starts if all(map(looks_like_date, firsts[k : k + _SAMPLE]))), None)
+    if dated is not None and not any(re.search(r"\d", first) or is_nothing(first) for first in firsts[starts[0] : dated]):
+        starts = [dated]
+    return values[starts[0]][0] if starts else None
 
 
 def find_head(rows: Sequence[Sequence[str]], path: Path) -> Head:
@@ -186,10 +194,10 @@ def _has_row_names(names: Sequence[str], first: Sequence[str]) -> bool:
 def _is_second_header(row: Sequence[str], names: Sequence[str]) -> bool:
     """A line of tickers over or under the fields: as wide, or one cell for each repetition of the fields (merged cells)."""
     cells = [cell for cell in row[1:] if cell]
-    if not cells or any(re.fullmatch(r"[+-]?\d*[.]\d+", cell) for cell in cells):
+    if not cells or any(re.fullmatch(r"[+-]?\d*[.]\d+|#N/A.*", cell) for cell in cells):
         return False
     repeats = max(Counter(name for name in names if name).values(), default=0)
-    merged = repeats > 1 and len(cells) == repeats
+    merged = repeats > 1 and len(cells) in (repeats, repeats - bool(row[0]))
     return merged or (len(row) >= len(names) - 1 and len(cells) >= (len(names) - 1) // 2)
 
 

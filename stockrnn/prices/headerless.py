@@ -54,10 +54,10 @@ def guess_columns(grid: Grid, kinds: Sequence[str], date: int | None, numbers: C
     if len(rest) == 1:
         return Guess(date, time, ticker, {"close": rest[0]}, "the only column of numbers is taken for the close")
     start, roles = _prices(rest, grid.columns[date], numbers)
-    traded = _traded([numbers(i) for i in rest if i < start], numbers(roles["low"]), numbers(roles["high"]))
-    after = start + 4
+    others, after = [i for i in rest if not start <= i < start + 4], start + 4
+    traded = _traded([numbers(i) for i in others], numbers(roles["low"]), numbers(roles["high"]))
     if traded is not None:
-        roles["volume"] = rest[traded]
+        roles["volume"] = others[traded]
     elif after in rest:
         volume = numbers(after)
         _check_volume(volume, numbers(roles["close"]))
@@ -91,7 +91,7 @@ def _prices(rest: Sequence[int], dates: Any, numbers: Callable[[int], np.ndarray
 
 
 def _traded(columns: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray) -> int | None:
-    """Which column before the prices is the volume: another one over it is a price between low and high (Taiwan's exchange)."""
+    """Which column beside the prices is the volume: another one over it is a price between low and high (Taiwan's exchange)."""
     for i, volume in enumerate(columns):
         for amount in columns:
             if is_worth(amount, volume, low, high):

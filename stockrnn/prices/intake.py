@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stockrnn.dataconfig import NOTHING, Asked, DataConfig
+from stockrnn.dataconfig import NOTHING, Asked, ColumnsConfig, DataConfig
 from stockrnn.errors import DataError
+from stockrnn.prices.blocks import stack_blocks
 from stockrnn.prices.coherence import BAR, check_bars, follows, misplaced_close, refuse_jumps, refuse_listing, refuse_zeros, unscaled_close
 from stockrnn.prices.columns import find_own, read_own
 from stockrnn.prices.containers import open_grids
@@ -48,8 +49,9 @@ def read_files(path: Path, data: DataConfig, asked: Asked = NOTHING) -> Iterator
     try:
         for name, grid, encoding in open_grids(path, data):
             sheet = f", {grid.evidence} (`data.sheet`)" if grid.title and grid.evidence else ""
+            table = grid if grid.headerless or data.columns != ColumnsConfig() else stack_blocks(grid)
             named = data.columns.date is not None or grid.headerless
-            yield _Reader(name, data, asked, grid if named else join_date_parts(grid), encoding).read()
+            yield _Reader(name, data, asked, table if named else join_date_parts(table), encoding).read()
     except DataError as error:
         raise error if str(name) in str(error) else DataError(f"{name}{sheet}: {error}") from None
 
@@ -241,7 +243,7 @@ class _Reader:
             if any(role in roles for _, roles in layout.series):
                 each = [parsed[roles[role]][0] if role in roles else blank for _, roles in layout.series]
                 parts[role] = each[0] if len(each) == 1 else np.concatenate(each)
-        self._unsigned(parts)
+        self._unsigned(parts, self.grid.name(layout.series[0][1]["close"]))
         if layout.assumed:
             closes = parts["close"].reshape(len(layout.series), -1)
             refuse_zeros(closes)
@@ -301,11 +303,11 @@ class _Reader:
         places = tuple(Place(str(self.path), int(self.grid.rows[row])) for row in short[:MOST_PLACES])
         self.findings.append(Finding("short_row", len(short), places, "missing cells are empty"))
 
-    def _unsigned(self, values: dict[str, np.ndarray]) -> None:
-        """Korean brokers sign a price by its change from the day before; only where pluses are written, too."""
+    def _unsigned(self, values: dict[str, np.ndarray], close: str) -> None:
+        """Korean brokers sign a price by its change, where pluses are written, too, and CRSP one that is the middle of bid and ask, PRC."""
         roles = [role for role in BAR if role in values]
         below = np.logical_or.reduce([values[role] < 0 for role in roles])
-        if below.any() and self.numbers.signed:
+        if below.any() and (self.numbers.signed or normalise(close) == "prc"):
             for role in roles:
                 values[role] = np.abs(values[role])
             rows = self.grid.rows[np.flatnonzero(below[: len(self.grid.rows)])]
