@@ -28,6 +28,7 @@ def pytest_configure(config):
     """One folder of compiled programs for all tests of a session, as a user has one for all commands, and its share of the cores."""
     for name in TERMINAL:
         os.environ.pop(name, None)
+    os.umask(0o022)  # the usual one: tests of permissions count on it
     if hasattr(config, "workerinput"):  # a process of pytest-xdist inherits the folder, and leaves the others' cores to them
         cores = len(os.sched_getaffinity(0)) // config.workerinput["workercount"]
         os.environ.setdefault(CORES, str(max(1, cores)))
