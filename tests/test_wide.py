@@ -252,6 +252,18 @@ def test_columns_of_closes_may_each_have_dates_of_their_own(tmp_path):
     assert kinds(prices)["assumed_close"] == 1
 
 
+def test_dates_of_their_own_may_be_numbers_and_end_early(tmp_path):
+    """In a workbook 20240102 is a number, and the cells below a block's end hold nothing."""
+    days = [float(day.replace("-", "")) for day in DAYS]
+    sides = {"AAPL": TABLE.close, "MSFT": [*(TABLE.close * 2)[:50], *[np.nan] * 10]}
+    columns = {"Date": days, "AAPL": sides["AAPL"], "Date.1": [*days[:50], *[np.nan] * 10], "MSFT": sides["MSFT"]}
+    path = tmp_path / "sides.parquet"
+    pd.DataFrame(columns).to_parquet(path)
+    prices = read(tmp_path, path.read_bytes(), "sides.parquet")
+    assert_same(prices, scaled(2).iloc[:50], ("close",), ticker="MSFT")
+    assert_same(prices, TABLE, ("close",), ticker="AAPL")
+
+
 def test_dates_of_their_own_without_names_are_left_to_the_user(tmp_path):
     text = blocks(["A", "B"], {"Close": TABLE.close}, 0, above=True)
     assert "one close column" in refused(tmp_path, text.split("\n", 1)[1])

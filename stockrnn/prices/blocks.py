@@ -45,7 +45,7 @@ def stack_blocks(grid: Grid) -> Grid:
         short=(),
         evidence="; ".join(filter(None, (grid.evidence, "each ticker has dates of its own"))),
     )
-    return stacked.take(pc.not_equal(pc.utf8_trim_whitespace(columns[0]), "").to_numpy(zero_copy_only=False))
+    return stacked.take(_is_given(columns[0]).to_numpy(zero_copy_only=False))
 
 
 def _names_date(header: str) -> bool:
@@ -65,3 +65,9 @@ def _below(columns: Sequence[Any]) -> Any:
     if any(pa.types.is_string(column.type) for column in columns):
         columns = [column if pa.types.is_string(column.type) else pc.fill_null(pc.cast(column, pa.string()), "") for column in columns]
     return pa.concat_arrays(columns)
+
+
+def _is_given(column: Any) -> Any:
+    """Which cells hold something: a workbook may give dates as numbers."""
+    given = pc.not_equal(pc.utf8_trim_whitespace(column), "") if pa.types.is_string(column.type) else pc.is_finite(column)
+    return pc.fill_null(given, False)
