@@ -183,9 +183,10 @@ def test_the_share_of_actuals_is_what_was_asked_for(share):
     assert (taught[:, 0, 0] == 0).all()
 
 
-def test_a_decoder_follows_the_equations():
+@pytest.mark.parametrize("units", [4, 35])
+def test_a_decoder_follows_the_equations(units):
     """GRU, point head, no attention: each step is fed with the forecast before it."""
-    net = network(architecture="encoder_decoder", cell="gru", units=(4,))
+    net = network(architecture="encoder_decoder", cell="gru", units=(units,))
     x = batch(net)
     w = {n.removeprefix("decoder/"): v.astype(float) for n, v in network_weights(net).items() if n.startswith("decoder/")}
     encoder = net.get_layer("recurrent_1")

@@ -111,7 +111,15 @@ def test_values_and_gradients_equal_those_of_the_stock_layer_in_many_cases(case)
     check_against_the_stock_layer(case)
 
 
-def check_against_the_stock_layer(case):
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("batch", [3, 40])
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_layers_whose_products_are_widened_equal_the_stock_ones(cell, batch, masked):
+    case = {"cell": cell, "batch": batch, "timesteps": 5, "features": 18, "units": 35, "masked": masked, "given_states": True, "seed": 9}
+    check_against_the_stock_layer({**case, "sequences": masked, "backwards": False, "zero": False, "bias": True}, scale=0.1)
+
+
+def check_against_the_stock_layer(case, scale=0.5):
     generator = np.random.default_rng(case["seed"])
     shape = (case["batch"], case["timesteps"], case["features"])
     layer = cells.CELLS[case["cell"]](
@@ -122,7 +130,7 @@ def check_against_the_stock_layer(case):
         zero_output_for_mask=case["zero"],
         use_bias=case["bias"],
     )
-    randomised(layer, shape, case["seed"])
+    randomised(layer, shape, case["seed"], scale)
     x = tf.constant(generator.normal(size=shape), tf.float32)
     count = 2 if case["cell"] == "lstm" else 1
     states = [tf.constant(generator.normal(size=(case["batch"], case["units"])), tf.float32) for _ in range(count * case["given_states"])]
@@ -181,13 +189,14 @@ def test_gradients_equal_finite_differences_in_double_precision(cell, masked):
         np.testing.assert_allclose(got[number], wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("units", [5, 35])
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_dropout_draws_the_masks_of_the_stock_layer(cell):
+def test_dropout_draws_the_masks_of_the_stock_layer(cell, units):
     """Same seed, same masks: with both kinds of dropout, values and weight gradients agree."""
     x = tf.constant(np.random.default_rng(5).normal(size=(4, 6, 3)), tf.float32)
     results = []
     for compiled in (True, False):
-        layer = randomised(cells.CELLS[cell](5, dropout=0.4, recurrent_dropout=0.3, seed=7), x.shape, 6)
+        layer = randomised(cells.CELLS[cell](units, dropout=0.4, recurrent_dropout=0.3, seed=7), x.shape, 6, scale=0.2)
 
         def run(layer=layer):
             with tf.GradientTape() as tape:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stockrnn.models.backend import HAS_GPU, keras, tf
+from stockrnn.models.products import RecurrentProduct, joined_rows, wide_product, widened
 from stockrnn.models.shapes import GATES
 
 _compiled = not HAS_GPU
@@ -42,18 +43,18 @@ def layers_are_compiled() -> bool:
 class CellMath:
     """One timestep of a cell, and its derivative.
 
-    States and all that is made of them are flat, shape (batch · units,): XLA's loops over one long axis are the fastest.
+    States are flat, shape (batch · units,): XLA's loops over one long axis are the fastest. Gradients are not, as they are read from wide
+    products; nor is what is saved and made of a part of the pre-activations.
 
     Attributes:
         gates: blocks of `units` columns in the kernels.
-        apart: whether the input part and the recurrent part of the pre-activations have different gradients.
         forward: (input part, recurrent part, states) → (new states, saved); parts of shape (batch, gates · units).
-        backward: (gradients of the new states, saved, old h) → (gradients of the input part, one a gate; of the recurrent part; of the
-            old states except through the recurrent product).
+        backward: (gradients of the new states, saved, old h) → (gradients of the recurrent part, one a gate; of the input part's last
+            gate, none where the two parts have the same; of the old states except through the recurrent product, None where there is no
+            other way); all of shape (batch, units).
     """
 
     gates: int
-    apart: bool
     forward: Callable[[Any, Any, Tensors], tuple[Tensors, Tensors]]
     backward: Callable[[Tensors, Tensors, Any], tuple[Tensors, Tensors, Tensors]]
 
@@ -82,8 +83,7 @@ def _simple_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Te
     """Pre-activation: da = dh (1 - h²). The old state is reached through h' U alone."""
     del h_old
     (dh,), (slope,) = gradients, saved
-    da = (dh * slope,)
-    return da, da, (tf.zeros_like(dh),)
+    return (dh * slope,), (), (None,)
 
 
 def _lstm_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
@@ -107,36 +107,38 @@ def _lstm_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tens
     del h_old
     (dh, dc), (si, sf, sg, so, through, f) = gradients, saved
     dc = dc + dh * through
-    da = (dc * si, dc * sf, dc * sg, dh * so)
-    return da, da, (tf.zeros_like(dh), dc * f)
+    return (dc * si, dc * sf, dc * sg, dh * so), (), (None, dc * f)
 
 
 def _gru_forward(gx: Any, gh: Any, states: Tensors) -> tuple[Tensors, Tensors]:
     """Gates z, r = sigmoid(x_z + h_z, x_r + h_r); n = tanh(x_n + r h_n); h = z h' + (1 - z) n, where h_k = h' U_k + b_k.
+
+    Saved: z, r, n, h_n r(1-r).
 
     Source: Cho et al. 2014, doi:10.3115/v1/D14-1179, reset gate after the product (Keras' `reset_after`, cuDNN's GRU).
     """
     (h_old,) = states
     xz, xr, xn = _gates(gx, 3)
     hz, hr, hn = _gates(gh, 3)
-    z, r, hn = _sigmoid(xz + hz), _sigmoid(xr + hr), _flat(hn)
-    n = tf.tanh(_flat(xn) + r * hn)
-    return (n + z * (h_old - n),), (z, r, n, hn)
+    z, r = _sigmoid(xz + hz), _sigmoid(xr + hr)
+    r = tf.reshape(r, (-1, hn.shape[-1]))
+    n = _flat(tf.tanh(xn + r * hn))
+    return (n + z * (h_old - n),), (z, r, n, hn * (r * (1.0 - r)))
 
 
 def _gru_backward(gradients: Tensors, saved: Tensors, h_old: Any) -> tuple[Tensors, Tensors, Tensors]:
     """With a_n's gradient dn = dh (1-z)(1-n²): da_z = dh (h'-n) z(1-z); da_r = dn h_n r(1-r); dh_n = dn r; dh' = dh z."""
-    (dh,), (z, r, n, hn) = gradients, saved
+    (dh,), (z, r, n, slope) = gradients, saved
     dn = dh * (1.0 - z) * (1.0 - n * n)
     dz = dh * (h_old - n) * z * (1.0 - z)
-    dr = dn * hn * r * (1.0 - r)
-    return (dz, dr, dn), (dz, dr, dn * r), (dh * z,)
+    dr = dn * slope
+    return (dz, dr, dn * r), (dn,), (dh * z,)
 
 
 MATH = {
-    keras.layers.SimpleRNNCell: CellMath(GATES["simple_rnn"], False, _simple_forward, _simple_backward),
-    keras.layers.LSTMCell: CellMath(GATES["lstm"], False, _lstm_forward, _lstm_backward),
-    keras.layers.GRUCell: CellMath(GATES["gru"], True, _gru_forward, _gru_backward),
+    keras.layers.SimpleRNNCell: CellMath(GATES["simple_rnn"], _simple_forward, _simple_backward),
+    keras.layers.LSTMCell: CellMath(GATES["lstm"], _lstm_forward, _lstm_backward),
+    keras.layers.GRUCell: CellMath(GATES["gru"], _gru_forward, _gru_backward),
 }
 """The equations of each of Keras' cells."""
 
@@ -146,7 +148,7 @@ def recur(math: CellMath, gx: Any, kernel: Any, biases: Tensors, states: Tensors
 
     Args:
         math: the cell.
-        gx: input projection without its bias, shape (timesteps, batch, gates · units).
+        gx: input projection without its bias, shape (timesteps, batch, gates · units or more): what is more is left aside.
         kernel: recurrent kernel, shape (units, gates · units).
         biases: of the input part and of the recurrent part, each of shape (gates · units,), or None.
         states: initial states, each of shape (batch, units).
@@ -160,42 +162,23 @@ def recur(math: CellMath, gx: Any, kernel: Any, biases: Tensors, states: Tensors
     @tf.custom_gradient
     def run(gx: Any, kernel: Any, *rest: Any) -> Tensors:
         given = iter(rest[len(states) :])
-        sweep = _Sweep(math, _Product(math.gates, kernel, drop), tuple(bias if bias is None else next(given) for bias in biases), keep)
+        sweep = _Sweep(
+            math,
+            RecurrentProduct(math.gates, kernel, drop, states[0].shape[0]),
+            tuple(bias if bias is None else next(given) for bias in biases),
+            keep,
+        )
         outputs, before, saved, finals = sweep.forward(gx, rest[: len(states)])
 
         def gradient(d_outputs: Any, *d_finals: Any) -> Tensors:
             dgx, dgh, d_states = sweep.backward(d_outputs, d_finals, before, saved)
             d_biases = [tf.reduce_sum(d, axis=(0, 1)) for d, bias in zip((dgx, dgh), biases, strict=True) if bias is not None]
-            return dgx, sweep.product.kernel_gradient(before, dgh), *d_states, *d_biases
+            wide = tf.reshape(widened(joined_rows(dgx), gx.shape[-1]), tf.shape(gx))
+            return wide, sweep.product.kernel_gradient(before, dgh), *d_states, *d_biases
 
         return (outputs, *finals), gradient
 
     return tuple(run(gx, kernel, *states, *(bias for bias in biases if bias is not None)))
-
-
-class _Product:
-    """The product h' U with its dropout, the way back, and the gradient of U."""
-
-    def __init__(self, gates: int, kernel: Any, drop: Sequence[Any]) -> None:
-        self.units, self.kernel, self.transposed, self.drop = kernel.shape[0], kernel, tf.transpose(kernel), drop
-        self.blocks = tf.split(kernel, gates, axis=1) if len(drop) > 1 else [kernel]
-
-    def forward(self, h: Any) -> Any:
-        if not self.drop:
-            return tf.matmul(h, self.kernel)
-        return tf.concat([tf.matmul(h * mask, block) for mask, block in zip(self.drop, self.blocks, strict=True)], axis=-1)
-
-    def backward(self, dgh: Any) -> Any:
-        if not self.drop:
-            return tf.matmul(dgh, self.transposed)
-        parts = zip(self.drop, self.blocks, tf.split(dgh, len(self.blocks), axis=-1), strict=True)
-        return tf.add_n([mask * tf.matmul(part, block, transpose_b=True) for mask, block, part in parts])
-
-    def kernel_gradient(self, before: Any, dgh: Any) -> Any:
-        if not self.drop:
-            return tf.matmul(_rows(before), _rows(dgh), transpose_a=True)
-        parts = zip(self.drop, tf.split(dgh, len(self.blocks), axis=-1), strict=True)
-        return tf.concat([tf.matmul(_rows(before * mask), _rows(part), transpose_a=True) for mask, part in parts], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -203,7 +186,7 @@ class _Sweep:
     """The two loops over time, forward and backward."""
 
     math: CellMath
-    product: _Product
+    product: RecurrentProduct
     biases: Tensors
     keep: Any
 
@@ -225,48 +208,59 @@ class _Sweep:
     def _square(self, flat: Any) -> Any:
         return tf.reshape(flat, (-1, self.product.units))
 
-    def _where(self, keep: Any, some: Tensors, others: Tensors) -> Tensors:
-        """The first where a timestep counts, else the second; keep of shape (batch, 1)."""
-        if keep is None:
-            return some
-        return tuple(_flat(tf.where(keep, self._square(a), self._square(b))) for a, b in zip(some, others, strict=True))
-
     def _step(self, gx: Any, keep: Any, states: Tensors) -> tuple[Tensors, Tensors]:
-        gx, gh = _biased((gx, self.product.forward(self._square(states[0]))), self.biases)
+        gh = self.product.forward(self._square(states[0]))
+        gx, gh = _biased((gx[:, : gh.shape[1]], gh), self.biases)
         new, saved = self.math.forward(gx, gh, states)
-        return self._where(keep, new, states), saved
+        return tuple(_flat(_where(keep, self._square(a), self._square(b))) for a, b in zip(new, states, strict=True)), saved
 
     def backward(self, d_outputs: Any, d_finals: Tensors, before: Any, saved: Tensors) -> tuple[Any, Any, Tensors]:
         """Gradients of the input part and of the recurrent part of all timesteps, and of the initial states."""
-        length, d_finals = tf.shape(d_outputs)[0], tuple(map(_flat, d_finals))
+        length = tf.shape(d_outputs)[0]
         inputs = _readable(d_outputs, self.keep, before, *saved)
 
         def body(t: Any, gradients: Tensors, written: Tensors) -> Tensors:
             d_out, keep, h_old, *saved_t = _read(inputs, t)
-            parts, old = self._step_back(_flat(d_out), keep, _flat(h_old), tuple(saved_t), gradients)
+            parts, old = self._step_back(d_out, keep, h_old, tuple(map(self._square, saved_t)), gradients)
             return t - 1, old, _written(written, t, parts)
 
-        like, _ = self._step_back(_flat(d_outputs[0]), None, _flat(before[0]), tuple(x[0] for x in saved), d_finals)
-        _, gradients, written = tf.while_loop(lambda t, *_: t >= 0, body, (length - 1, d_finals, _arrays(like, length)))
-        stacked = [array.stack() for array in written]
-        return stacked[0], stacked[-1], tuple(map(self._square, gradients))
+        dh, *others = d_finals
+        start = self.product.as_wide(dh), (), tuple(others)
+        first = None if self.keep is None else self.keep[0]
+        like, old = self._step_back(d_outputs[0], first, before[0], tuple(self._square(x[0]) for x in saved), start)
+        start = start[0], tuple(map(tf.zeros_like, old[1])), start[2]
+        _, gradients, written = tf.while_loop(lambda t, *_: t >= 0, body, (length - 1, start, _arrays(like, length)))
+        dgh, *last = [array.stack() for array in written]
+        dgx = tf.concat([dgh[..., : -self.product.units], *last], axis=-1) if last else dgh
+        return dgx, dgh, (self._whole(*gradients[:2]), *gradients[2])
+
+    def _whole(self, through: Any, straight: Tensors, *more: Any) -> Any:
+        """A gradient of h: what came through the recurrent product, in its first columns, and what came otherwise."""
+        return tf.add_n([through[:, : self.product.units], *straight, *more])
 
     def _step_back(self, d_out: Any, keep: Any, h_old: Any, saved: Tensors, gradients: Tensors) -> tuple[Tensors, Tensors]:
-        """Gradients of the parts, one where both have the same, and of the old states."""
-        gradients = (gradients[0] + d_out, *gradients[1:])
-        through = self._where(keep, gradients, tuple(map(tf.zeros_like, gradients)))
-        *parts, old = self.math.backward(through, saved, h_old)
-        parts = [tf.concat(list(map(self._square, part)), axis=-1) for part in parts[: 1 + self.math.apart]]
-        old = (old[0] + _flat(self.product.backward(parts[-1])), *old[1:])
-        return tuple(parts), self._where(keep, old, gradients)
+        """Gradients of the recurrent part and, where it differs, of the input part's last gate; and of the old states.
+
+        Gradients of states are (of h through the recurrent product, wide; of h otherwise, if at all; of the other states).
+        """
+        through, straight, others = gradients
+        gradients = (self._whole(through, straight, d_out), *others)
+        counted = tuple(_where(keep, each, tf.zeros_like(each)) for each in gradients)
+        parts, last, (dh, *others) = self.math.backward(counted, saved, h_old)
+        dgh = tf.concat(parts, axis=-1)
+        if dh is not None or keep is not None:
+            straight = (_where(keep, tf.zeros_like(h_old) if dh is None else dh, gradients[0]),)
+        others = tuple(_where(keep, each, given) for each, given in zip(others, gradients[1:], strict=True))
+        return (dgh, *last), (self.product.backward(dgh), straight, others)
+
+
+def _where(keep: Any, some: Any, others: Any) -> Any:
+    """The first where a timestep counts, else the second, of shape (batch, units); `keep` of shape (batch, 1), or None if all count."""
+    return some if keep is None else tf.where(keep, some, others)
 
 
 def _biased(parts: Tensors, biases: Tensors) -> Tensors:
     return tuple(part if bias is None else part + bias for part, bias in zip(parts, biases, strict=True))
-
-
-def _rows(sequence: Any) -> Any:
-    return tf.reshape(sequence, (-1, sequence.shape[-1]))
 
 
 def _arrays(like: Tensors, length: Any) -> Tensors:
@@ -337,12 +331,14 @@ def _biases(cell: Any) -> Tensors:
 
 
 def project(cell: Any, gates: int, x: Any, masks: Sequence[Any] = ()) -> Any:
-    """The projection x W, shape (…, batch, gates · units), of inputs (…, batch, features) under dropout masks (batch, features)."""
+    """The projection x W, shape (…, batch, gates · units or more), of inputs (…, batch, features) under dropout masks (batch, features)."""
     kernel = tf.convert_to_tensor(cell.kernel)
-    kernels = _gates(kernel, gates) if len(masks) > 1 else [kernel]
-    inputs = [x * mask for mask in masks] or [x]
-    products = tf.concat([tf.matmul(_rows(each), block) for each, block in zip(inputs, kernels, strict=True)], axis=-1)
-    return tf.reshape(products, tf.concat((tf.shape(x)[:-1], (kernel.shape[-1],)), axis=0))
+    if len(masks) > 1:
+        parts = zip(masks, _gates(kernel, gates), strict=True)
+        products = tf.concat([wide_product(joined_rows(x * mask), block)[:, : cell.units] for mask, block in parts], axis=-1)
+    else:
+        products = wide_product(joined_rows(x * masks[0] if masks else x), kernel)
+    return tf.reshape(products, tf.concat((tf.shape(x)[:-1], (products.shape[-1],)), axis=0))
 
 
 def dropout_masks(cell: Any, x: Any, h: Any, training: bool) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -355,8 +351,9 @@ def dropout_masks(cell: Any, x: Any, h: Any, training: bool) -> tuple[Sequence[A
 def one_step(cell: Any, x: Any, states: Tensors, masks: tuple[Sequence[Any], Sequence[Any]]) -> Tensors:
     """The new states of a Keras cell after one input of shape (batch, features)."""
     math = MATH[type(cell)]
-    product = _Product(math.gates, tf.convert_to_tensor(cell.recurrent_kernel), masks[1])
-    gx, gh = _biased((project(cell, math.gates, x, masks[0]), product.forward(states[0])), _biases(cell))
+    product = RecurrentProduct(math.gates, tf.convert_to_tensor(cell.recurrent_kernel), masks[1], x.shape[0])
+    gh = product.forward(states[0])
+    gx, gh = _biased((project(cell, math.gates, x, masks[0])[:, : gh.shape[1]], gh), _biases(cell))
     new, _ = math.forward(gx, gh, tuple(map(_flat, states)))
     return tuple(tf.reshape(state, (-1, product.units)) for state in new)
 
