@@ -111,10 +111,11 @@ def _by_definition(definition: bytes, handles: Sequence[Any]) -> Callable[..., A
         context().add_function_def(each)
     captured = [handles[number] for number in how["captured"]]
     name, size = functions[0].signature.name.encode(), len(functions[0].signature.output_arg)
+    in_order = how["outputs"] == [*range(size)]
 
     def call(*arguments: Any) -> Any:
         outputs = context().call_function(name, [*tf.nest.flatten(arguments), *captured], size)
-        return tf.nest.map_structure(outputs.__getitem__, how["outputs"])
+        return outputs if in_order else tf.nest.map_structure(outputs.__getitem__, how["outputs"])
 
     return call
 
