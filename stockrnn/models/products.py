@@ -12,7 +12,7 @@ from typing import Any
 from stockrnn.models.backend import tf
 
 _BLOCK, _FEW_ROWS, _FEW_COLUMNS = 32, 32, 16
-"""Columns that kernels write at once; with so few rows, or in all, columns left over cost no more than a block."""
+"""Columns that kernels write at once; with so few rows, or so few columns in all, up to 16 left over cost no more than a block would."""
 
 
 def width(columns: int, rows: int | None = None) -> int:
