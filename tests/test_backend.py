@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from stockrnn.models import backend
+
 pytestmark = pytest.mark.network
 
 
@@ -76,3 +78,10 @@ print(keep_memory(), faults[2] - faults[1])
 """
     kept, faults = run(code).stdout.split()
     assert kept == "False" or int(faults) < 1000  # of 16,384 pages of 4 KiB
+
+
+def test_options_of_xla_that_a_user_gives_are_kept_and_stand_for_ours():
+    assert set(backend.xla_flags("").split()) <= set(os.environ["XLA_FLAGS"].split())
+    flags = backend.xla_flags("--xla_dump_to=here --xla_cpu_prefer_vector_width=256").split()
+    assert flags[:2] == ["--xla_dump_to=here", "--xla_cpu_prefer_vector_width=256"]
+    assert [each.partition("=")[0] for each in flags[2:]] == ["--xla_backend_extra_options"]

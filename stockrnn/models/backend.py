@@ -97,6 +97,11 @@ def _without(names: Sequence[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
+def xla_flags(given: str) -> str:
+    """XLA's options: those given, and ours where none of the same name is among them."""
+    return " ".join((given, *(each for each in _XLA_OPTIONS if each.partition("=")[0] not in given))).strip()
+
+
 def _open_programs() -> tuple[Programs | None, str]:
     try:
         return open_programs(os.environ), ""
@@ -107,8 +112,7 @@ def _open_programs() -> tuple[Programs | None, str]:
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 if importlib.metadata.version("tensorflow") in _KNOWS_OPTIONS:
-    _given = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = " ".join((_given, *(each for each in _XLA_OPTIONS if each.partition("=")[0] not in _given))).strip()
+    os.environ["XLA_FLAGS"] = xla_flags(os.environ.get("XLA_FLAGS", ""))
 PROGRAMS, PROGRAMS_NOTE = _open_programs()
 CODE_MARK = code_mark()  # now: an upgrade may replace the files before a long command traces
 with quiet_descriptor(), uncollected(lasting=True), _without(_OPTIONAL), environment(PROGRAMS.flags() if PROGRAMS else {}):
