@@ -200,8 +200,8 @@ class _Sweep:
             new, kept = self._step(gx_t, keep_t, states)
             return t + 1, new, _written(shown, t, map(self._square, (new[0], states[0]))), _written(saved, t, kept)
 
-        new, kept = self._step(gx[0], None, states)
-        start = (tf.constant(0), states, _arrays((self._square(new[0]),) * 2, length), _arrays(kept, length))
+        new, kept = _sketched(lambda: self._step(gx[0], None, states))
+        start = (tf.constant(0), states, _arrays((self._square(states[0]),) * 2, length), _arrays(kept, length))
         _, finals, (outputs, before), saved = tf.while_loop(lambda t, *_: t < length, body, start)
         return outputs.stack(), before.stack(), tuple(array.stack() for array in saved), tuple(map(self._square, finals))
 
@@ -227,8 +227,9 @@ class _Sweep:
         dh, *others = d_finals
         start = self.product.as_wide(dh), (), tuple(others)
         first = None if self.keep is None else self.keep[0]
-        like, old = self._step_back(d_outputs[0], first, before[0], tuple(self._square(x[0]) for x in saved), start)
-        start = start[0], tuple(map(tf.zeros_like, old[1])), start[2]
+        saved_0 = tuple(self._square(x[0]) for x in saved)
+        like, old = _sketched(lambda: self._step_back(d_outputs[0], first, before[0], saved_0, start))
+        start = start[0], tuple(tf.zeros_like(dh) for _ in old[1]), start[2]
         _, gradients, written = tf.while_loop(lambda t, *_: t >= 0, body, (length - 1, start, _arrays(like, length)))
         dgh, *last = [array.stack() for array in written]
         dgx = tf.concat([dgh[..., : -self.product.units], *last], axis=-1) if last else dgh
@@ -261,6 +262,15 @@ def _where(keep: Any, some: Any, others: Any) -> Any:
 
 def _biased(parts: Tensors, biases: Tensors) -> Tensors:
     return tuple(part if bias is None else part + bias for part, bias in zip(parts, biases, strict=True))
+
+
+def _sketched(step: Callable[[], Tensors]) -> Tensors:
+    """What a timestep gives, made in a graph that is thrown away: types and shapes can be read from it, and nothing is computed.
+
+    In the graph itself it would be compiled, unused as it is: each `tf.tanh` takes 5 ms there, also where the program was kept.
+    """
+    with tf.__internal__.FuncGraph("sketch").as_default():
+        return step()
 
 
 def _arrays(like: Tensors, length: Any) -> Tensors:
