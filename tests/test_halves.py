@@ -106,7 +106,7 @@ def test_the_same_windows_in_both_halves_have_other_units_dropped(dropout, alike
     engine.prepare(1)
     rows, weights = np.tile(train.ends[:8], (32, 2)).astype(np.int32), np.ones((32, 16), np.float32)
     lesson = *engine.train_data, tf.constant(rows), tf.constant(weights), tf.constant(1), tf.constant(0.0), tf.constant(0, tf.uint32)
-    held, told = tf.zeros(engine.halves.vector.shape[0] + 3), tf.zeros(2)
+    held, told = tf.zeros(engine.vector.size + 3), tf.zeros(2)
     first, second = (engine.halves.turns(held, told, tf.constant((turn, turn + 1, 0, 1)), *lesson)[0].numpy() for turn in (0, 1))
     engine.give_back()
     assert np.array_equal(first, second) == alike

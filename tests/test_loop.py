@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from stockrnn.config import EarlyStoppingConfig, ModelConfig, TeacherForcingConfig, TrainConfig
 from stockrnn.errors import DivergedError, InterruptedRunError, RunDamagedError
@@ -242,6 +244,26 @@ def test_a_resumed_training_ends_in_the_bytes_of_an_uninterrupted_one(tmp_path, 
     assert digest(resumed) == digest(whole)
     assert curve(again) == curve(history)
     assert (again.best_epoch, again.restored_epoch) == (history.best_epoch, history.restored_epoch)
+
+
+@pytest.mark.parametrize("rule", ["adam", "rmsprop"])
+def test_a_training_that_version_0_1_0_began_goes_on(tmp_path, rule):
+    """Its optimizer saw each weight apart: Keras then keeps, weight by weight, each of its vectors."""
+    whole, _ = trained(epochs=5, optimizer=rule)
+    new, old = Checkpoint(tmp_path / "new"), Checkpoint(tmp_path / "old")
+    with pytest.raises(InterruptedRunError):
+        trained(epochs=5, optimizer=rule, on_epoch=interrupt_after(2), checkpoint=new)
+    with safe_open(tmp_path / "new.0.safetensors", framework="numpy") as file:
+        job = json.loads(file.metadata()["facts"])["job"]
+    state, weights, apart = new.load(job), network().trainable_variables, engine.OPTIMIZERS[rule]()
+    apart.build(weights)
+    first, step, *vectors = state.part("optimizer/").values()
+    cut = [np.split(vector, np.cumsum([weight.value.numpy().size for weight in weights])[:-1]) for vector in vectors]
+    shaped = [part.reshape(weight.shape) for parts, weight in zip(zip(*cut, strict=True), weights, strict=True) for part in parts]
+    assert [each.shape for each in shaped] == [variable.shape for variable in apart.variables[2:]]
+    kept = {f"optimizer/{number:04d}": array for number, array in enumerate([first, step, *shaped])}
+    old.save(replace(state, arrays={name: each for name, each in state.arrays.items() if "optimizer" not in name} | kept), job)
+    assert digest(trained(epochs=5, optimizer=rule, checkpoint=Checkpoint(tmp_path / "old"))[0]) == digest(whole)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path):

@@ -200,7 +200,7 @@ class _Sweep:
             new, kept = self._step(gx_t, keep_t, states)
             return t + 1, new, _written(shown, t, map(self._square, (new[0], states[0]))), _written(saved, t, kept)
 
-        new, kept = _sketched(lambda: self._step(gx[0], None, states))
+        _, kept = _sketched(lambda: self._step(gx[0], None, states))
         start = (tf.constant(0), states, _arrays((self._square(states[0]),) * 2, length), _arrays(kept, length))
         _, finals, (outputs, before), saved = tf.while_loop(lambda t, *_: t < length, body, start)
         return outputs.stack(), before.stack(), tuple(array.stack() for array in saved), tuple(map(self._square, finals))

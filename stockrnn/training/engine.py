@@ -24,6 +24,7 @@ from stockrnn.models.seeds import derive_seed
 from stockrnn.training.compiling import Program, as_it_lies
 from stockrnn.training.halves import HalvedEpoch
 from stockrnn.training.pairing import Pair
+from stockrnn.training.vector import WeightVector
 from stockrnn.types import AHEAD
 
 OPTIMIZERS = {
@@ -135,9 +136,10 @@ class TrainingEngine(keras.Model):
         self.built = True
         self.compile(optimizer=OPTIMIZERS[spec.optimizer](name="optimizer"), jit_compile=False)
         self.randomness = [v for v in self.network.non_trainable_variables if v.path.endswith("seed_generator_state")]
-        self.compiled_epoch = Program(self._epoch, spec, lambda: [*self.network.variables, *self.optimizer.variables])
+        self.vector = WeightVector(self.network.trainable_variables)
+        self.optimizer.build([self.vector.variable])
+        self.compiled_epoch = Program(self._epoch, spec, self.touched)
         self.halves = HalvedEpoch(self) if spec.halved else None
-        self.optimizer.build(self._learned())
         self.compiled_shapes: set[tuple[Any, ...]] = set()
 
     def borrow(
@@ -222,6 +224,10 @@ class TrainingEngine(keras.Model):
         means: dict[str, Any] = self.compiled_epoch(lesson, validation) if self.halves is None else self.halves(epoch, lesson, validation)
         return means
 
+    def touched(self) -> list[Any]:
+        """All variables that compiled functions read or change."""
+        return [self.vector.variable, *self.optimizer.variables, *self.network.variables]
+
     def _epoch(self, lesson: tuple[Any, ...], validation: tuple[Any, ...]) -> dict[str, Any]:
         """An epoch's updates, and the validation loss after them."""
         return {**self._learn(*lesson), "val_loss": self._score(*validation)}
@@ -230,13 +236,20 @@ class TrainingEngine(keras.Model):
         """One update a batch, in order; the means of loss and gradient norm."""
 
         def body(step: Any, total: Any, norms: Any) -> tuple[Any, ...]:
-            with tf.GradientTape() as tape:
+            apart = self.vector.apart()
+            mapping = [*zip(self.vector.weights, apart, strict=True), *((each, each.value) for each in self.randomness)]
+            with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=mapping) as scope:
+                tape.watch(apart)
                 summed, count = self.loss_of(given, targets, rows[step], weights[step], share, tf.stack([seed, tf.cast(step, tf.uint32)]))
                 loss = summed / count + self.penalty()
-            norm = self.learn_from(tape.gradient(loss, [variable.value for variable in self.network.trainable_variables]))
+            for each in self.randomness:  # the scope keeps what was drawn from them
+                each.assign(scope.get_current_value(each))
+            norm = self.learn_from(tape.gradient(loss, apart))
             return step + 1, total + loss * tf.reduce_sum(weights[step]), norms + norm
 
+        self.vector.take()
         _, total, norms = tf.while_loop(lambda step, *_: step < steps, body, (0, 0.0, 0.0))
+        self.vector.give()
         return {"loss": total / tf.reduce_sum(weights), "gradient_norm": norms / tf.cast(steps, tf.float32)}
 
     def _taught(self, y: Any, share: Any, seed: Any) -> Any:
@@ -258,15 +271,10 @@ class TrainingEngine(keras.Model):
         return tf.add_n([tf.zeros(()), *self.learning.model.losses])
 
     def learn_from(self, gradients: list[Any]) -> Any:
-        """Update the weights; the norm of the gradients before they are clipped."""
+        """Update the vector of weights; the norm of the gradients, one or more that join to one of its size, before they are clipped."""
         norm = tf.linalg.global_norm(gradients)
-        self.optimizer.apply(self._clipped(gradients, norm), self._learned())
+        self.optimizer.apply([self.vector.joined(self._clipped(gradients, norm))], [self.vector.variable])
         return norm
-
-    def _learned(self) -> list[Any]:
-        """What the optimizer updates."""
-        variables: list[Any] = self.network.trainable_variables if self.halves is None else [self.halves.vector]
-        return variables
 
     def _clipped(self, gradients: list[Any], norm: Any) -> list[Any]:
         if self.spec.clip_value is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from stockrnn.models.backend import keras, tf
 from stockrnn.training.compiling import Program, as_it_lies
 from stockrnn.training.pairing import Pair
+from stockrnn.training.vector import WeightVector
 
 _DRAWS = 1 << 20
 """Random numbers that a layer may draw in a half."""
@@ -30,6 +31,10 @@ class Learner(Protocol):
     network: Any
     optimizer: Any
     randomness: list[Any]
+    vector: WeightVector
+
+    def touched(self) -> list[Any]:
+        """All variables that compiled functions read or change."""
 
     def loss_of(self, *batch: Any) -> tuple[Any, Any]:
         """The loss, summed, and how many steps are known."""
@@ -47,25 +52,22 @@ class Learner(Protocol):
 class HalvedEpoch:
     """What an engine calls for an epoch in place of one program: (lesson, validation) → means.
 
-    The optimizer sees all weights as one vector, as each call takes some 15 µs a variable. An epoch is made of turns: turn 2 k + h
-    computes half h of batch k, and the update is made at the beginning of the turn after both.
+    An epoch is made of turns: turn 2 k + h computes half h of batch k, and the update is made at the beginning of the turn after both.
 
     Attributes:
-        vector: the weights.
         pair: the other process, where there is one.
     """
 
     def __init__(self, engine: Learner) -> None:
         """Take the engine whose network learns; nothing is compiled yet."""
-        self.engine, self.weights = engine, engine.network.trainable_variables
-        self.vector = keras.Variable(np.zeros(sum(map(_size, self.weights)), np.float32), name="weights")
+        self.engine, self.vector = engine, engine.vector
         self.pair: Pair | None = None
-        self._turns, self._end = (Program(function, engine.spec, self._touched) for function in (self.turns, self.end))
+        self._turns, self._end = (Program(function, engine.spec, engine.touched) for function in (self.turns, self.end))
 
     def share(self, pair: Pair | None) -> None:
         """Work with another process from now on, or alone."""
         if pair is not None:
-            pair.share(_size(self.vector) + _FACTS, sum(array.nbytes for array in self._state()))
+            pair.share(self.vector.size + _FACTS, sum(array.nbytes for array in self._state()))
         self.pair = pair
 
     def serve(self, run_epoch: Callable[[int], object]) -> None:
@@ -82,8 +84,7 @@ class HalvedEpoch:
         pair = self._begin(epoch, turns > 0)
         pair, held, told = self._learn(pair, turns, lesson)
         told, total = self._score(pair, held, told, turns > 0, batches, validation)
-        for weight, value in zip(self.weights, self._apart(self.vector.value), strict=True):
-            weight.assign(value)
+        self.vector.give()
         loss, norm = told[0] / tf.reduce_sum(lesson[3]), told[1] / tf.cast(lesson[4], tf.float32)
         return {"loss": loss, "gradient_norm": norm, "val_loss": total / tf.reduce_sum(validation[3])}
 
@@ -91,7 +92,7 @@ class HalvedEpoch:
         """Take the network's weights, and begin with the other process if that is ready; the second side has its state from the first."""
         pair = self.pair if learns else None
         if pair is None or pair.half == 0:
-            self.vector.assign(tf.concat([tf.reshape(weight, (-1,)) for weight in self.weights], axis=0))
+            self.vector.take()
             pair = pair if pair is not None and pair.is_ready() else None
             if pair is not None:
                 pair.begin(epoch, self._state())
@@ -99,7 +100,7 @@ class HalvedEpoch:
 
     def _learn(self, pair: Pair | None, turns: int, lesson: tuple[Any, ...]) -> tuple[Pair | None, Any, Any]:
         """Compute all turns: the pair if it still is one, the row that the last update is made from, and the sums of those before it."""
-        held, told, done, due, fresh = tf.zeros((_size(self.vector) + _FACTS,)), tf.zeros((2,)), 0, False, True
+        held, told, done, due, fresh = tf.zeros((self.vector.size + _FACTS,)), tf.zeros((2,)), 0, False, True
         while pair is not None and done < turns:
             own = done + pair.half
             held, told = self._turns(held, told, _span(own, own + 1, due, True), *lesson)
@@ -123,18 +124,10 @@ class HalvedEpoch:
         return told, total + other
 
     def _variables(self) -> list[Any]:
-        return [self.vector, *self.engine.optimizer.variables]
-
-    def _touched(self) -> list[Any]:
-        return [*self._variables(), *self.engine.network.variables]
+        return [self.vector.variable, *self.engine.optimizer.variables]
 
     def _state(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self._variables()]
-
-    def _apart(self, vector: Any) -> list[Any]:
-        """A vector as tensors of the weights' shapes."""
-        parts = zip(tf.split(vector, list(map(_size, self.weights))), self.weights, strict=True)
-        return [tf.reshape(part, weight.shape) for part, weight in parts]
 
     def turns(self, held: Any, told: Any, span: Any, *lesson: Any) -> Any:
         """Some turns; compiled.
@@ -164,7 +157,7 @@ class HalvedEpoch:
         """The last update, where it is due, and the losses of validation batches from one to before another; compiled, as `turns`."""
         given, targets, rows, weights, _ = validation
         told = self._updated(span[2] > 0, held, told)
-        with keras.StatelessScope(state_mapping=[*zip(self.weights, self._apart(self.vector.value), strict=True)]):
+        with keras.StatelessScope(state_mapping=[*zip(self.vector.weights, self.vector.apart(), strict=True)]):
             return told, self.engine.score_of(given, targets, rows, weights, span[0], span[1])
 
     def _updated(self, due: Any, held: Any, told: Any) -> Any:
@@ -179,23 +172,18 @@ class HalvedEpoch:
 
     def _row(self, turn: Any, *batch: Any) -> Any:
         """Gradients of a half's summed loss, and the facts: shape (weights + 3,). `batch` is what the engine's `loss_of` takes."""
-        apart, randomness = self._apart(self.vector.value), self.engine.randomness
+        apart, randomness = self.vector.apart(), self.engine.randomness
         drawn = [tf.stack([each.value[0], tf.cast(turn, each.dtype) * _DRAWS]) for each in randomness]
-        mapping = [*zip(self.weights, apart, strict=True), *zip(randomness, drawn, strict=True)]
+        mapping = [*zip(self.vector.weights, apart, strict=True), *zip(randomness, drawn, strict=True)]
         with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=mapping):
             tape.watch(apart)
             total, known = self.engine.loss_of(*batch)
             total += known * self.engine.penalty()
-        gradients = tape.gradient(total, apart)
         facts = tf.stack([total, known, tf.reduce_sum(batch[3])])
-        return tf.concat([*(tf.reshape(gradient, (-1,)) for gradient in gradients), facts], axis=0)
+        return self.vector.joined([*tape.gradient(total, apart), facts])
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def _span(*numbers: int) -> Any:
     """What `turns` takes as `span`; each epoch asks for the same, and making one takes 30 µs."""
     return tf.constant(numbers)
-
-
-def _size(variable: Any) -> int:
-    return int(variable.shape.num_elements())

@@ -303,10 +303,20 @@ class _Keeper:
         if state is None:
             return None
         set_network_weights(engine.network, state.part("weights/"))
-        for number, variable in enumerate(engine.optimizer.variables):
-            variable.assign(state.arrays[f"optimizer/{number:04d}"])
+        kept = state.part("optimizer/")
+        for variable, value in zip(engine.optimizer.variables, _slots([kept[name] for name in sorted(kept)], engine), strict=True):
+            variable.assign(value)
         reports = [EpochReport(**report) for report in state.facts["reports"]]
         return _Progress(state.part("best/"), **{**state.facts, "reports": reports})
+
+
+def _slots(kept: Sequence[np.ndarray], engine: TrainingEngine) -> list[np.ndarray]:
+    """What an optimizer's variables held: the number of updates, the step size, and vectors as long as that of the weights.
+
+    In a state that version 0.1.0 kept, the parts of the vectors follow each other instead, weight by weight.
+    """
+    vectors = len(engine.optimizer.variables) - 2
+    return [*kept[:2], *(np.concatenate([part.reshape(-1) for part in kept[2 + k :: vectors]]) for k in range(vectors))]
 
 
 def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig, *seeds: int) -> str:
@@ -316,7 +326,7 @@ def _job(network: Any, train: Windows, validation: Windows, config: TrainConfig,
         arrays += [windows.series, windows.targets, windows.ends.astype(np.int64), *windows.beside.values()]
     digests = [sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data) for array in arrays]
     settings = config.model_dump(exclude={"workers"})  # whoever trains it, it is the same training
-    halved = ["in halves"] if is_shared(network.spec, config) else []  # whose optimizer has one vector of weights
+    halved = ["in halves"] if is_shared(network.spec, config) else []  # whose gradients are sums of two
     return sha256(repr((network.spec, settings, seeds, digests, *halved)).encode())
 
 
