@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from stockrnn.errors import ConfigError, DataError, InterruptedRunError
 from stockrnn.evaluation.conformal import Widths
 from stockrnn.evaluation.learning import MOST_SENT, Learned
 from stockrnn.evaluation.scores import score_rows, without_crowds
+from stockrnn.evaluation.scoring import score_document
+from stockrnn.features.splits import Spans
 from stockrnn.features.windows import Windows
 from stockrnn.garbage import uncollected
 from stockrnn.interrupts import safe_place
@@ -80,7 +82,7 @@ class Outcome:
         table: the price table that `learned` knows.
         rows: the cutoff rows in it that were forecast by `learned`.
         forecasts: the forecast table of the test span.
-        metrics: the document of scores.
+        metrics: waits for the document of scores; begun by `begin_scores`.
         notes: what a user should know of them.
         history: a row for each network and epoch, and each refit of a walk.
         pictures: waits for those of the run, by the names of their files; begun by `begin_pictures`.
@@ -92,7 +94,7 @@ class Outcome:
     table: pd.DataFrame
     rows: np.ndarray
     forecasts: pd.DataFrame
-    metrics: dict[str, Any]
+    metrics: Callable[[], dict[str, Any]]
     notes: tuple[str, ...]
     history: pd.DataFrame
     pictures: Callable[[], dict[str, bytes]]
@@ -182,19 +184,20 @@ def assemble(
     with watch.stage("export and plot"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
         models, difference, pictures = _export_and_draw(outcome, engine)
     spare_memory()
-    metrics = {**outcome.metrics, "test": without_crowds(outcome.metrics["test"])}
+    scores = outcome.metrics()
+    metrics = {**scores, "test": without_crowds(scores["test"])}
     files = {
         "config.yaml": to_yaml(config).encode(),
         "weights.safetensors": save_weights(learned.parts.values()),
         **models,
         "scaler.json": _state(learned, outcome.widths, list(models), prices.step),
         "metrics.json": to_json(metrics),
-        "scores.csv": to_csv(score_rows(outcome.metrics["test"])),
+        "scores.csv": to_csv(score_rows(scores["test"])),
         "history.csv": to_csv(outcome.history),
         **forecasts_file(numbered(forecasts, prices.step)),
         **{f"{PLOTS}/{name}": data for name, data in pictures.items()},
     }
-    counts = {**_window_counts(learned), "test": int(outcome.metrics["test"]["n"]) // config.window.horizon}
+    counts = {**_window_counts(learned), "test": int(scores["test"]["n"]) // config.window.horizon}
     found = {
         "windows": counts,
         "onnx_difference": difference,
@@ -215,6 +218,22 @@ def _export_and_draw(outcome: Outcome, engine: Engine) -> tuple[dict[str, bytes]
         units.append((part, part.fitted.pipeline.windows_at(prices, cutoffs) if len(cutoffs) else None))
     models, differences = zip(*engine.run(_export, None, units), strict=True)
     return dict(zip(model_names(len(units)), models, strict=True)), max(differences), outcome.pictures()
+
+
+def begin_scores(
+    engine: Engine,
+    config: Config,
+    step: str,
+    network: str,
+    table: pd.DataFrame,
+    spans: Spans,
+    forecasts: pd.DataFrame,
+    others: Mapping[str, Any] | None = None,
+) -> Callable[[], dict[str, Any]]:
+    """Begin to score the forecasts of the test span, where the tables are not too large to be sent; what waits for the document."""
+    judged: dict[str, Any] = {"seed": config.train.seed, "head": config.model.head, "step": step}
+    scores = functools.partial(score_document, network, table, config.target, spans, forecasts, others, **judged)
+    return begin(engine, scores) if len(table) + len(forecasts) <= MOST_SENT else scores
 
 
 def begin_pictures(

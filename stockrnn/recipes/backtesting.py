@@ -28,7 +28,7 @@ from stockrnn.evaluation.backtest import (
     walk_spans,
 )
 from stockrnn.evaluation.folds import Fold
-from stockrnn.evaluation.scoring import score_document, scored_rows
+from stockrnn.evaluation.scoring import scored_rows
 from stockrnn.places import LOCAL, Place, open_engine
 from stockrnn.prices.known import Known
 from stockrnn.prices.loading import Prices, load_prices
@@ -38,6 +38,7 @@ from stockrnn.recipes.assembly import (
     Trained,
     assemble,
     begin_pictures,
+    begin_scores,
     begin_sessions,
     load_training,
     open_complete,
@@ -262,13 +263,17 @@ def _backtest(
         tables = (read_forecasts(each["forecasts"]) for each in kept if each["forecasts"] is not None)
         forecasts, widths = join_folds(tables, taught.learned.network.name, None if before is None else read_forecasts(before))
         history, network = _epochs(kept), taught.learned.network.name
-        pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
         spans = scoring_spans(folds, prices.table, forecasts, config.target.column)
-        judged: dict[str, Any] = {"seed": config.train.seed, "head": config.model.head, "step": prices.step}
-        metrics = score_document(network, prices.table, config.target, spans, forecasts, **judged)
-        metrics["folds"] = [fold_document(fold, each["epochs"], prices.step) for fold, each in zip(folds, kept, strict=True)]
+        metrics = begin_scores(walk.engine, config, prices.step, network, prices.table, spans, forecasts)
+        pictures = begin_pictures(walk.engine, forecasts, history, network, config.target.column, prices.step)
+        documents = [fold_document(fold, each["epochs"], prices.step) for fold, each in zip(folds, kept, strict=True)]
+
+    def scores() -> dict[str, Any]:
+        return {**metrics(), "folds": documents}
+
     rows = fold_rows(taught, config, walk_spans(folds), folds[-1])
-    outcome = Outcome(taught.learned, taught.table, rows, forecasts, metrics, _notes(kept), history, pictures, sessions, widths)
+    notes = _notes(kept)
+    outcome = Outcome(taught.learned, taught.table, rows, forecasts, scores, notes, history, pictures, sessions, widths)
     return assemble(folder, config, prices, outcome, watch, walk.engine, **{MADE_BY: walk.plan.to_dict()})
 
 

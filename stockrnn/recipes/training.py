@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stockrnn.config import Config
 from stockrnn.engines import Engine
 from stockrnn.errors import ConfigError
 from stockrnn.evaluation.learning import MOST_SENT, learn
-from stockrnn.evaluation.scoring import history_until, score_document, score_span, scored_rows
+from stockrnn.evaluation.scoring import history_until, score_span, scored_rows
 from stockrnn.features.learnable import learnable_tickers
 from stockrnn.features.pipeline import fit_pipeline
 from stockrnn.features.splits import Spans, split_time
@@ -22,6 +22,7 @@ from stockrnn.recipes.assembly import (
     Trained,
     assemble,
     begin_pictures,
+    begin_scores,
     begin_sessions,
     load_training,
     open_complete,
@@ -108,9 +109,8 @@ def _train(
         del held_out  # a panel's forecasts are large, those of the test span as well
         forecasts, also_failed = learned.forecast(table, rows["test"])
         history, network = histories_table(learned.parts), learned.network.name
+        metrics = begin_scores(engine, config, prices.step, network, table, spans, forecasts, others)
         pictures = begin_pictures(engine, forecasts, history, network, config.target.column, prices.step)
-        judged: dict[str, Any] = {"seed": config.train.seed, "head": config.model.head, "step": prices.step}
-        metrics = score_document(network, table, config.target, spans, forecasts, others, **judged)
     notes = [f"Left out for want of history, or of what features need: {listed(left_out)}."] if left_out else []
     notes += [f"{name}: {said}" for each in (failed, also_failed) for name, said in each.items()]
     outcome = Outcome(learned, table, rows["test"], forecasts, metrics, tuple(notes), history, pictures, sessions)
