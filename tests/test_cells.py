@@ -242,6 +242,16 @@ def test_bidirectional_equals_the_stock_one(cell):
     np.testing.assert_allclose(ours(x, mask=mask), stock(x, mask=mask), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("cell", "times"), [("simple_rnn", 1), ("lstm", 5), ("gru", 3)])
+def test_one_timestep_is_compiled_once(cell, times):
+    """As often as its equations have a tanh: one that only shows its shapes would cost milliseconds for each, at every start."""
+    layer = cells.CELLS[cell](3)
+    layer.build((2, 4, 3))
+    graph = tf.function(layer, autograph=False).get_concrete_function(tf.zeros((2, 4, 3))).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert sum(node.op == "Tanh" for node in nodes) == times
+
+
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_weights_and_config_are_those_of_keras(cell):
     ours, stock = cells.CELLS[cell](4, name="layer"), STOCK[cell](4, name="layer")

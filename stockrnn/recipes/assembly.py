@@ -111,11 +111,11 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block under a name; before it is a safe place to stop."""
+        """Time a block under a name, which several may share; before it is a safe place to stop."""
         safe_place()
         start = time.perf_counter()
         yield
-        self.elapsed_s[name] = round(time.perf_counter() - start, 3)
+        self.elapsed_s[name] = round(self.elapsed_s.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
 def load_training(watch: Stopwatch, engine: Engine, units: int, *errand: Any) -> Callable[[], Any] | None:
@@ -184,7 +184,8 @@ def assemble(
     with watch.stage("export and plot"), storage_errors(Path(tempfile.gettempdir()), "a writable folder, for the export"):
         models, difference, pictures = _export_and_draw(outcome, engine)
     spare_memory()
-    scores = outcome.metrics()
+    with watch.stage("score"):
+        scores = outcome.metrics()
     metrics = {**scores, "test": without_crowds(scores["test"])}
     files = {
         "config.yaml": to_yaml(config).encode(),
