@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import string
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 from stockrnn import recipes
 from stockrnn.configfile import load_config, to_yaml
 from stockrnn.errors import ConfigError, DataError, RunDamagedError, RunInUseError, StorageError
-from stockrnn.recipes.assembly import run_in_the_making
+from stockrnn.recipes.assembly import Stopwatch, run_in_the_making
 from stockrnn.runs import parquet
 from stockrnn.runs.directory import (
     CHECKPOINTS,
@@ -671,3 +672,11 @@ def test_what_is_not_known_yet_is_an_empty_cell():
         assert read_history(to_csv(some)).equals(some)
     with pytest.raises(RunDamagedError, match=r"history\.csv must be a table of epochs\. Received: \w"):
         read_history(b"")
+
+
+def test_stages_of_one_name_add_up():
+    watch = Stopwatch()
+    for _ in range(2):
+        with watch.stage("score"):
+            time.sleep(0.05)
+    assert watch.elapsed_s["score"] >= 0.1
